@@ -1,0 +1,218 @@
+"""The one place where an invocation begins and ends."""
+
+from __future__ import annotations
+
+import os
+from functools import wraps
+
+from lambdatrace import propagation, telemetry
+from lambdatrace.invocation import Invocation
+from lambdatrace.records import CONSUMER, INTERNAL, SERVER, SpanContext
+from lambdatrace.tracing import activate, deactivate
+from lambdatrace.triggers import read_trigger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Token
+    from typing import Any
+
+    from lambdatrace.records import Span
+    from lambdatrace.telemetry import Telemetry
+    from lambdatrace.triggers import Trigger
+
+INCOMPLETE = "lambdatrace.incomplete"
+_MARK = "__lambdatrace_instrumented__"
+
+
+def instrument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, a Lambda handler, with each of its calls traced and timed.
+
+    It returns, raises and is called as before; nothing that goes wrong in here reaches it or its
+    caller. Decorating twice is the same as once. Outside Lambda, and when switched off, `function`
+    itself is returned.
+    """
+    telemetry_now = telemetry.current()
+    if not telemetry_now.is_active or getattr(function, _MARK, False):
+        return function
+    telemetry_now.guard.run(telemetry_now.finish_start)
+
+    @wraps(function)
+    def handler(*arguments: Any, **keywords: Any) -> Any:
+        current = telemetry.current()
+        running = current.guard.run(
+            begin,
+            current,
+            arguments[0] if arguments else keywords.get("event"),
+            arguments[1] if len(arguments) > 1 else keywords.get("context"),
+        )
+        try:
+            result = function(*arguments, **keywords)
+        except BaseException as error:
+            if running is not None:
+                current.guard.run(running.fail, error)
+            raise
+        if running is not None:
+            current.guard.run(running.succeed, result)
+        return result
+
+    setattr(handler, _MARK, True)
+    return handler
+
+
+def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation:
+    """Open the spans of an invocation that starts now."""
+    start_ns = current.clock.time_ns()
+    is_first = current.invocation_count == 0
+    current.invocation_count += 1
+    invocation = Invocation(
+        context,
+        start_ns,
+        is_cold_start=is_first and current.function.is_cold_on_first_invocation,
+    )
+    current.invocation = invocation
+    if current.extension is not None:
+        current.extension.started_request_id = invocation.request_id
+    trigger = current.guard.run(read_trigger, event)
+    parent, trace_id = _parent(trigger, context)
+    attributes = invocation.attributes()
+    name = current.function.name
+    if trigger is not None:
+        attributes["faas.trigger"] = trigger.faas_trigger
+        attributes.update(trigger.attributes)
+        name = trigger.name or name
+    root = current.tracer.start_root(
+        name, parent, trace_id, start_ns, kind=SERVER, attributes=attributes
+    )
+    running = RunningInvocation(current, invocation, trigger, root)
+    if is_first:
+        current.guard.run(_record_initialization, current, root)
+    return running
+
+
+class RunningInvocation:
+    """An invocation between its begin and its end, which is one of `succeed` and `fail`."""
+
+    __slots__ = ("_batch", "_current", "_invocation", "_root", "_tokens", "_trigger")
+
+    def __init__(
+        self, current: Telemetry, invocation: Invocation, trigger: Trigger | None, root: Span
+    ) -> None:
+        self._current = current
+        self._invocation = invocation
+        self._trigger = trigger
+        self._root = root
+        self._tokens: list[Token[Span | None]] = [activate(root)]
+        self._batch: Span | None = None
+        if trigger is not None and trigger.process_name:
+            self._batch = current.tracer.start_span(
+                trigger.process_name,
+                kind=CONSUMER,
+                attributes=trigger.process_attributes,
+                links=trigger.links,
+            )
+            self._tokens.append(activate(self._batch))
+
+    def succeed(self, result: Any) -> None:
+        """The handler returned `result`."""
+        if self._trigger is not None:
+            self._current.guard.run(self._trigger.read_response, result, self._root)
+        self._end()
+        self._hand_over()
+
+    def fail(self, error: BaseException) -> None:
+        """The handler raised `error`, which goes on to the runtime."""
+        tracer = self._current.tracer
+        if self._batch is not None:
+            self._current.guard.run(tracer.record_exception, self._batch, error)
+        self._current.guard.run(tracer.record_exception, self._root, error)
+        self._end()
+        if isinstance(error, Exception):
+            self._hand_over()
+        else:
+            # SystemExit and its like end the process before any extension could send.
+            self._current.guard.run(self._current.flush, self._invocation.deadline_ns)
+            self._signal()
+
+    def _end(self) -> None:
+        tracer = self._current.tracer
+        for token in reversed(self._tokens):
+            deactivate(token)
+        if self._batch is not None:
+            tracer.end_span(self._batch)
+        tracer.end_all(INCOMPLETE)
+        tracer.end_span(self._root)
+
+    def _hand_over(self) -> None:
+        """Leave the sending to the extension; without one, send now, for a bounded time."""
+        current = self._current
+        if current.extension is not None:
+            current.guard.run(current.write_metrics)
+            self._signal()
+        else:
+            until_ns = current.clock.time_ns() + telemetry.SEND_BEFORE_RESPONSE_NS_MAX
+            deadline_ns = self._invocation.deadline_ns or until_ns
+            current.guard.run(current.flush, min(deadline_ns, until_ns))
+        current.tracer.root = None
+
+    def _signal(self) -> None:
+        if self._current.extension is not None:
+            self._current.extension.end_invocation(self._invocation.request_id)
+
+
+def _parent(trigger: Trigger | None, context: Any) -> tuple[SpanContext | None, str | None]:
+    """The parent of the invocation's span, and the trace id to take when there is none.
+
+    W3C context comes first, from the event or from the caller's client context; then Lambda's own
+    X-Ray header. Its Parent is a span of somebody's only when the trace is sampled: otherwise the
+    Root alone is taken, so that X-Ray's id, which the logs carry, finds our trace too.
+    """
+    if trigger is not None and trigger.carrier:
+        found = propagation.extract(trigger.carrier)
+        if found is not None:
+            return found, None
+    w3c = getattr(context, "w3c", None)
+    if callable(w3c):
+        fields = w3c()
+        found = propagation.extract(fields) if isinstance(fields, dict) and fields else None
+        if found is not None:
+            return found, None
+    header = propagation.read_x_ray(os.environ.get("_X_AMZN_TRACE_ID"))
+    if header is None:
+        return None, None
+    if header.parent_id is not None and header.is_sampled:
+        return (
+            SpanContext(header.trace_id, header.parent_id, is_remote=True),
+            None,
+        )
+    return None, header.trace_id
+
+
+def _record_initialization(current: Telemetry, root: Span) -> None:
+    """The spans of this environment's init, under the first invocation it served.
+
+    They lie before their parent, as X-Ray's Init subsegment does.
+    """
+    initialization, tracer = current.initialization, current.tracer
+    token = activate(root)
+    init = tracer.start_span(
+        f"init {current.function.name}",
+        kind=INTERNAL,
+        attributes={
+            "faas.coldstart": current.function.is_cold_on_first_invocation,
+            "aws.lambda.initialization_type": current.function.initialization_type,
+        },
+        start_ns=initialization.process_started_ns(),
+    )
+    inner = activate(init)
+    module = tracer.start_span(
+        f"import {current.handler_module}", start_ns=initialization.import_started_ns
+    )
+    tracer.end_span(module, initialization.import_ended_ns)
+    tracer.end_span(init, initialization.import_ended_ns)
+    deactivate(inner)
+    deactivate(token)
+
+
+# Registering takes a round trip: it runs beside the imports of the function that follow this one.
+telemetry.current().start_extension()

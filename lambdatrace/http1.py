@@ -1,0 +1,258 @@
+"""One keep-alive HTTP/1.1 connection: enough for the Extensions API and for OTLP.
+
+Our own, since `http.client` costs 17 ms of import and `socket` 2.4 ms, while `_socket`, which both
+stand on, is in the interpreter. Plain HTTP needs nothing more; HTTPS loads `ssl` at its first use,
+which is after a response. Source: RFC 9112.
+"""
+
+from __future__ import annotations
+
+import _socket
+import time
+
+from lambdatrace.errors import SendError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+_HEAD_BYTES_MAX = 64 * 1024
+_BODY_BYTES_MAX = 8 * 1024 * 1024  # above Lambda's largest event; an OTLP answer is far below
+_RECEIVE_BYTES = 64 * 1024
+_TCP_NODELAY = 1
+_STATUS_NO_CONTENT = (204, 304)
+
+
+class Response:
+    """Status, headers by lower-case name, and the whole body."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Address:
+    """Where a URL points: scheme, host, port and path with query.
+
+    Raises ValueError if the URL is not http or https with a host.
+    """
+
+    __slots__ = ("host", "is_tls", "path", "port")
+
+    def __init__(self, url: str) -> None:
+        scheme, separator, rest = url.partition("://")
+        if scheme.lower() not in ("http", "https") or not separator:
+            raise ValueError(f"{url!r}: expected http://… or https://…")
+        self.is_tls = scheme.lower() == "https"
+        authority, slash, path = rest.partition("/")
+        authority = authority.rpartition("@")[2]
+        host, colon, port = authority.rpartition(":")
+        if not colon or authority.endswith("]"):
+            host, port = authority, "443" if self.is_tls else "80"
+        if not host or not port.isdecimal():
+            raise ValueError(f"{url!r}: expected a host and a numeric port")
+        self.host = host.strip("[]")
+        self.port = int(port)
+        self.path = slash + path or "/"
+
+    @property
+    def authority(self) -> str:
+        """Host and port for the Host header."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Connection:
+    """A connection to one address, opened at first use and again after the peer has closed it.
+
+    A kept-alive socket may have died while the environment was frozen. A request on such a socket
+    that the peer drops is sent once more on a new one: whoever gets it twice sees the same ids.
+    Not for several threads at once.
+    """
+
+    __slots__ = ("_address", "_socket")
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._socket: Any = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout_s: float | None = None,
+    ) -> Response:
+        """The response, when it is whole. `timeout_s` bounds all of it; None waits for ever.
+
+        Raises SendError if the peer cannot be reached, breaks off, or answers what is not HTTP.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        message = self._message(method, path, headers, body)
+        is_reused = self._socket is not None
+        try:
+            try:
+                return self._exchange(message, deadline_s)
+            except (_ClosedError, ConnectionError, BrokenPipeError):
+                if not is_reused:
+                    raise
+                self.close()
+                return self._exchange(message, deadline_s)
+        except SendError:
+            self.close()
+            raise
+        except TimeoutError:
+            self.close()
+            raise SendError(
+                f"{self._address.authority} did not answer within {timeout_s} s"
+            ) from None
+        except (OSError, ValueError) as error:
+            self.close()
+            raise SendError(f"{self._address.authority}: {error}") from error
+
+    def close(self) -> None:
+        """Close the socket, if there is one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _message(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self._address.authority}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if body or method != "GET":
+            lines.append(f"Content-Length: {len(body)}")
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+    def _exchange(self, message: bytes, deadline_s: float | None) -> Response:
+        if self._socket is None:
+            self._socket = self._connect(deadline_s)
+        _set_timeout(self._socket, deadline_s)
+        self._socket.sendall(message)
+        return self._receive(deadline_s)
+
+    def _connect(self, deadline_s: float | None) -> Any:
+        address = self._address
+        if address.is_tls:
+            return _connect_tls(address, deadline_s)
+        error: OSError = OSError("no address found")
+        for family, kind, protocol, _, target in _socket.getaddrinfo(
+            address.host, address.port, 0, _socket.SOCK_STREAM
+        ):
+            connection = _socket.socket(family, kind, protocol)
+            try:
+                _set_timeout(connection, deadline_s)
+                connection.connect(target)
+                connection.setsockopt(_socket.IPPROTO_TCP, _TCP_NODELAY, 1)
+            except OSError as failure:
+                connection.close()
+                error = failure
+            else:
+                return connection
+        raise error
+
+    def _receive(self, deadline_s: float | None) -> Response:
+        received = b""
+        while (end := received.find(b"\r\n\r\n")) < 0:
+            if len(received) > _HEAD_BYTES_MAX:
+                raise SendError(f"{self._address.authority} sent headers without end")
+            received += self._more(deadline_s, has_begun=bool(received))
+        status, headers = _parse_head(received[:end])
+        body = received[end + 4 :]
+        if status in _STATUS_NO_CONTENT:
+            body = b""
+        elif "chunked" in headers.get("transfer-encoding", "").lower():
+            body = self._receive_chunks(body, deadline_s)
+        elif "content-length" in headers:
+            length = int(headers["content-length"])
+            if not 0 <= length <= _BODY_BYTES_MAX:
+                raise SendError(f"{self._address.authority} announced a body of {length} bytes")
+            parts, missing = [body], length - len(body)
+            while missing > 0:
+                part = self._more(deadline_s, has_begun=True)
+                parts.append(part)
+                missing -= len(part)
+            body = b"".join(parts)
+        else:
+            headers["connection"] = "close"  # without a length, the body ends with the connection
+            body = self._receive_to_end(body, deadline_s)
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        return Response(status, headers, body)
+
+    def _receive_chunks(self, received: bytes, deadline_s: float | None) -> bytes:
+        body = b""
+        while True:
+            while (end := received.find(b"\r\n")) < 0:
+                received += self._more(deadline_s, has_begun=True)
+            size = int(received[:end].partition(b";")[0], 16)
+            if not 0 <= size <= _BODY_BYTES_MAX - len(body):
+                raise SendError(f"{self._address.authority} sent a body that is too large")
+            while len(received) < end + 2 + size + 2:
+                received += self._more(deadline_s, has_begun=True)
+            body += received[end + 2 : end + 2 + size]
+            received = received[end + 2 + size + 2 :]
+            if not size:
+                if received:  # trailers, which nobody here reads
+                    self.close()
+                return body
+
+    def _receive_to_end(self, body: bytes, deadline_s: float | None) -> bytes:
+        while len(body) <= _BODY_BYTES_MAX:
+            try:
+                body += self._more(deadline_s, has_begun=True)
+            except SendError:
+                return body
+        raise SendError(f"{self._address.authority} sent a body that is too large")
+
+    def _more(self, deadline_s: float | None, *, has_begun: bool) -> bytes:
+        _set_timeout(self._socket, deadline_s)
+        part: bytes = self._socket.recv(_RECEIVE_BYTES)
+        if not part:
+            if has_begun:
+                raise SendError(f"{self._address.authority} broke off its answer")
+            raise _ClosedError("connection closed")
+        return part
+
+
+class _ClosedError(OSError):
+    """The peer closed the connection before the first byte of an answer."""
+
+
+def _set_timeout(connection: Any, deadline_s: float | None) -> None:
+    if deadline_s is None:
+        connection.settimeout(None)
+        return
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    connection.settimeout(left_s)
+
+
+def _connect_tls(address: Address, deadline_s: float | None) -> Any:
+    import socket
+    import ssl
+
+    left_s = None if deadline_s is None else max(0.001, deadline_s - time.monotonic())
+    plain = socket.create_connection((address.host, address.port), timeout=left_s)
+    try:
+        plain.setsockopt(socket.IPPROTO_TCP, _TCP_NODELAY, 1)
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=address.host)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    version, _, rest = first.partition(" ")
+    if not version.startswith("HTTP/1.") or not rest[:3].isdecimal():
+        raise ValueError(f"not an HTTP/1.1 answer: {first[:60]!r}")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return int(rest[:3]), headers

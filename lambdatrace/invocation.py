@@ -1,0 +1,131 @@
+"""The facts of the function and of one invocation, read from the environment and the context.
+
+The context may be anything: a test's stand-in, None, an object of another runtime. What is not
+there in the expected type is left out.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+_ARN_PARTS_UNQUALIFIED = 7  # arn:aws:lambda:REGION:ACCOUNT:function:NAME, then an alias or version
+_BYTES_PER_MB = 1024 * 1024
+
+
+class Function:
+    """What one execution environment knows of its function, from the reserved variables.
+
+    Source: Lambda Developer Guide, "Defined runtime environment variables".
+    """
+
+    __slots__ = (
+        "initialization_type",
+        "log_group",
+        "log_stream",
+        "memory_bytes",
+        "name",
+        "region",
+        "runtime_api",
+        "version",
+    )
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        self.version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
+        self.region = environ.get("AWS_REGION", "")
+        self.log_group = environ.get("AWS_LAMBDA_LOG_GROUP_NAME", "")
+        self.log_stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
+        self.runtime_api = environ.get("AWS_LAMBDA_RUNTIME_API", "")
+        self.initialization_type = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+        memory_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+        self.memory_bytes = int(memory_mb) * _BYTES_PER_MB if memory_mb.isdecimal() else 0
+
+    @property
+    def is_cold_on_first_invocation(self) -> bool:
+        """Whether the caller of the first invocation waited for the init.
+
+        Provisioned concurrency initializes ahead of any request.
+        """
+        return self.initialization_type != "provisioned-concurrency"
+
+    def resource_attributes(
+        self, service_name: str, configured: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """The OpenTelemetry resource of this environment; `configured` attributes win.
+
+        Source: OpenTelemetry semantic conventions, "AWS Lambda", "FaaS" and "Cloud" resources.
+        """
+        from lambdatrace import __version__
+
+        attributes: dict[str, Any] = {
+            "service.name": service_name or configured.get("service.name") or self.name,
+            "cloud.provider": "aws",
+            "cloud.platform": "aws_lambda",
+            "cloud.region": self.region,
+            "faas.name": self.name,
+            "faas.version": self.version,
+            "faas.instance": self.log_stream,
+            "faas.max_memory": self.memory_bytes,
+            "aws.log.group.names": [self.log_group] if self.log_group else [],
+            "aws.log.stream.names": [self.log_stream] if self.log_stream else [],
+            "telemetry.sdk.name": "lambdatrace",
+            "telemetry.sdk.language": "python",
+            "telemetry.sdk.version": __version__,
+        }
+        configured = {key: value for key, value in configured.items() if key != "service.name"}
+        return {key: value for key, value in {**attributes, **configured}.items() if value}
+
+
+class Invocation:
+    """The facts of one invocation; `deadline_ns` is Unix time, 0 when it is not known."""
+
+    __slots__ = ("arn", "deadline_ns", "is_cold_start", "request_id", "start_ns", "tenant_id")
+
+    def __init__(self, context: Any, start_ns: int, *, is_cold_start: bool) -> None:
+        self.start_ns = start_ns
+        self.is_cold_start = is_cold_start
+        self.request_id = _string(context, "aws_request_id")
+        self.arn = _string(context, "invoked_function_arn")
+        self.tenant_id = _string(context, "tenant_id")
+        deadline_ms = getattr(context, "_epoch_deadline_time_in_ms", None)
+        if isinstance(deadline_ms, int):
+            self.deadline_ns = deadline_ms * 1_000_000
+        else:
+            self.deadline_ns = _deadline_from_remaining(context, start_ns)
+
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of the invocation's span.
+
+        Source: OpenTelemetry semantic conventions, "Instrumenting AWS Lambda": `cloud.resource_id`
+        is the ARN without alias or version.
+        """
+        attributes: dict[str, Any] = {"faas.coldstart": self.is_cold_start}
+        if self.request_id:
+            attributes["faas.invocation_id"] = self.request_id
+        if self.arn:
+            attributes["aws.lambda.invoked_arn"] = self.arn
+            parts = self.arn.split(":")
+            if len(parts) >= _ARN_PARTS_UNQUALIFIED:
+                attributes["cloud.account.id"] = parts[4]
+                attributes["cloud.resource_id"] = ":".join(parts[:_ARN_PARTS_UNQUALIFIED])
+        if self.tenant_id:
+            attributes["aws.lambda.tenant_id"] = self.tenant_id
+        return attributes
+
+
+def _string(context: Any, name: str) -> str:
+    value = getattr(context, name, None)
+    return value if isinstance(value, str) else ""
+
+
+def _deadline_from_remaining(context: Any, now_ns: int) -> int:
+    remaining = getattr(context, "get_remaining_time_in_millis", None)
+    if not callable(remaining):
+        return 0
+    milliseconds = remaining()
+    if isinstance(milliseconds, (int, float)):
+        return now_ns + int(milliseconds * 1_000_000)
+    return 0

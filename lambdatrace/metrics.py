@@ -1,0 +1,109 @@
+"""Recording custom metrics: checked against CloudWatch's limits, kept until the invocation ends."""
+
+from __future__ import annotations
+
+from lambdatrace.errors import MetricError
+from lambdatrace.records import Metric
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+# CloudWatch's StandardUnit, and the limits of a metric datum (API reference, MetricDatum; embedded
+# metric format specification).
+UNITS = frozenset(
+    (
+        *("Seconds", "Microseconds", "Milliseconds", "Percent", "Count", "Count/Second", "None"),
+        *("Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes"),
+        *("Bits", "Kilobits", "Megabits", "Gigabits", "Terabits"),
+        *("Bytes/Second", "Kilobytes/Second", "Megabytes/Second", "Gigabytes/Second"),
+        *("Terabytes/Second", "Bits/Second", "Kilobits/Second", "Megabits/Second"),
+        *("Gigabits/Second", "Terabits/Second"),
+    )
+)
+NAME_LENGTH_MAX = 255
+DIMENSION_VALUE_LENGTH_MAX = 1024
+DIMENSION_COUNT_MAX = 30
+VALUE_MAX = 2.0**360
+RESOLUTIONS_S = (1, 60)
+
+# A handler that records without end must not fill the memory; a flush halfway is better than that.
+PENDING_COUNT_MAX = 10_000
+
+
+class MetricRecorder:
+    """Metrics recorded since the last `take`, in order. `dropped` counts what did not fit."""
+
+    __slots__ = ("_default_dimensions", "_pending", "dropped")
+
+    def __init__(self, default_dimensions: Mapping[str, str]) -> None:
+        self._default_dimensions = dict(default_dimensions)
+        self._pending: list[Metric] = []
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def record(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        dimensions: Mapping[str, str] | None,
+        resolution_s: int,
+    ) -> None:
+        """Keep one value. Raises MetricError, naming the rule, if CloudWatch would refuse it."""
+        _check(name, value, unit, resolution_s)
+        merged = self._default_dimensions
+        if dimensions:
+            merged = {**merged, **{key: str(text) for key, text in dimensions.items()}}
+            _check_dimensions(name, merged)
+        if name in merged or name == "_aws":
+            raise MetricError(f"metric {name!r} has the name of a dimension or of `_aws`")
+        if len(self._pending) >= PENDING_COUNT_MAX:
+            self.dropped += 1
+            raise MetricError(
+                f"metric {name!r} dropped: {PENDING_COUNT_MAX} wait; call flush() in long loops"
+            )
+        self._pending.append(
+            Metric(name, float(value), unit, tuple(sorted(merged.items())), resolution_s)
+        )
+
+    def take(self) -> list[Metric]:
+        """What was recorded, which is then forgotten."""
+        taken, self._pending = self._pending, []
+        return taken
+
+
+def _check(name: Any, value: Any, unit: Any, resolution_s: Any) -> None:
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH_MAX:
+        raise MetricError(f"metric name {name!r}: expected 1 to {NAME_LENGTH_MAX} characters")
+    # `not <=` refuses NaN too, which JSON cannot carry.
+    if isinstance(value, bool) or not -VALUE_MAX <= value <= VALUE_MAX:
+        raise MetricError(f"metric {name!r} has value {value!r}: expected a number within ±2^360")
+    if unit not in UNITS:
+        raise MetricError(f"metric {name!r} has unit {unit!r}: expected a CloudWatch StandardUnit")
+    if resolution_s not in RESOLUTIONS_S:
+        raise MetricError(f"metric {name!r} has resolution {resolution_s!r}: expected 1 or 60 s")
+
+
+def _check_dimensions(name: str, dimensions: Mapping[Any, str]) -> None:
+    if len(dimensions) > DIMENSION_COUNT_MAX:
+        raise MetricError(
+            f"metric {name!r} has {len(dimensions)} dimensions: at most {DIMENSION_COUNT_MAX}"
+        )
+    for key, text in dimensions.items():
+        if (
+            not isinstance(key, str)
+            or not 0 < len(key) <= NAME_LENGTH_MAX
+            or key.startswith(":")
+            or not text.strip()
+            or len(text) > DIMENSION_VALUE_LENGTH_MAX
+            or not (key.isascii() and text.isascii())
+        ):
+            raise MetricError(
+                f"metric {name!r} has dimension {key!r}={text!r}: expected ASCII, a name of 1 to "
+                f"{NAME_LENGTH_MAX} characters without leading colon, "
+                f"a value of 1 to {DIMENSION_VALUE_LENGTH_MAX}"
+            )

@@ -1,0 +1,148 @@
+"""Trace context on the wire: W3C `traceparent`, `tracestate`, and `X-Amzn-Trace-Id`.
+
+What cannot be read gives None, never an error: a bad header must not cost an invocation its trace.
+Sources: W3C Trace Context Level 1; AWS X-Ray Developer Guide, "Tracing header".
+"""
+
+from __future__ import annotations
+
+from lambdatrace.records import SpanContext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+    from typing import Any
+
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+X_RAY = "X-Amzn-Trace-Id"
+
+TRACE_ID_DIGITS = 32
+SPAN_ID_DIGITS = 16
+TRACE_STATE_LENGTH_MAX = 512  # what a tracer must at least carry; longer is dropped whole
+_HEX = frozenset("0123456789abcdef")
+
+
+class XRayHeader:
+    """The fields of an `X-Amzn-Trace-Id`; `trace_id` in W3C form, the rest as it stood.
+
+    `parent_id` is None when absent, `is_sampled` None when absent or `?`. `lineage` is what Lambda
+    adds for loop detection.
+    """
+
+    __slots__ = ("is_sampled", "lineage", "parent_id", "trace_id")
+
+    def __init__(
+        self, trace_id: str, parent_id: str | None, is_sampled: bool | None, lineage: str
+    ) -> None:
+        self.trace_id = trace_id
+        self.parent_id = parent_id
+        self.is_sampled = is_sampled
+        self.lineage = lineage
+
+
+def read_traceparent(value: Any, trace_state: Any = "") -> SpanContext | None:
+    """The context in a `traceparent` header; None unless it is valid."""
+    if not isinstance(value, str):
+        return None
+    parts = value.strip().split("-")
+    if len(parts) < 4:  # noqa: PLR2004 - version, trace id, parent id, flags
+        return None
+    version, trace_id, span_id, flags = parts[:4]
+    if (
+        len(version) != 2  # noqa: PLR2004
+        or version == "ff"
+        or (version == "00" and len(parts) != 4)  # noqa: PLR2004
+        or len(flags) != 2  # noqa: PLR2004
+        or not _is_hex(version + flags)
+        or not is_trace_id(trace_id)
+        or not is_span_id(span_id)
+    ):
+        return None
+    state = trace_state if isinstance(trace_state, str) else ""
+    return SpanContext(
+        trace_id,
+        span_id,
+        is_sampled=bool(int(flags, 16) & 1),
+        trace_state=state if len(state) <= TRACE_STATE_LENGTH_MAX else "",
+        is_remote=True,
+    )
+
+
+def write_traceparent(context: SpanContext) -> str:
+    """The `traceparent` header for `context`."""
+    return f"00-{context.trace_id}-{context.span_id}-{'01' if context.is_sampled else '00'}"
+
+
+def read_x_ray(value: Any) -> XRayHeader | None:
+    """The fields of an `X-Amzn-Trace-Id` header; None without a valid Root."""
+    if not isinstance(value, str):
+        return None
+    fields = {}
+    for item in value.split(";"):
+        key, _, text = item.strip().partition("=")
+        fields[key] = text
+    version, _, rest = fields.get("Root", "").partition("-")
+    trace_id = rest.replace("-", "", 1)
+    if version != "1" or not is_trace_id(trace_id):
+        return None
+    parent_id = fields.get("Parent", "")
+    return XRayHeader(
+        trace_id,
+        parent_id if is_span_id(parent_id) else None,
+        {"1": True, "0": False}.get(fields.get("Sampled", "")),
+        fields.get("Lineage", ""),
+    )
+
+
+def write_x_ray(context: SpanContext, lineage: str = "") -> str:
+    """The `X-Amzn-Trace-Id` header for `context`."""
+    trace_id = context.trace_id
+    header = (
+        f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={context.span_id}"
+        f";Sampled={1 if context.is_sampled else 0}"
+    )
+    return f"{header};Lineage={lineage}" if lineage else header
+
+
+def inject(context: SpanContext, carrier: MutableMapping[str, str]) -> None:
+    """Write `context` into `carrier` (headers, message attributes) in both formats."""
+    carrier[TRACEPARENT] = write_traceparent(context)
+    if context.trace_state:
+        carrier[TRACESTATE] = context.trace_state
+    carrier[X_RAY] = write_x_ray(context)
+
+
+def extract(carrier: Mapping[Any, Any]) -> SpanContext | None:
+    """The W3C context in `carrier`, whose keys may be in any case."""
+    value = carrier.get(TRACEPARENT)
+    state = carrier.get(TRACESTATE, "")
+    if value is None:
+        lowered = {key.lower(): text for key, text in carrier.items() if isinstance(key, str)}
+        value = lowered.get(TRACEPARENT)
+        state = lowered.get(TRACESTATE, "")
+    return read_traceparent(value, state)
+
+
+def link_context(x_ray: Any) -> SpanContext | None:
+    """The span an `X-Amzn-Trace-Id` names, to link to; None unless it names one."""
+    header = read_x_ray(x_ray)
+    if header is None or header.parent_id is None:
+        return None
+    return SpanContext(
+        header.trace_id, header.parent_id, is_sampled=bool(header.is_sampled), is_remote=True
+    )
+
+
+def is_trace_id(text: str) -> bool:
+    """Whether `text` is a valid W3C trace id: 32 lower-case hex digits, not all zero."""
+    return len(text) == TRACE_ID_DIGITS and _is_hex(text) and text.strip("0") != ""
+
+
+def is_span_id(text: str) -> bool:
+    """Whether `text` is a valid W3C parent id: 16 lower-case hex digits, not all zero."""
+    return len(text) == SPAN_ID_DIGITS and _is_hex(text) and text.strip("0") != ""
+
+
+def _is_hex(text: str) -> bool:
+    return _HEX.issuperset(text)

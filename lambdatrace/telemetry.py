@@ -1,0 +1,228 @@
+"""Everything one execution environment records with, put together in one place.
+
+What a cold start can do without is made at its first use: the sink and the encoders after the
+first response, the metric recorder at the first metric.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from lambdatrace import __version__
+from lambdatrace.buffer import Buffer
+from lambdatrace.clock import Clock, Ids
+from lambdatrace.errors import SettingError
+from lambdatrace.guard import Guard
+from lambdatrace.initialization import Initialization
+from lambdatrace.invocation import Function, Invocation
+from lambdatrace.records import ERROR
+from lambdatrace.sampling import Sampler
+from lambdatrace.settings import Settings
+from lambdatrace.tracing import Tracer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lambdatrace.extension import InternalExtension
+    from lambdatrace.metrics import MetricRecorder
+    from lambdatrace.records import Span
+    from lambdatrace.sender import Sender
+    from lambdatrace.sinks import Sink
+
+# Without an extension the send stands before the response; it may cost at most this.
+SEND_BEFORE_RESPONSE_NS_MAX = 1_000_000_000
+
+
+class Telemetry:
+    """The recorders, the buffer and the sender of this process.
+
+    `is_active` is false outside Lambda and when switched off; then nothing is recorded. `sink`,
+    `clock`, `ids` and `guard` are for tests; the defaults are the real ones.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        guard: Guard | None = None,
+        sink: Sink | None = None,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.initialization = Initialization(self.clock)
+        self.guard = guard or Guard()
+        self.settings = settings = Settings.from_env(environ)
+        self.function = Function(environ)
+        self.is_active = bool(
+            self.function.name and settings.is_enabled and not settings.is_disabled
+        )
+        self.buffer = Buffer(settings.buffer_size_max)
+        self.tracer = Tracer(self.clock, ids or Ids(), self._sampler(), self.buffer)
+        self.extension: InternalExtension | None = None
+        self.invocation: Invocation | None = None
+        self.invocation_count = 0
+        self.handler_module = environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
+        self._sink = sink
+        self._sender: Sender | None = None
+        self._metrics: MetricRecorder | None = None
+        if self.is_active:
+            for error in settings.errors:
+                self.guard.report(error.name, error)
+
+    def _sampler(self) -> Sampler:
+        if not self.is_active:
+            return Sampler("always_off")
+        try:
+            return Sampler(self.settings.sampler, self.settings.sampler_argument)
+        except SettingError as error:
+            self.settings.errors.append(error)
+            return Sampler(self.settings.sampler)
+
+    # -- when the environment starts ------------------------------------------------------------
+
+    def start_extension(self) -> None:
+        """Begin to register the internal extension, where there is an Extensions API."""
+        if self.is_active and self.function.runtime_api and self.settings.traces_exporter != "none":
+            from lambdatrace.extension import InternalExtension
+
+            self.extension = InternalExtension(
+                self.function.runtime_api, self, self.clock, self.guard.report
+            )
+            self.extension.start()
+
+    def finish_start(self) -> None:
+        """Called when a handler is there: the import is over, and the registration must be."""
+        self.initialization.import_ended_ns = self.clock.time_ns()
+        if self.extension is not None and not self.extension.is_registered():
+            self.extension = None
+
+    # -- the buffer and what empties it ---------------------------------------------------------
+
+    @property
+    def metrics(self) -> MetricRecorder:
+        """The metric recorder, made at the first metric."""
+        if self._metrics is None:
+            from lambdatrace.metrics import MetricRecorder
+
+            service = self.settings.service_name or self.function.name
+            self._metrics = MetricRecorder({"service": service} if service else {})
+        return self._metrics
+
+    @property
+    def sender(self) -> Sender | None:
+        """The sender, made at the first send; None if spans go nowhere."""
+        if self._sender is None:
+            sink = self._sink or self._configured_sink()
+            if sink is None:
+                return None
+            from lambdatrace.sender import Sender
+
+            self._sender = Sender(
+                self.buffer,
+                sink,
+                self.clock,
+                batch_size_max=self.settings.batch_size_max,
+                timeout_ms_max=self.settings.otlp_timeout_ms,
+                on_error=self.guard.report,
+            )
+        return self._sender
+
+    def _configured_sink(self) -> Sink | None:
+        settings = self.settings
+        if settings.traces_exporter == "console":
+            from lambdatrace.sinks.console import ConsoleSink
+
+            return ConsoleSink()
+        if settings.traces_exporter == "none":
+            return None
+        from lambdatrace.sinks.otlp_http import OtlpHttpSink
+
+        return OtlpHttpSink(
+            settings.traces_url,
+            settings.otlp_headers,
+            self.function.resource_attributes(settings.service_name, settings.resource_attributes),
+            is_gzip=settings.otlp_compression == "gzip",
+            on_error=self.guard.report,
+        )
+
+    def flush(self, deadline_ns: int = 0) -> bool:
+        """Write the metrics and send the finished spans now; False if something had to be kept."""
+        self.write_metrics()
+        sender = self.sender
+        if sender is None:
+            self.buffer.take(self.settings.buffer_size_max)
+            return True
+        return sender.send_pending(deadline_ns)
+
+    def write_metrics(self) -> None:
+        """Write what was recorded to standard output, which Lambda turns into metrics."""
+        if not self._metrics:  # None, or nothing recorded
+            return
+        taken = self._metrics.take()
+        if self.settings.metrics_exporter == "none":
+            return
+        from lambdatrace.wire.emf import encode_metrics
+
+        properties = {}
+        if self.invocation is not None:
+            properties["requestId"] = self.invocation.request_id
+        if self.tracer.root is not None:
+            properties["traceId"] = self.tracer.root.context.trace_id
+        lines = encode_metrics(
+            self.settings.metrics_namespace, taken, self.clock.time_ns() // 1_000_000, properties
+        )
+        sys.stdout.write("\n".join(lines) + "\n")
+
+    # -- InvocationListener: called by the extension's thread -----------------------------------
+
+    def invocation_ended(self, deadline_ns: int) -> None:
+        """The response is out: send what waits."""
+        self.guard.run(self.flush, deadline_ns)
+
+    def invocation_times_out(self, deadline_ns: int) -> None:
+        """The deadline is near: send the open spans as they are, with the status of a timeout."""
+        self.guard.run(self._send_open_spans, deadline_ns)
+
+    def _send_open_spans(self, deadline_ns: int) -> None:
+        self.write_metrics()
+        if self.sender is None:
+            return
+        now_ns = self.clock.time_ns()
+        spans: list[Span] = []
+        for span in list(self.tracer.open_spans.values()):
+            if span.context.is_sampled:
+                copy = span.ended_copy(now_ns)
+                copy.attributes["error.type"] = "Sandbox.Timedout"
+                copy.status_code = ERROR
+                copy.status_message = "the invocation was about to time out"
+                spans.append(copy)
+        if spans and self.sender.send_spans(spans, deadline_ns):
+            self.sender.send_pending(deadline_ns)
+
+    def __repr__(self) -> str:
+        return f"<Telemetry {__version__} of {self.function.name or 'no function'}>"
+
+
+_telemetry: Telemetry | None = None
+
+
+def current() -> Telemetry:
+    """The telemetry of this process, made from `os.environ` at the first call."""
+    if _telemetry is None:
+        install(Telemetry(os.environ))
+    assert _telemetry is not None  # noqa: S101 - install() has set it
+    return _telemetry
+
+
+def installed() -> Telemetry | None:
+    """The telemetry of this process, if there is one yet."""
+    return _telemetry
+
+
+def install(telemetry: Telemetry | None) -> None:
+    """Use `telemetry` from now on; with None, one is made from `os.environ` at the next use."""
+    global _telemetry  # noqa: PLW0603 - one per process is what it is
+    _telemetry = telemetry

@@ -1,0 +1,315 @@
+"""Recording spans: which one is current, how one starts and ends, `span` for users."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import wraps
+
+from lambdatrace import propagation
+from lambdatrace.records import ERROR, INTERNAL, OK, Span, SpanContext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextvars import Token
+    from types import TracebackType
+    from typing import Any
+
+    from lambdatrace.buffer import Buffer
+    from lambdatrace.clock import Clock, Ids
+    from lambdatrace.guard import Guard
+    from lambdatrace.records import Link
+    from lambdatrace.sampling import Sampler
+
+# Code flags, as `inspect` names them (CO_GENERATOR, …); importing it costs 3 ms.
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
+
+_current: ContextVar[Span | None] = ContextVar("lambdatrace_current_span", default=None)
+
+
+class Tracer:
+    """Starts and ends spans; the finished and sampled ones go to the buffer.
+
+    `open_spans` are those started and not ended, oldest first, for whoever must close them when
+    the invocation ends before they do. `root` is the span of the invocation under way: the parent
+    of what a thread starts that has no current span of its own.
+    """
+
+    __slots__ = ("_buffer", "_clock", "_ids", "_sampler", "open_spans", "root")
+
+    def __init__(self, clock: Clock, ids: Ids, sampler: Sampler, buffer: Buffer) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._sampler = sampler
+        self._buffer = buffer
+        self.open_spans: dict[str, Span] = {}
+        self.root: Span | None = None
+
+    def current_span(self) -> Span | None:
+        """The innermost open span of this thread or task, else the invocation's."""
+        span = _current.get()
+        return span if span is not None and not span.end_ns else self.root
+
+    def start_root(
+        self,
+        name: str,
+        parent: SpanContext | None,
+        trace_id: str | None,
+        start_ns: int,
+        *,
+        kind: int,
+        attributes: Mapping[str, Any],
+        links: Sequence[Link] = (),
+    ) -> Span:
+        """Start the span of an invocation; without a parent it takes `trace_id`, or a new one."""
+        if parent is not None:
+            trace_id = parent.trace_id
+        elif trace_id is None:
+            trace_id = self._ids.trace_id()
+        context = SpanContext(
+            trace_id,
+            self._ids.span_id(),
+            is_sampled=self._sampler.is_sampled(trace_id, parent),
+            trace_state=parent.trace_state if parent is not None else "",
+        )
+        span = Span(name, context, parent, start_ns, kind=kind, attributes=attributes, links=links)
+        self.open_spans[context.span_id] = span
+        self.root = span
+        return span
+
+    def start_span(
+        self,
+        name: str,
+        *,
+        kind: int = INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
+        start_ns: int = 0,
+    ) -> Span:
+        """Start a child of the current span; the root of a new trace when there is none."""
+        start_ns = start_ns or self._clock.time_ns()
+        current = self.current_span()
+        if current is None:
+            trace_id = self._ids.trace_id()
+            parent, is_sampled, trace_state = None, self._sampler.is_sampled(trace_id, None), ""
+        else:
+            parent = current.context
+            trace_id, is_sampled = parent.trace_id, parent.is_sampled
+            trace_state = parent.trace_state
+        context = SpanContext(
+            trace_id, self._ids.span_id(), is_sampled=is_sampled, trace_state=trace_state
+        )
+        span = Span(name, context, parent, start_ns, kind=kind, attributes=attributes, links=links)
+        self.open_spans[context.span_id] = span
+        return span
+
+    def end_span(self, span: Span, end_ns: int = 0) -> None:
+        """End `span` now, or at `end_ns`; a second time does nothing."""
+        if span.end(end_ns or self._clock.time_ns()):
+            self.open_spans.pop(span.context.span_id, None)
+            if span.context.is_sampled:
+                self._buffer.append(span)
+
+    def end_all(self, mark: str) -> None:
+        """End all that is open but the root, with the attribute `mark` set to true."""
+        for span in list(self.open_spans.values()):
+            if span is not self.root:
+                span.set_attribute(mark, value=True)
+                self.end_span(span)
+
+    def add_event(self, span: Span, name: str, attributes: Mapping[str, Any]) -> None:
+        """Record that something happened now in `span`."""
+        span.add_event(name, self._clock.time_ns(), attributes)
+
+    def record_exception(self, span: Span, error: BaseException) -> None:
+        """Add the `exception` event and the ERROR status that OpenTelemetry prescribes."""
+        import traceback  # loaded by the runtime client already
+
+        error_type = qualified_name(type(error))
+        try:
+            message = str(error)
+        except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+            message = "<unprintable>"
+        span.add_event(
+            "exception",
+            self._clock.time_ns(),
+            {
+                "exception.type": error_type,
+                "exception.message": message,
+                "exception.stacktrace": "".join(
+                    traceback.format_exception(type(error), error, error.__traceback__)
+                ),
+            },
+        )
+        span.set_attribute("error.type", error_type)
+        span.set_status(ERROR, message)
+
+
+def qualified_name(kind: type) -> str:
+    """The name OpenTelemetry gives an exception's type: builtins without their module."""
+    if kind.__module__ in ("builtins", "__main__"):
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def activate(span: Span) -> Token[Span | None]:
+    """Make `span` the current one of this thread or task."""
+    return _current.set(span)
+
+
+def deactivate(token: Token[Span | None]) -> None:
+    """Undo `activate`."""
+    # Entered in one context and left in another (a generator closed elsewhere): nothing to undo.
+    with suppress(ValueError):
+        _current.reset(token)
+
+
+class SpanHandle:
+    """What users hold of a span; once it has ended, and where there is none, calls do nothing."""
+
+    __slots__ = ("_guard", "_span", "_tracer")
+
+    def __init__(self, tracer: Tracer, guard: Guard, span: Span | None) -> None:
+        self._tracer = tracer
+        self._guard = guard
+        self._span = span
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits; all zero when there is no span."""
+        return self._span.context.trace_id if self._span else "0" * propagation.TRACE_ID_DIGITS
+
+    @property
+    def span_id(self) -> str:
+        """16 hex digits; all zero when there is no span."""
+        return self._span.context.span_id if self._span else "0" * propagation.SPAN_ID_DIGITS
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether what is set now will be sent."""
+        return self._span is not None and self._span.is_recording
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set one attribute: str, bool, int, float, bytes, or a list or dict of these."""
+        if self._span is not None:
+            self._guard.run(self._span.set_attribute, key, value)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set several attributes."""
+        if self._span is not None:
+            self._guard.run(self._span.set_attributes, attributes)
+
+    def update_name(self, name: str) -> None:
+        """Give the span another name."""
+        if self._span is not None and not self._span.end_ns:
+            self._span.name = name
+
+    def add_event(self, name: str, attributes: Mapping[str, Any] | None = None) -> None:
+        """Record that something happened now."""
+        if self._span is not None:
+            self._guard.run(self._tracer.add_event, self._span, name, attributes or {})
+
+    def record_exception(self, error: BaseException) -> None:
+        """Record `error` as an event and set the ERROR status."""
+        if self._span is not None:
+            self._guard.run(self._tracer.record_exception, self._span, error)
+
+    def set_error(self, message: str = "") -> None:
+        """Set the ERROR status."""
+        if self._span is not None:
+            self._guard.run(self._span.set_status, ERROR, message)
+
+    def set_ok(self) -> None:
+        """Set the OK status, which nothing overrides."""
+        if self._span is not None:
+            self._guard.run(self._span.set_status, OK)
+
+    def inject(self, carrier: dict[str, str] | None = None) -> dict[str, str]:
+        """Write this span's context into `carrier`, for what we call: W3C and X-Ray headers."""
+        carrier = {} if carrier is None else carrier
+        if self._span is not None:
+            self._guard.run(propagation.inject, self._span.context, carrier)
+        return carrier
+
+
+class SpanScope:
+    """`with` opens a span for the block; as a decorator, for each call of the function.
+
+    An async function's span lasts until it returns, a generator's until its last item.
+    `recorder` gives the tracer and guard to use, asked anew at each use.
+    """
+
+    __slots__ = ("_arguments", "_guard", "_name", "_recorder", "_span", "_token", "_tracer")
+
+    def __init__(
+        self, recorder: Callable[[], tuple[Tracer, Guard]], name: str, **arguments: Any
+    ) -> None:
+        self._recorder = recorder
+        self._name = name
+        self._arguments = arguments
+        self._span: Span | None = None
+        self._token: Token[Span | None] | None = None
+
+    def __enter__(self) -> SpanHandle:
+        self._tracer, self._guard = self._recorder()
+        self._span = self._guard.run(self._tracer.start_span, self._name, **self._arguments)
+        self.resume()
+        return SpanHandle(self._tracer, self._guard, self._span)
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.suspend()
+        span = self._span
+        if span is None:
+            return
+        # GeneratorExit is how a generator is closed early, not a failure.
+        if error is not None and not isinstance(error, GeneratorExit):
+            self._guard.run(self._tracer.record_exception, span, error)
+        self._guard.run(self._tracer.end_span, span)
+
+    def suspend(self) -> None:
+        """Make the span no longer current, while a generator waits for its consumer."""
+        if self._token is not None:
+            deactivate(self._token)
+            self._token = None
+
+    def resume(self) -> None:
+        """Make the span current again."""
+        if self._span is not None:
+            self._token = activate(self._span)
+
+    def _again(self) -> SpanScope:
+        return SpanScope(self._recorder, self._name, **self._arguments)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` with a span around each call."""
+        flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+        if flags & _COROUTINE:
+
+            @wraps(function)
+            async def around(*arguments: Any, **keywords: Any) -> Any:
+                with self._again():
+                    return await function(*arguments, **keywords)
+
+        elif flags & (_GENERATOR | _ASYNC_GENERATOR):
+            from lambdatrace.generators import traced_async_generator, traced_generator
+
+            drive: Any = traced_generator if flags & _GENERATOR else traced_async_generator
+
+            @wraps(function)
+            def around(*arguments: Any, **keywords: Any) -> Any:
+                return drive(self._again(), function(*arguments, **keywords))
+
+        else:
+
+            @wraps(function)
+            def around(*arguments: Any, **keywords: Any) -> Any:
+                with self._again():
+                    return function(*arguments, **keywords)
+
+        return around
