@@ -15,17 +15,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Token
-    from typing import Any
+    from typing import Any, TypeVar
 
     from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
     from lambdatrace.triggers import Trigger
 
+    F = TypeVar("F", bound=Callable[..., Any])
+
 INCOMPLETE = "lambdatrace.incomplete"
 _MARK = "__lambdatrace_instrumented__"
 
 
-def instrument(function: Callable[..., Any]) -> Callable[..., Any]:
+def instrument(function: F) -> F:
     """`function`, a Lambda handler, with each of its calls traced and timed.
 
     It returns, raises and is called as before; nothing that goes wrong in here reaches it or its
@@ -37,7 +39,6 @@ def instrument(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     telemetry_now.guard.run(telemetry_now.finish_start)
 
-    @wraps(function)
     def handler(*arguments: Any, **keywords: Any) -> Any:
         current = telemetry.current()
         running = current.guard.run(
@@ -56,8 +57,10 @@ def instrument(function: Callable[..., Any]) -> Callable[..., Any]:
             current.guard.run(running.succeed, result)
         return result
 
-    setattr(handler, _MARK, True)
-    return handler
+    instrumented: Any = wraps(function)(handler)
+    setattr(instrumented, _MARK, True)
+    result: F = instrumented
+    return result
 
 
 def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation:

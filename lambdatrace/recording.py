@@ -12,15 +12,31 @@ from lambdatrace.tracing import SpanHandle, SpanScope, activate, deactivate
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypeVar, overload
 
     from lambdatrace.guard import Guard
     from lambdatrace.records import Link
     from lambdatrace.tracing import Tracer
 
+    F = TypeVar("F", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+
+    @overload
+    def span(name: F) -> F: ...
+
+    @overload
+    def span(
+        name: str,
+        *,
+        kind: int = ...,
+        attributes: Mapping[str, Any] | None = ...,
+        links: Sequence[Link] = ...,
+    ) -> SpanScope: ...
+
 
 def span(
-    name: str | Callable[..., Any],
+    name: Any,
     *,
     kind: int = INTERNAL,
     attributes: Mapping[str, Any] | None = None,

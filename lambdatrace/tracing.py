@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextvars import Token
     from types import TracebackType
-    from typing import Any
+    from typing import Any, TypeVar
 
     from lambdatrace.buffer import Buffer
     from lambdatrace.clock import Clock, Ids
     from lambdatrace.guard import Guard
     from lambdatrace.records import Link
     from lambdatrace.sampling import Sampler
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 # Code flags, as `inspect` names them (CO_GENERATOR, …); importing it costs 3 ms.
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
@@ -286,8 +288,9 @@ class SpanScope:
     def _again(self) -> SpanScope:
         return SpanScope(self._recorder, self._name, **self._arguments)
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: F) -> F:
         """`function` with a span around each call."""
+        around: Any
         flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
         if flags & _COROUTINE:
 
@@ -312,4 +315,5 @@ class SpanScope:
                 with self._again():
                     return function(*arguments, **keywords)
 
-        return around
+        wrapped: F = around
+        return wrapped

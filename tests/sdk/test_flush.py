@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from lambdatrace.flush import EndpointHealth, send_timeout_ms, watchdog_ns
+
+S = 1_000_000_000
+MS = 1_000_000
+NOW = 1_700_000_000 * S
+
+
+@pytest.mark.parametrize(
+    ("left_ms", "timeout_ms"),
+    [(60_000, 10_000), (1_020, 1_000), (100, 80), (25, 5), (24, 0), (0, 0), (-500, 0)],
+)
+def test_a_send_gets_what_is_left_of_the_invocation_less_the_margin(
+    left_ms: int, timeout_ms: int
+) -> None:
+    assert send_timeout_ms(NOW, NOW + left_ms * MS, EndpointHealth(), 10_000) == timeout_ms
+
+
+def test_without_a_deadline_a_send_gets_the_configured_timeout() -> None:
+    assert send_timeout_ms(NOW, 0, EndpointHealth(), 10_000) == 10_000
+
+
+def test_an_endpoint_that_failed_is_left_alone_twice_as_long_each_time_up_to_a_minute() -> None:
+    health, waits = EndpointHealth(), []
+    for _ in range(8):
+        health = health.after_failure(NOW)
+        waits.append((health.retry_at_ns - NOW) / S)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_records_are_kept_until_the_endpoint_may_be_tried_again() -> None:
+    health = EndpointHealth().after_failure(NOW)
+    assert send_timeout_ms(NOW + S - 1, 0, health, 10_000) == 0
+    assert send_timeout_ms(NOW + S, 0, health, 10_000) == 10_000
+
+
+@pytest.mark.parametrize(("retry_after_s", "wait_s"), [(0, 0), (5, 5), (3600, 60)])
+def test_the_endpoints_own_retry_after_counts_up_to_a_minute(
+    retry_after_s: float, wait_s: float
+) -> None:
+    assert EndpointHealth(4).after_failure(NOW, retry_after_s).retry_at_ns == NOW + wait_s * S
+
+
+@pytest.mark.parametrize(("timeout_s", "before_ms"), [(0.1, 30), (1, 100), (3, 200), (900, 200)])
+def test_the_watchdog_leaves_a_tenth_of_the_timeout_within_its_bounds(
+    timeout_s: float, before_ms: int
+) -> None:
+    deadline = NOW + int(timeout_s * S)
+    assert deadline - watchdog_ns(NOW, deadline) == before_ms * MS

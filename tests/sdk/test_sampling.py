@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
+
+from lambdatrace.errors import SettingError
+from lambdatrace.records import SpanContext
+from lambdatrace.sampling import Sampler
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+SAMPLED = SpanContext(TRACE_ID, "b7ad6b7169203331", is_sampled=True)
+UNSAMPLED = SpanContext(TRACE_ID, "b7ad6b7169203331", is_sampled=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "under_sampled", "under_unsampled"),
+    [
+        ("always_on", True, True, True),
+        ("always_off", False, False, False),
+        ("parentbased_always_on", True, True, False),
+        ("parentbased_always_off", False, True, False),
+    ],
+)
+def test_a_sampler_decides_for_roots_and_follows_parents_as_its_name_says(
+    name: str, root: bool, under_sampled: bool, under_unsampled: bool
+) -> None:
+    sampler = Sampler(name)
+    assert sampler.is_sampled(TRACE_ID, None) is root
+    assert sampler.is_sampled(TRACE_ID, SAMPLED) is under_sampled
+    assert sampler.is_sampled(TRACE_ID, UNSAMPLED) is under_unsampled
+
+
+@given(
+    st.integers(1, (1 << 128) - 1),
+    st.floats(0, 1).map(lambda share: round(share, 6)),
+)
+def test_a_ratio_keeps_the_traces_that_opentelemetry_keeps(number: int, share: float) -> None:
+    decision = TraceIdRatioBased(share).should_sample(None, number, "x").decision
+    expected = decision is Decision.RECORD_AND_SAMPLE
+    assert Sampler("traceidratio", str(share)).is_sampled(f"{number:032x}", None) is expected
+
+
+@pytest.mark.parametrize("argument", ["ten", "1.5", "-1", "nan", ""])
+def test_a_ratio_that_is_no_share_is_refused(argument: str) -> None:
+    with pytest.raises(SettingError, match="expected a number from 0 to 1"):
+        Sampler("traceidratio", argument)

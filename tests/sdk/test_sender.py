@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from lambdatrace.buffer import Buffer
+from lambdatrace.errors import SendError
+from lambdatrace.records import Span, SpanContext
+from lambdatrace.sender import Sender
+from lambdatrace.sinks import Outcome
+from lambdatrace.testing import START_NS, MemorySink, SettableClock
+
+S = 1_000_000_000
+
+
+class Bench:
+    """A sender over a memory sink, with its reports kept."""
+
+    def __init__(self, outcomes: list[Outcome | Exception] | None = None, spans: int = 3) -> None:
+        self.clock = SettableClock()
+        self.sink = MemorySink(outcomes)
+        self.buffer = Buffer(10)
+        self.reports: list[str] = []
+        self.sender = Sender(
+            self.buffer,
+            self.sink,
+            self.clock,
+            batch_size_max=2,
+            timeout_ms_max=10_000,
+            on_error=lambda place, error: self.reports.append(f"{place}: {error}"),
+        )
+        for number in range(spans):
+            context = SpanContext("1" * 32, f"{number + 1:016x}")
+            self.buffer.append(Span(f"s{number}", context, None, 1))
+
+    def sent(self) -> list[str]:
+        return [span.name for span in self.sink.spans]
+
+
+def test_everything_that_waits_is_sent_in_batches() -> None:
+    bench = Bench()
+    assert bench.sender.send_pending(START_NS + 3 * S)
+    assert bench.sent() == ["s0", "s1", "s2"]
+    assert bench.sink.timeouts_s == [2.98, 2.98]
+    assert (bench.sender.sent, bench.sender.retried, bench.sender.rejected) == (3, 0, 0)
+
+
+def test_spans_wait_in_order_when_the_endpoint_cannot_be_reached_and_go_when_it_can() -> None:
+    bench = Bench([SendError("refused")])
+    assert not bench.sender.send_pending(0)
+    assert not bench.sender.send_pending(0), "it is left alone for a second"
+    bench.clock.advance(1000)
+    assert bench.sender.send_pending(0)
+    assert bench.sent() == ["s0", "s1", "s2"]
+    assert len(bench.sink.timeouts_s) == 3
+    assert bench.reports == ["spans could not be sent and wait: refused"]
+    assert (bench.sender.sent, bench.sender.retried) == (3, 2)
+
+
+def test_an_answer_that_may_be_retried_is_retried_after_what_it_says() -> None:
+    bench = Bench([Outcome(is_accepted=False, retry_after_s=5, message="HTTP 503")])
+    assert not bench.sender.send_pending(0)
+    bench.clock.advance(4999)
+    assert not bench.sender.send_pending(0)
+    bench.clock.advance(1)
+    assert bench.sender.send_pending(0)
+    assert bench.sent() == ["s0", "s1", "s2"]
+
+
+def test_a_refused_batch_is_counted_and_does_not_hold_up_the_next() -> None:
+    bench = Bench([Outcome(is_accepted=True, rejected=2, message="HTTP 400 no")])
+    assert bench.sender.send_pending(0)
+    assert bench.sent() == ["s2"]
+    assert (bench.sender.sent, bench.sender.rejected) == (1, 2)
+    assert bench.reports == ["spans were refused by the endpoint: HTTP 400 no"]
+
+
+def test_nothing_is_sent_when_no_time_is_left() -> None:
+    bench = Bench()
+    assert not bench.sender.send_pending(START_NS + 1)
+    assert bench.sink.timeouts_s == []
+    assert len(bench.buffer) == 3
+
+
+def test_given_spans_go_before_what_waits() -> None:
+    bench = Bench(spans=1)
+    late = Span("late", SpanContext("1" * 32, "f" * 16), None, 1)
+    assert bench.sender.send_spans([late], START_NS + 3 * S)
+    assert bench.sender.send_pending(START_NS + 3 * S)
+    assert bench.sent() == ["late", "s0"]

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+import lambdatrace
+from lambdatrace.records import ATTRIBUTE_COUNT_MAX, ERROR, OK, Span
+from lambdatrace.testing import START_NS, LambdaContext, Recorded, recording
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    with recording() as recorded:
+        yield recorded
+
+
+def invoke(function: Callable[[], T]) -> T:
+    """Run `function` as the body of a handler."""
+
+    def handler(_event: object, _context: object) -> T:
+        return function()
+
+    return lambdatrace.instrument(handler)({}, LambdaContext())
+
+
+def tree(recorded: Recorded) -> dict[str, str]:
+    """Name → name of the parent, without the spans of the init."""
+    names = {span.span_id: span.name for span in recorded.spans}
+    return {
+        span.name: names.get(span.parent.span_id, "?") if span.parent else ""
+        for span in recorded.spans
+        if not span.name.startswith(("init ", "import "))
+    }
+
+
+def test_spans_nest_as_their_blocks_do(recorded: Recorded) -> None:
+    def body() -> None:
+        with lambdatrace.span("outer"):
+            recorded.clock.advance(2)
+            with lambdatrace.span("inner", attributes={"n": 1}) as inner:
+                recorded.clock.advance(3)
+                assert lambdatrace.current_span().span_id == inner.span_id
+        with lambdatrace.span("second"):
+            pass
+
+    invoke(body)
+    assert tree(recorded) == {
+        "inner": "outer",
+        "outer": "orders",
+        "second": "orders",
+        "orders": "",
+    }
+    inner = recorded.span("inner")
+    assert (inner.start_ns - START_NS, inner.end_ns - START_NS) == (2_000_000, 5_000_000)
+    assert inner.attributes == {"n": 1}
+
+
+def test_an_exception_is_recorded_and_goes_on_unchanged(recorded: Recorded) -> None:
+    error = KeyError("cart")
+
+    def body() -> None:
+        with lambdatrace.span("load"):
+            raise error
+
+    with pytest.raises(KeyError) as raised:
+        invoke(body)
+    assert raised.value is error
+    for name in ("load", "orders"):
+        span = recorded.span(name)
+        assert (span.status_code, span.status_message) == (ERROR, "'cart'")
+        assert span.attributes["error.type"] == "KeyError"
+        (event,) = span.events
+        assert event.name == "exception"
+        assert event.attributes["exception.type"] == "KeyError"
+        assert event.attributes["exception.message"] == "'cart'"
+        assert "KeyError: 'cart'" in event.attributes["exception.stacktrace"]
+
+
+def test_a_decorated_function_keeps_its_name_arguments_and_result(recorded: Recorded) -> None:
+    @lambdatrace.span("add up")
+    def add(a: int, *, b: int) -> int:
+        """Add."""
+        return a + b
+
+    @lambdatrace.span
+    def plain() -> str:
+        return "plain"
+
+    assert invoke(lambda: (add(1, b=2), plain())) == (3, "plain")
+    assert (add.__name__, add.__doc__) == ("add", "Add.")
+    assert tree(recorded) == {"add up": "orders", plain.__qualname__: "orders", "orders": ""}
+
+
+def test_a_coroutines_span_lasts_until_it_returns(recorded: Recorded) -> None:
+    @lambdatrace.span("wait")
+    async def wait(name: str) -> str:
+        with lambdatrace.span(name):
+            await asyncio.sleep(0)
+            recorded.clock.advance(1)
+            await asyncio.sleep(0)
+        return name
+
+    async def both() -> list[str]:
+        return list(await asyncio.gather(wait("a"), wait("b")))
+
+    assert invoke(lambda: asyncio.run(both())) == ["a", "b"]
+    waits = {span.span_id: span for span in recorded.spans if span.name == "wait"}
+    parents = [recorded.span(name).parent for name in ("a", "b")]
+    assert {parent.span_id for parent in parents if parent} == set(waits)
+    assert all(span.end_ns > span.start_ns for span in waits.values())
+
+
+def test_a_generators_span_lasts_until_its_last_item_and_is_current_only_inside_it(
+    recorded: Recorded,
+) -> None:
+    @lambdatrace.span("rows")
+    def rows() -> Generator[int, str, str]:
+        with lambdatrace.span("read"):
+            pass
+        said = yield 1
+        assert said == "more"
+        try:
+            yield 2
+        except ValueError:
+            recorded.clock.advance(4)
+        return "end"
+
+    def body() -> str:
+        generator = rows()
+        assert next(generator) == 1
+        with lambdatrace.span("consume"):
+            pass
+        assert generator.send("more") == 2
+        with pytest.raises(StopIteration) as stopped:
+            generator.throw(ValueError())
+        return str(stopped.value.value)
+
+    assert invoke(body) == "end"
+    assert tree(recorded) == {"read": "rows", "consume": "orders", "rows": "orders", "orders": ""}
+    span = recorded.span("rows")
+    assert (span.end_ns - span.start_ns, span.status_code) == (4_000_000, 0)
+
+
+def test_a_generator_closed_early_is_no_failure(recorded: Recorded) -> None:
+    closed = []
+
+    @lambdatrace.span("rows")
+    def rows() -> Generator[int, None, None]:
+        try:
+            yield 1
+        finally:
+            closed.append(True)
+
+    def body() -> None:
+        generator = rows()
+        next(generator)
+        generator.close()
+
+    invoke(body)
+    assert closed == [True]
+    assert recorded.span("rows").status_code == 0
+
+
+def test_an_async_generator_keeps_its_protocol(recorded: Recorded) -> None:
+    @lambdatrace.span("pages")
+    async def pages() -> AsyncGenerator[int, str]:
+        said = yield 1
+        assert said == "more"
+        try:
+            yield 2
+        except ValueError:
+            yield 3
+
+    async def body() -> list[int]:
+        generator = pages()
+        items = [await anext(generator)]
+        with lambdatrace.span("consume"):
+            pass
+        items += [await generator.asend("more"), await generator.athrow(ValueError())]
+        await generator.aclose()
+        return items
+
+    assert invoke(lambda: asyncio.run(body())) == [1, 2, 3]
+    assert tree(recorded) == {"consume": "orders", "pages": "orders", "orders": ""}
+    assert recorded.span("pages").status_code == 0
+
+
+def test_a_span_started_in_a_thread_belongs_to_the_invocation(recorded: Recorded) -> None:
+    def work() -> None:
+        with lambdatrace.span("in thread"):
+            pass
+
+    def body() -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    invoke(body)
+    assert tree(recorded) == {"in thread": "orders", "orders": ""}
+
+
+def test_a_span_left_open_when_the_handler_returns_is_closed_and_marked_incomplete(
+    recorded: Recorded,
+) -> None:
+    left = lambdatrace.span("left")
+    invoke(left.__enter__)
+    span = recorded.span("left")
+    assert span.attributes == {"lambdatrace.incomplete": True}
+    assert span.end_ns
+    left.__exit__(None, None, None)
+    assert len([span for span in recorded.spans if span.name == "left"]) == 1
+
+
+def test_what_is_set_after_the_end_is_ignored(recorded: Recorded) -> None:
+    def body() -> None:
+        with lambdatrace.span("short") as span:
+            span.update_name("done")
+            span.add_event("said", {"a": 1})
+            span.set_ok()
+        assert not span.is_recording
+        span.set_attribute("late", 1)
+        span.set_attributes({"late": 1})
+        span.update_name("late")
+        span.add_event("late")
+        span.set_error("late")
+        span.record_exception(ValueError())
+
+    invoke(body)
+    span = recorded.span("done")
+    assert (span.attributes, [event.name for event in span.events], span.status_code) == (
+        {},
+        ["said"],
+        OK,
+    )
+
+
+def test_attributes_beyond_the_limit_are_dropped_and_counted(recorded: Recorded) -> None:
+    def body() -> None:
+        with lambdatrace.span("many") as span:
+            for number in range(ATTRIBUTE_COUNT_MAX + 2):
+                span.set_attribute(f"a{number}", number)
+            span.set_attribute("a0", "again")
+
+    invoke(body)
+    span: Span = recorded.span("many")
+    assert (len(span.attributes), span.dropped_attributes, span.attributes["a0"]) == (
+        ATTRIBUTE_COUNT_MAX,
+        2,
+        "again",
+    )
+
+
+def test_a_span_writes_its_context_for_what_it_calls(recorded: Recorded) -> None:
+    def body() -> dict[str, str]:
+        with lambdatrace.span("call") as span:
+            return span.inject({"other": "kept"})
+
+    carrier = invoke(body)
+    span = recorded.span("call")
+    assert carrier == {
+        "other": "kept",
+        "traceparent": f"00-{span.trace_id}-{span.span_id}-01",
+        "X-Amzn-Trace-Id": (
+            f"Root=1-{span.trace_id[:8]}-{span.trace_id[8:]};Parent={span.span_id};Sampled=1"
+        ),
+    }
+
+
+def test_outside_of_any_span_the_current_one_does_nothing(recorded: Recorded) -> None:
+    span = lambdatrace.current_span()
+    span.set_attribute("a", 1)
+    span.add_event("e")
+    span.record_exception(ValueError())
+    assert (span.trace_id, span.span_id, span.is_recording, span.inject()) == (
+        "0" * 32,
+        "0" * 16,
+        False,
+        {},
+    )
+    assert recorded.spans == []
+
+
+def test_a_trace_that_is_not_sampled_records_nothing_and_passes_its_context_on() -> None:
+    with recording({"OTEL_TRACES_SAMPLER": "always_off"}) as recorded:
+
+        def body() -> str:
+            with lambdatrace.span("call") as span:
+                assert not span.is_recording
+                return span.inject()["traceparent"]
+
+        assert invoke(body).endswith("-00")
+        assert recorded.spans == []
