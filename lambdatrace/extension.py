@@ -16,7 +16,7 @@ import sys
 import time
 
 from lambdatrace.errors import SendError
-from lambdatrace.flush import watchdog_ns
+from lambdatrace.flushing import watchdog_ns
 from lambdatrace.http1 import Address, Connection
 
 TYPE_CHECKING = False

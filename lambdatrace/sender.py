@@ -1,11 +1,11 @@
-"""Takes finished spans from the buffer and gives them to the sink, as `flush.py` decides."""
+"""Takes finished spans from the buffer and gives them to the sink, as `flushing.py` decides."""
 
 from __future__ import annotations
 
 import _thread
 
 from lambdatrace.errors import SendError
-from lambdatrace.flush import EndpointHealth, send_timeout_ms
+from lambdatrace.flushing import EndpointHealth, send_timeout_ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -71,6 +71,10 @@ class OtlpHttpSink:
         response = self._connection.request("POST", self._path, self._headers, body, timeout_s)
         return _outcome(response, len(encoded), len(spans) - len(encoded))
 
+    def close(self) -> None:
+        """Close the connection; a later `send` opens another."""
+        self._connection.close()
+
     def _encode(self, spans: list[Span]) -> list[bytes]:
         encoded = []
         for span in spans:

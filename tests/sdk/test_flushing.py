@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lambdatrace.flush import EndpointHealth, send_timeout_ms, watchdog_ns
+from lambdatrace.flushing import EndpointHealth, send_timeout_ms, watchdog_ns
 
 S = 1_000_000_000
 MS = 1_000_000

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import gzip
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from lambdatrace import __version__
+from lambdatrace.records import Span, SpanContext
+from lambdatrace.sinks.otlp_http import OtlpHttpSink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lambdatrace.sinks import Outcome
+
+
+class Endpoint(HTTPServer):
+    """Answers `status`, `answer_headers` and `answer`; keeps the requests."""
+
+    status = 200
+    answer = b""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answer_headers: dict[str, str] = {}
+        self.received: list[tuple[str, dict[str, str], bytes]] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append((self.path, dict(self.headers), body))
+        self.send_response(self.server.status)
+        for name, value in self.server.answer_headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(self.server.answer)))
+        self.end_headers()
+        self.wfile.write(self.server.answer)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def send(server: Endpoint, spans: list[Span], *, is_gzip: bool = False) -> Outcome:
+    errors: list[str] = []
+    sink = OtlpHttpSink(
+        f"http://127.0.0.1:{server.server_port}/v1/traces",
+        {"authorization": "Basic abc"},
+        {"service.name": "orders"},
+        is_gzip=is_gzip,
+        on_error=lambda place, error: errors.append(f"{place}: {error}"),
+    )
+    try:
+        return sink.send(spans, 5)
+    finally:
+        sink.close()
+
+
+def span(name: str, trace_id: str = "1" * 32) -> Span:
+    return Span(name, SpanContext(trace_id, "2" * 16), None, 1)
+
+
+@pytest.mark.parametrize("is_gzip", [False, True])
+def test_spans_are_posted_as_otlp_protobuf(is_gzip: bool) -> None:
+    with endpoint() as server:
+        outcome = send(server, [span("a"), span("b")], is_gzip=is_gzip)
+    ((path, headers, body),) = server.received
+    request = ExportTraceServiceRequest.FromString(gzip.decompress(body) if is_gzip else body)
+    assert [s.name for s in request.resource_spans[0].scope_spans[0].spans] == ["a", "b"]
+    assert path == "/v1/traces"
+    assert headers["Content-Type"] == "application/x-protobuf"
+    assert headers["User-Agent"] == f"lambdatrace/{__version__}"
+    assert headers["authorization"] == "Basic abc"
+    assert headers.get("Content-Encoding") == ("gzip" if is_gzip else None)
+    assert (outcome.is_accepted, outcome.rejected) == (True, 0)
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_retryable_answers_ask_for_a_retry_when_they_say(status: int) -> None:
+    with endpoint() as server:
+        server.status, server.answer, server.answer_headers = status, b"busy", {"Retry-After": "7"}
+        outcome = send(server, [span("a")])
+    assert (outcome.is_accepted, outcome.retry_after_s, outcome.message) == (
+        False,
+        7.0,
+        f"HTTP {status} busy",
+    )
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 413, 500])
+def test_other_failures_are_final(status: int) -> None:
+    with endpoint() as server:
+        server.status, server.answer = status, b"\x08no\n"
+        outcome = send(server, [span("a"), span("b")])
+    assert (outcome.is_accepted, outcome.rejected, outcome.message) == (
+        True,
+        2,
+        f"HTTP {status} no",
+    )
+
+
+def test_a_partial_success_tells_how_many_were_rejected_and_why() -> None:
+    response = ExportTraceServiceResponse()
+    response.partial_success.rejected_spans = 1
+    response.partial_success.error_message = "too old"
+    with endpoint() as server:
+        server.answer = response.SerializeToString()
+        outcome = send(server, [span("a"), span("b")])
+    assert (outcome.is_accepted, outcome.rejected, outcome.message) == (True, 1, "too old")
+
+
+def test_a_span_that_cannot_be_encoded_is_left_out_and_the_others_go() -> None:
+    with endpoint() as server:
+        outcome = send(server, [span("bad", "z" * 32), span("good")])
+    request = ExportTraceServiceRequest.FromString(server.received[0][2])
+    assert [s.name for s in request.resource_spans[0].scope_spans[0].spans] == ["good"]
+    assert (outcome.is_accepted, outcome.rejected) == (True, 1)

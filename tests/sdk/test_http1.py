@@ -1,0 +1,175 @@
+"""Against a real socket that answers exactly the bytes each test gives it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lambdatrace.errors import SendError
+from lambdatrace.http1 import Address, Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Server:
+    """Gives each connection its list of answers in turn, then closes it; keeps what it was sent."""
+
+    def __init__(self, connections: list[list[bytes]]) -> None:
+        self.requests: list[bytes] = []
+        self._connections = connections
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(5)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/path?q=1"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        for answers in self._connections:
+            peer, _ = self._listener.accept()
+            with peer:
+                peer.settimeout(5)
+                for answer in answers:
+                    self.requests.append(_request(peer))
+                    peer.sendall(answer)
+
+    def close(self) -> None:
+        self._thread.join(10)
+        self._listener.close()
+
+
+def _request(peer: socket.socket) -> bytes:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += peer.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
+    while len(body) < length:
+        body += peer.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+@contextmanager
+def serving(*connections: list[bytes]) -> Iterator[tuple[Server, Connection]]:
+    server = Server(list(connections))
+    connection = Connection(Address(server.url))
+    try:
+        yield server, connection
+    finally:
+        connection.close()
+        server.close()
+
+
+def post(connection: Connection, body: bytes = b"body") -> tuple[int, bytes]:
+    response = connection.request("POST", "/path?q=1", {"X-A": "1"}, body, timeout_s=5)
+    return response.status, response.body
+
+
+def test_a_request_is_one_message_and_its_response_is_read_whole() -> None:
+    with serving([OK]) as (server, connection):
+        assert post(connection) == (200, b"ok")
+    host = server.url.split("/")[2].encode()
+    assert server.requests == [
+        b"POST /path?q=1 HTTP/1.1\r\nHost: " + host + b"\r\nX-A: 1\r\nContent-Length: 4\r\n\r\nbody"
+    ]
+
+
+def test_the_connection_is_kept_for_the_next_request() -> None:
+    with serving([OK, OK, OK]) as (server, connection):
+        assert [post(connection)[0] for _ in range(3)] == [200, 200, 200]
+    assert len(server.requests) == 3
+
+
+def test_a_connection_the_peer_dropped_meanwhile_is_opened_again() -> None:
+    with serving([OK], [OK]) as (server, connection):
+        assert post(connection) == (200, b"ok")
+        assert post(connection, b"again") == (200, b"ok")
+    assert [request[-5:] for request in server.requests] == [b"\nbody", b"again"]
+
+
+def test_a_peer_that_asks_to_close_is_obeyed() -> None:
+    close = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+    with serving([close], [OK]) as (_, connection):
+        assert post(connection) == (204, b"")
+        assert post(connection) == (200, b"ok")
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
+            ),
+            b"abcde",
+        ),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", b"until the end"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n", b""),
+    ],
+)
+def test_bodies_of_every_framing_are_read(answer: bytes, body: bytes) -> None:
+    with serving([answer]) as (_, connection):
+        assert post(connection) == (200, body)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+    ],
+)
+def test_an_answer_that_is_none_is_a_send_error(answer: bytes) -> None:
+    with serving([answer]) as (_, connection), pytest.raises(SendError):
+        post(connection)
+
+
+def test_a_peer_that_does_not_answer_is_given_up_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = Connection(Address(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        with pytest.raises(SendError, match=r"did not answer within 0\.05 s"):
+            connection.request("GET", "/", {}, timeout_s=0.05)
+
+
+def test_nobody_listening_is_a_send_error_that_names_the_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    connection = Connection(Address(f"http://127.0.0.1:{port}"))
+    with pytest.raises(SendError, match=f"127.0.0.1:{port}: .*refused"):
+        connection.request("GET", "/", {}, timeout_s=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:4318/v1/traces", (False, "localhost", 4318, "/v1/traces")),
+        ("https://otlp.example", (True, "otlp.example", 443, "/")),
+        ("HTTP://h/p?q=1", (False, "h", 80, "/p?q=1")),
+        ("http://user:secret@h:1/", (False, "h", 1, "/")),
+        ("http://[::1]:4318/x", (False, "::1", 4318, "/x")),
+        ("http://[::1]/x", (False, "::1", 80, "/x")),
+    ],
+)
+def test_an_address_is_what_the_url_says(url: str, expected: tuple[bool, str, int, str]) -> None:
+    address = Address(url)
+    assert (address.is_tls, address.host, address.port, address.path) == expected
+
+
+@pytest.mark.parametrize("url", ["", "localhost:4318", "ftp://h", "http://", "http://h:port"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Address(url)
