@@ -1,0 +1,29 @@
+"""A local AWS Lambda: real Python functions on the real runtime client, freeze included."""
+
+from __future__ import annotations
+
+from lambdatrace.harness.errors import (
+    FunctionConfigurationError,
+    HarnessError,
+    HarnessStateError,
+    InvokeError,
+    LaunchError,
+    PortInUseError,
+)
+from lambdatrace.harness.function import Function
+from lambdatrace.harness.harness import EnvironmentState, Harness, InvokeResult
+from lambdatrace.harness.log_stream import LogEvent
+
+__all__ = [
+    "EnvironmentState",
+    "Function",
+    "FunctionConfigurationError",
+    "Harness",
+    "HarnessError",
+    "HarnessStateError",
+    "InvokeError",
+    "InvokeResult",
+    "LaunchError",
+    "LogEvent",
+    "PortInUseError",
+]

@@ -1,0 +1,40 @@
+"""How many invokes may run at once.
+
+One number for the account now; reserved concurrency per function belongs here as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lambdatrace.harness.errors import InvokeError
+
+# An environment is a process of 15 to 100 MB: this many fit the memory of a developer's machine.
+CONCURRENCY_MAX = 64
+
+
+class Concurrency:
+    """Counts running invokes, in all and per function, and refuses those over the limit."""
+
+    def __init__(self, limit: int = CONCURRENCY_MAX) -> None:
+        self.limit = limit
+        self.running = 0
+        self._of_function: Counter[str] = Counter()
+
+    def enter(self, function_name: str) -> tuple[int, int]:
+        """Counts one more; gives the numbers of the function and in all. Raises InvokeError."""
+        if self.running >= self.limit:
+            raise InvokeError(
+                429,
+                "TooManyRequestsException",
+                "Rate Exceeded.",
+                "ConcurrentInvocationLimitExceeded",
+            )
+        self.running += 1
+        self._of_function[function_name] += 1
+        return self._of_function[function_name], self.running
+
+    def leave(self, function_name: str) -> None:
+        """One less."""
+        self.running -= 1
+        self._of_function[function_name] -= 1

@@ -1,0 +1,253 @@
+"""Platform logs and metrics on their way to the collector, in a thread of their own.
+
+The event loop only appends to a queue. The thread batches, sends with boto3 as any AWS client
+would, tries again with backoff while the collector is away, and counts what it had to drop.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, Any
+
+from lambdatrace.harness.metrics import NAMESPACE, Throttle, metric_data, requests
+from lambdatrace.harness.variables import CREDENTIALS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lambdatrace.harness.invocation import InvocationFacts
+    from lambdatrace.harness.log_stream import LogEvent
+
+WAITING_MAX = 100_000  # log events and metric facts held while the collector is away: some 30 MB
+WAITING_BYTES_MAX = 64 * 1024 * 1024  # of log text; few but long events must not fill the memory
+BATCH_EVENTS_MAX = 1_000  # of 10,000 allowed: encoding one batch holds the interpreter for 3 ms
+BATCH_BYTES_MAX = 1_048_576
+EVENT_OVERHEAD_BYTES = 26  # what CloudWatch Logs adds to each event's size
+INTERVAL_S = 0.25  # how long a record waits for company
+RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
+CONNECT_S, READ_S = 2.0, 10.0
+_WAITED_MAX = 10.0
+
+_log = logging.getLogger("lambdatrace.harness")
+
+Record = tuple[str, "LogEvent"]
+
+
+class Delivery:
+    """The queue and its thread.
+
+    `log`, `executed` and `throttled` never wait; records over a bound are dropped and counted in
+    `dropped`.
+    """
+
+    def __init__(self, collector_url: str, region: str) -> None:
+        self.dropped = 0
+        self._url = collector_url
+        self._region = region
+        self._logs: deque[Record] = deque()
+        self._log_bytes = 0
+        self._facts: deque[InvocationFacts | Throttle] = deque()
+        self._accepted = 0
+        self._settled = 0
+        self._streams: set[tuple[str, str]] = set()
+        self._groups: set[str] = set()
+        self._is_stopping = False
+        self._is_warned = False
+        self._wake = threading.Event()
+        self._progress = threading.Condition()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lambdatrace-delivery", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread and waits for its AWS clients, so that loading them slows no invoke."""
+        self._thread.start()
+        self._ready.wait(_WAITED_MAX)
+
+    def log(self, log_group: str, event: LogEvent) -> None:
+        """Takes one log event."""
+        size = len(event.message)
+        if len(self._logs) >= WAITING_MAX or self._log_bytes + size > WAITING_BYTES_MAX:
+            self.dropped += 1
+            return
+        self._accepted += 1
+        self._log_bytes += size
+        self._logs.append((log_group, event))
+
+    def executed(self, facts: InvocationFacts) -> None:
+        """Takes the facts of one executed invoke."""
+        self._take(facts)
+
+    def throttled(self, function_name: str) -> None:
+        """Takes one refused invoke."""
+        self._take(Throttle(function_name, time.time() * 1000))
+
+    def flush(self, timeout_s: float) -> bool:
+        """Waits until everything taken so far was sent or dropped; False when time ran out."""
+        wanted = self._accepted
+        self._wake.set()
+        with self._progress:
+            return self._progress.wait_for(lambda: self._settled >= wanted, timeout_s)
+
+    def stop(self, timeout_s: float) -> None:
+        """Sends what waits, for at most `timeout_s`, and ends the thread."""
+        if not self.flush(timeout_s):
+            self.dropped += len(self._logs) + len(self._facts)
+        self._is_stopping = True
+        self._wake.set()
+        self._thread.join(CONNECT_S + READ_S)
+        if self.dropped:
+            _log.warning(
+                "%d log events and metric samples were not delivered to %s",
+                self.dropped,
+                self._url,
+            )
+
+    def _take(self, facts: InvocationFacts | Throttle) -> None:
+        if len(self._facts) >= WAITING_MAX:
+            self.dropped += 1
+            return
+        self._accepted += 1
+        self._facts.append(facts)
+
+    # The thread
+
+    def _run(self) -> None:
+        logs, cloudwatch = _clients(self._url, self._region)
+        self._ready.set()
+        while not self._is_stopping:
+            self._wake.wait(INTERVAL_S)
+            self._wake.clear()
+            while self._logs and not self._is_stopping:
+                self._send_logs(logs)
+            while self._facts and not self._is_stopping:
+                self._send_metrics(cloudwatch)
+
+    def _send_logs(self, client: Any) -> None:
+        """Sends the oldest records, one request per log stream."""
+        records = [self._logs.popleft() for _ in range(min(len(self._logs), BATCH_EVENTS_MAX))]
+        for (group, stream), events in by_stream(records).items():
+            for batch in batches(events):
+                self._deliver(functools.partial(self._put, client, group, stream, batch))
+        self._log_bytes -= sum(len(event.message) for _, event in records)
+        self._settle(len(records))
+
+    def _put(self, client: Any, group: str, stream: str, events: list[dict[str, Any]]) -> None:
+        exists = client.exceptions.ResourceAlreadyExistsException
+        if group not in self._groups:
+            _create(lambda: client.create_log_group(logGroupName=group), exists)
+            self._groups.add(group)
+        if (group, stream) not in self._streams:
+            _create(
+                lambda: client.create_log_stream(logGroupName=group, logStreamName=stream), exists
+            )
+            self._streams.add((group, stream))
+        client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+    def _send_metrics(self, client: Any) -> None:
+        facts = [self._facts.popleft() for _ in range(min(len(self._facts), BATCH_EVENTS_MAX))]
+        data = metric_data(
+            [f for f in facts if not isinstance(f, Throttle)],
+            [f for f in facts if isinstance(f, Throttle)],
+        )
+        for part in requests(data):
+            self._deliver(
+                functools.partial(
+                    client.put_metric_data, Namespace=NAMESPACE, MetricData=list(part)
+                )
+            )
+        self._settle(len(facts))
+
+    def _deliver(self, send: Callable[[], object]) -> None:
+        """Sends, again with backoff while the collector cannot be reached or is overloaded.
+
+        What the collector refuses for good is dropped: sending it again would not help.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        delay_s = RETRY_FIRST_S
+        while not self._is_stopping:
+            try:
+                send()
+            except ClientError as error:
+                status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
+                if status < 500 and status != 429:  # noqa: PLR2004
+                    self._groups.clear()
+                    self._streams.clear()
+                    self._warn(error)
+                    self.dropped += 1
+                    return
+                self._warn(error)
+            except BotoCoreError as error:
+                self._warn(error)
+            else:
+                self._is_warned = False
+                return
+            self._wake.wait(delay_s)
+            delay_s = min(RETRY_LAST_S, delay_s * 2)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._is_warned:
+            self._is_warned = True
+            _log.warning("the collector at %s takes nothing: %s", self._url, error)
+
+    def _settle(self, count: int) -> None:
+        with self._progress:
+            self._settled += count
+            self._progress.notify_all()
+
+
+def by_stream(records: Iterable[Record]) -> dict[tuple[str, str], list[LogEvent]]:
+    """The events of each (log group, log stream), in time order as PutLogEvents wants them."""
+    found: defaultdict[tuple[str, str], list[LogEvent]] = defaultdict(list)
+    for group, event in records:
+        found[group, event.log_stream].append(event)
+    return {key: sorted(events, key=lambda e: e.timestamp_ms) for key, events in found.items()}
+
+
+def batches(events: Iterable[LogEvent]) -> list[list[dict[str, Any]]]:
+    """Events as PutLogEvents takes them, cut to the size of one request."""
+    found: list[list[dict[str, Any]]] = []
+    size = BATCH_BYTES_MAX + 1
+    for event in events:
+        if not event.message:
+            continue  # PutLogEvents refuses an empty message
+        added = len(event.message.encode()) + EVENT_OVERHEAD_BYTES
+        size += added
+        if size > BATCH_BYTES_MAX:
+            found.append([])
+            size = added
+        found[-1].append({"timestamp": event.timestamp_ms, "message": event.message})
+    return found
+
+
+def _create(create: Callable[[], object], exists: type[Exception]) -> None:
+    try:
+        create()
+    except exists:
+        return  # another harness, or an earlier run, made it
+
+
+def _clients(url: str, region: str) -> tuple[Any, Any]:
+    """boto3 clients for CloudWatch Logs and CloudWatch at the collector; we retry, not they."""
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.session.Session(
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=region,
+    )
+    config = Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        proxies={},
+    )
+    return (
+        session.client("logs", endpoint_url=url, config=config),
+        session.client("cloudwatch", endpoint_url=url, config=config),
+    )

@@ -1,0 +1,127 @@
+"""A function made ready to run: its interpreter asked, its layers merged, its commands known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lambdatrace.harness.function import Function, Interpreter, inspect_interpreter
+from lambdatrace.harness.layers import external_extensions, merge_layers
+from lambdatrace.harness.processes import Launch
+from lambdatrace.harness.supervisor import LOG_FD
+from lambdatrace.harness.variables import Surroundings, extension_variables, runtime_variables
+
+if TYPE_CHECKING:
+    from lambdatrace.harness.temp_dirs import TempDirs
+
+_BOOTSTRAP = Path(__file__).with_name("runtime_bootstrap.py")
+
+
+@dataclass(frozen=True)
+class EnvironmentLaunch:
+    """How to start one execution environment: its external extensions first, then its runtime."""
+
+    extensions: dict[str, Launch]
+    runtime: Launch
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A function with everything that is the same in all its environments."""
+
+    function: Function
+    interpreter: Interpreter
+    surroundings: Surroundings
+    layers_dir: Path | None
+    is_tmp_private: bool
+
+    @property
+    def runtime(self) -> str:
+        """`python3.12`: what the function is told it runs on."""
+        return self.function.runtime or f"python{self.interpreter.version}"
+
+    @property
+    def region(self) -> str:
+        """The AWS region the function believes to be in."""
+        return self.surroundings.region
+
+    @property
+    def opt(self) -> str:
+        """Where the function finds its layers: /opt where that can be mounted."""
+        if self.layers_dir is None:
+            return "/opt"
+        return "/opt" if self._mounts_opt else str(self.layers_dir)
+
+    def environment_launch(
+        self, *, runtime_api: str, log_stream: str, temp_dir: Path
+    ) -> EnvironmentLaunch:
+        """The commands, variables and folders of one environment."""
+        variables = runtime_variables(
+            self.function,
+            self.interpreter,
+            self.surroundings,
+            runtime_api=runtime_api,
+            log_stream=log_stream,
+            log_fd=LOG_FD,
+            opt=self.opt,
+            temp_dir="" if self.is_tmp_private else str(temp_dir),
+        )
+        found = external_extensions(self.layers_dir) if self.layers_dir else []
+        own = extension_variables(variables)
+        commands = {path.name: [f"{self.opt}/extensions/{path.name}"] for path in found}
+        return EnvironmentLaunch(
+            {name: self._launch(command, own, temp_dir) for name, command in commands.items()},
+            self._launch(self._runtime_command(variables), variables, temp_dir),
+        )
+
+    @property
+    def _mounts_opt(self) -> bool:
+        """/opt can be covered with the layers: it exists, and no interpreter lives in it."""
+        in_opt = any(Path("/opt") in Path(f).parents for f in self.interpreter.folders)
+        return self.is_tmp_private and Path("/opt").is_dir() and not in_opt
+
+    def _runtime_command(self, variables: dict[str, str]) -> list[str]:
+        """The runtime client; behind AWS_LAMBDA_EXEC_WRAPPER if the function has one.
+
+        A wrapper gets the interpreter and a script as arguments, as on AWS, where wrappers put
+        interpreter options between the two, and the script reads _HANDLER after the wrapper may
+        have changed it. Source: AWS Lambda developer guide, "Modifying the runtime environment".
+        """
+        wrapper = variables.get("AWS_LAMBDA_EXEC_WRAPPER")
+        if wrapper:
+            return [wrapper, self.function.python, str(_BOOTSTRAP)]
+        return [self.function.python, "-m", "awslambdaric", self.function.handler]
+
+    def _launch(self, argv: list[str], variables: dict[str, str], temp_dir: Path) -> Launch:
+        return Launch(
+            argv=argv,
+            environment=variables,
+            working_dir=str(self.function.code_dir),
+            tmp=str(temp_dir),
+            opt=str(self.layers_dir) if self.layers_dir and self._mounts_opt else "",
+            keep=self._folders_below_tmp(),
+        )
+
+    def _folders_below_tmp(self) -> tuple[str, ...]:
+        """What must stay visible when /tmp becomes private: code, interpreter, wrapper."""
+        wanted = [str(self.function.code_dir), str(_BOOTSTRAP.parent), *self.interpreter.folders]
+        wanted.append(str(Path(self.function.python).absolute().parent))
+        if self.layers_dir and not self._mounts_opt:
+            wanted.append(str(self.layers_dir))
+        wrapper = self.function.environment.get("AWS_LAMBDA_EXEC_WRAPPER", "")
+        if wrapper:
+            wanted.append(str(Path(wrapper).parent))
+        below = sorted({f for f in wanted if f.startswith("/tmp/")})  # noqa: S108
+        return tuple(f for f in below if Path(f).is_dir())
+
+
+def deploy(
+    function: Function, surroundings: Surroundings, temp_dirs: TempDirs, *, is_tmp_private: bool
+) -> Deployment:
+    """Makes a function ready. Raises FunctionConfigurationError for a bad interpreter or layer."""
+    interpreter = inspect_interpreter(function.python)
+    layers_dir = None
+    if function.layers:
+        layers_dir = merge_layers(function.layers, temp_dirs.make(f"{function.name}-layers"))
+    return Deployment(function, interpreter, surroundings, layers_dir, is_tmp_private)

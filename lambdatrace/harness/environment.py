@@ -1,0 +1,531 @@
+"""An execution environment: the shell that runs processes through the phases of `phases`.
+
+Everything here happens in the event loop's thread. A warm invoke is plain calls, from the event
+written to the runtime's socket to the processes stopped again; only what waits (init, reset,
+shutdown) is a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from lambdatrace.harness import environment_api, platform_logs
+from lambdatrace.harness.environment_api import EnvironmentApi
+from lambdatrace.harness.errors import LaunchError
+from lambdatrace.harness.extensions_api import Extension, ExtensionState
+from lambdatrace.harness.function import ACCOUNT_ID, LATEST
+from lambdatrace.harness.http_server import Exchange, Server
+from lambdatrace.harness.invocation import (
+    UNHANDLED,
+    Invocation,
+    InvocationFacts,
+    Outcome,
+    platform_error,
+)
+from lambdatrace.harness.log_stream import LogEvent
+from lambdatrace.harness.phases import INIT_LIMIT_S, Phase, Turn, advance, shutdown_plan
+from lambdatrace.harness.runtime_api import RESPONSE_BYTES_MAX, Event
+from lambdatrace.harness.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from lambdatrace.harness.deployment import Deployment
+    from lambdatrace.harness.processes import Exit, Supervisor
+
+MEMORY_SAMPLE_S = 0.1  # how often a running invoke's processes are measured
+
+
+class Keeper(Protocol):
+    """Who owns an environment and hears from it."""
+
+    def environment_idle(self, environment: Environment) -> None:
+        """The environment can take an event."""
+
+    def environment_closed(self, environment: Environment) -> None:
+        """The environment has ended and everything of it is gone."""
+
+    def logged(self, event: LogEvent) -> None:
+        """One event for the function's log group."""
+
+    def executed(self, facts: InvocationFacts) -> None:
+        """An invoke has ended."""
+
+
+@dataclass(frozen=True)
+class InitResult:
+    """How an init went; `payload` is what the caller of the invoke gets if it failed."""
+
+    duration_ms: float
+    status: str = "success"
+    error_type: str = ""
+    payload: bytes = b""
+
+
+@dataclass(frozen=True)
+class InitFailure:
+    """Why an init cannot succeed any more."""
+
+    error_type: str
+    payload: bytes = b""
+    reason: str = ""
+
+
+class Environment:
+    """One execution environment of a function. `invoke` may be called in FREEZE and RESET."""
+
+    def __init__(
+        self, deployment: Deployment, supervisor: Supervisor, keeper: Keeper, temp_dir: Path
+    ) -> None:
+        self.phase = Phase.INIT
+        self.function = deployment.function
+        self.log_stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{LATEST}]{uuid.uuid4().hex}"
+        self.invocations = 0
+        self.idle_since = 0.0
+        self._deployment = deployment
+        self._supervisor = supervisor
+        self._keeper = keeper
+        self._temp_dir = temp_dir
+        self._loop = asyncio.get_running_loop()
+        self._server: Server | None = None
+        self._sandbox: Sandbox | None = None
+        self._api = self._new_api()
+        self._invocation: Invocation | None = None
+        self._init_done: asyncio.Future[InitFailure | None] | None = None
+        self._registered = asyncio.Event()
+        self._init_ms: float | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._sampler: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def pid(self) -> int:
+        """The runtime's process id, 0 when no process runs."""
+        runtime = self._sandbox.runtime if self._sandbox else None
+        return runtime.pid if runtime else 0
+
+    @property
+    def is_about_to_be_idle(self) -> bool:
+        """The caller has its answer, and the runtime is on its way to `next`, or being reset."""
+        if self.phase is Phase.RESET:
+            return self._sandbox is not None
+        return self._invocation is not None and self._invocation.outcome is not None
+
+    def _is_stopping(self) -> bool:
+        return self.phase in (Phase.SHUTDOWN, Phase.CLOSED)
+
+    # Init
+
+    def open(self, invocation: Invocation) -> None:
+        """Starts the environment for its first event."""
+        self._run(self._open(invocation))
+
+    async def _open(self, invocation: Invocation) -> None:
+        self._server = await Server.listen(
+            "127.0.0.1",
+            0,
+            self._serve,
+            refuse=environment_api.refuse,
+            body_bytes_max=environment_api.BODY_BYTES_MAX,
+        )
+        result = await self._init(INIT_LIMIT_S, "init")
+        if self._is_stopping():
+            return
+        if result.status == "success":
+            self.phase = advance(self.phase, Turn.ALL_IDLE)
+            self._init_ms = result.duration_ms
+        else:
+            await self._end_processes("failure")
+            if self._is_stopping():
+                return
+            self.phase = advance(self.phase, Turn.FAILED)
+        self.invoke(invocation)
+
+    async def _init(self, limit_s: float, phase: str) -> InitResult:
+        """Starts the processes and waits until all of them ask for an event, at most `limit_s`."""
+        deployment = self._deployment
+        self._log(
+            platform_logs.init_start(
+                deployment.runtime, deployment.interpreter.full_version, deployment.region
+            )
+        )
+        started_ns = time.perf_counter_ns()
+        self._api = self._new_api()
+        self._init_done = self._loop.create_future()
+        failure: InitFailure | None
+        try:
+            failure = await asyncio.wait_for(self._start_processes(self._init_done), limit_s)
+        except asyncio.TimeoutError:
+            failure = InitFailure("")
+            status = "timeout"
+        except LaunchError as error:
+            failure = InitFailure("Sandbox.Failure", reason=str(error))
+            status = "error"
+        else:
+            status = "error" if failure else "success"
+        finally:
+            self._init_done = None
+        duration_ms = (time.perf_counter_ns() - started_ns) / 1e6
+        if self._sandbox:
+            self._sandbox.drain()
+            self._sandbox.memory.sample()
+        self._log_extensions()
+        if failure is None:
+            return InitResult(duration_ms)
+        if status == "timeout":
+            duration_ms = min(duration_ms, limit_s * 1000)
+        self._log(platform_logs.init_report(duration_ms, phase, status, failure.error_type))
+        request_id = self._invocation.request_id if self._invocation else ""
+        payload = failure.payload or platform_error(failure.error_type, request_id, failure.reason)
+        return InitResult(duration_ms, status, failure.error_type, payload)
+
+    async def _start_processes(
+        self, done: asyncio.Future[InitFailure | None]
+    ) -> InitFailure | None:
+        address = f"127.0.0.1:{self._server.port if self._server else 0}"
+        launch = self._deployment.environment_launch(
+            runtime_api=address, log_stream=self.log_stream, temp_dir=self._temp_dir
+        )
+        sandbox = Sandbox(self._supervisor, self, f"AWS_LAMBDA_RUNTIME_API={address}")
+        self._sandbox = sandbox
+        if launch.extensions:
+            self._api.extensions.launch(launch.extensions)
+            for name, extension in launch.extensions.items():
+                await sandbox.start_extension(name, extension)
+            await self._external_registered(done)
+        if not done.done():
+            await sandbox.start_runtime(launch.runtime)
+        return await done
+
+    async def _external_registered(self, done: asyncio.Future[InitFailure | None]) -> None:
+        """Returns when every external extension has registered, or the init has failed."""
+        done.add_done_callback(lambda _: self._registered.set())
+        await self._registered.wait()
+
+    def _new_api(self) -> EnvironmentApi:
+        self._registered = asyncio.Event()
+        return EnvironmentApi(
+            self,
+            {
+                "functionName": self.function.name,
+                "functionVersion": LATEST,
+                "handler": self.function.handler,
+                "accountId": ACCOUNT_ID,
+            },
+        )
+
+    def _fail_init(self, failure: InitFailure) -> bool:
+        """Ends a running init; False if none is running."""
+        if self._init_done is None:
+            return False
+        if not self._init_done.done():
+            self._init_done.set_result(failure)
+        return True
+
+    # Invoke
+
+    def invoke(self, invocation: Invocation) -> None:
+        """Gives an event to the environment, which starts its processes first if it was reset."""
+        self.phase = advance(self.phase, Turn.INVOKE)
+        self.invocations += 1
+        self._invocation = invocation
+        invocation.begin(self.function.timeout_s)
+        if self._sandbox is None:
+            self._run(self._start_again(invocation))
+        else:
+            self._deliver(invocation, self._sandbox, self.function.timeout_s)
+
+    async def _start_again(self, invocation: Invocation) -> None:
+        """A suppressed init: inside the invoke, on the function's time."""
+        result = await self._init(self.function.timeout_s, "invoke")
+        if self._is_stopping():
+            return
+        if result.status == "success" and self._sandbox:
+            spent_s = (time.perf_counter_ns() - invocation.started_ns) / 1e9
+            self._deliver(invocation, self._sandbox, self.function.timeout_s - spent_s)
+            return
+        self._log(platform_logs.start(invocation.request_id, LATEST))
+        if result.status == "timeout":
+            self._time_out()
+        else:
+            self._fail(result.status, result.error_type, result.payload)
+
+    def _deliver(self, invocation: Invocation, sandbox: Sandbox, left_s: float) -> None:
+        self._deadline = self._loop.call_later(left_s, self._time_out)
+        self._sampler = self._loop.call_later(MEMORY_SAMPLE_S, self._sample_memory)
+        self._api.deliver(
+            Event(
+                invocation.request_id,
+                invocation.payload,
+                invocation.deadline_ms,
+                invocation.trace_header,
+                invocation.invoked_function_arn,
+                invocation.client_context,
+            )
+        )
+        sandbox.thaw()
+        self._log(platform_logs.start(invocation.request_id, LATEST))
+
+    def _finish(self, invocation: Invocation, sandbox: Sandbox) -> None:
+        """Everyone asked for the next event: freeze, then account for the invoke."""
+        sandbox.freeze()
+        ended_ns = time.perf_counter_ns()
+        sandbox.drain()
+        sandbox.memory.sample()
+        self.phase = advance(self.phase, Turn.ALL_IDLE)
+        self._account(invocation, (ended_ns - invocation.started_ns) / 1e6, ended_ns)
+        self._become_idle()
+
+    def _fail(self, status: str, error_type: str, payload: bytes) -> None:
+        """The invoke ends here: answer the caller if nobody has, then reset the environment."""
+        invocation = self._invocation
+        if invocation is None:
+            return
+        ended_ns = time.perf_counter_ns()
+        duration_ms = (ended_ns - invocation.started_ns) / 1e6
+        if status == "timeout":
+            duration_ms = self.function.timeout_s * 1000
+        if self._sandbox:
+            self._sandbox.freeze()
+            self._sandbox.drain()
+            self._sandbox.memory.sample()
+        invocation.error_type = error_type or status
+        if invocation.outcome is None:
+            invocation.settle(Outcome(payload, UNHANDLED))
+        self.phase = advance(self.phase, Turn.FAILED)
+        self._account(invocation, duration_ms, ended_ns, status, error_type)
+        self._run(self._reset("timeout" if status == "timeout" else "failure"))
+
+    async def _reset(self, reason: str) -> None:
+        await self._end_processes(reason)
+        if not self._is_stopping():
+            self._become_idle()
+
+    def _account(
+        self,
+        invocation: Invocation,
+        duration_ms: float,
+        ended_ns: int,
+        status: str = "",
+        error_type: str = "",
+    ) -> None:
+        """Writes END and REPORT and tells the facts; the invoke is then over."""
+        for timer in (self._deadline, self._sampler):
+            if timer:
+                timer.cancel()
+        self._deadline = self._sampler = None
+        init_ms, self._init_ms = self._init_ms, None
+        peak_bytes = self._sandbox.memory.peak_bytes if self._sandbox else 0
+        self._log(platform_logs.end(invocation.request_id))
+        self._log(
+            platform_logs.Report(
+                invocation.request_id,
+                duration_ms,
+                self.function.memory_size_mb,
+                -(-peak_bytes // 2**20),
+                init_ms,
+                status,
+                error_type,
+            ).line()
+        )
+        extensions_ms = None
+        if self._api.extensions.by_identifier and invocation.runtime_done_ns:
+            extensions_ms = (ended_ns - invocation.runtime_done_ns) / 1e6
+        self._keeper.executed(
+            InvocationFacts(
+                self.function.name,
+                invocation.started_ms,
+                duration_ms,
+                bool(invocation.error_type),
+                invocation.concurrency,
+                extensions_ms,
+            )
+        )
+        self._invocation = None
+        invocation.close()
+
+    def _become_idle(self) -> None:
+        self.idle_since = self._loop.time()
+        self._keeper.environment_idle(self)
+
+    def _time_out(self) -> None:
+        invocation = self._invocation
+        if invocation is None or self.phase is not Phase.INVOKE:
+            return
+        reason = f"Task timed out after {self.function.timeout_s:.2f} seconds"
+        payload = platform_error("Sandbox.Timedout", invocation.request_id, reason)
+        self._fail("timeout", "", payload)
+
+    def _sample_memory(self) -> None:
+        if self._sandbox and self.phase is Phase.INVOKE:
+            self._sandbox.memory.sample()
+            self._sampler = self._loop.call_later(MEMORY_SAMPLE_S, self._sample_memory)
+
+    # Shutdown
+
+    async def close(self, reason: str = "spindown") -> None:
+        """Ends the environment, whatever it is doing, within the budget of the shutdown phase."""
+        if self._is_stopping():
+            return
+        self.phase = advance(self.phase, Turn.STOP)
+        for timer in (self._deadline, self._sampler):
+            if timer:
+                timer.cancel()
+        invocation, self._invocation = self._invocation, None
+        if invocation and invocation.outcome is None:
+            payload = platform_error(
+                "Sandbox.Failure", invocation.request_id, "The harness was stopped"
+            )
+            invocation.settle(Outcome(payload, UNHANDLED))
+            invocation.close()
+        self._fail_init(InitFailure("Sandbox.Failure", reason="The harness was stopped"))
+        await self._settle_tasks()
+        await self._end_processes(reason)
+        if self._server:
+            await self._server.close()
+        self.phase = advance(self.phase, Turn.GONE)
+        self._keeper.environment_closed(self)
+
+    async def _settle_tasks(self) -> None:
+        """Waits for a running init or reset, which know that the phase has changed."""
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=INIT_LIMIT_S)
+            for task in pending:
+                task.cancel()
+
+    async def _end_processes(self, reason: str) -> None:
+        """Ends the processes in the order and time of the shutdown phase; /tmp stays."""
+        sandbox = self._sandbox
+        if sandbox is None:
+            return
+        registered = self._api.extensions.registered
+        plan = shutdown_plan(
+            has_internal=any(not e.is_external for e in registered),
+            has_external=any(e.is_external for e in registered),
+        )
+        until = self._loop.time() + plan.total_s
+        await sandbox.end_runtime(plan.runtime_grace_s)
+        told = [e for e in self._api.extensions.listeners("SHUTDOWN") if e.is_external]
+        left_ms = int((until - self._loop.time()) * 1000)
+        self._api.shut_down(told, reason, int(time.time() * 1000) + left_ms)
+        await sandbox.end_extensions({extension.name for extension in told}, until)
+        await sandbox.close()
+        if self._server:
+            self._server.drop_connections()
+        self._sandbox = None
+
+    def _run(self, work: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What the processes say (environment_api.Listener)
+
+    def _serve(self, exchange: Exchange) -> None:
+        self._api.serve(exchange)
+
+    def runtime_waits(self) -> None:
+        """The runtime is done with the invoke; extensions may not be."""
+        if self._invocation:
+            self._invocation.runtime_done_ns = time.perf_counter_ns()
+
+    def everyone_waits(self) -> None:
+        """The end of an init or of an invoke."""
+        if self._init_done is not None:
+            if not self._init_done.done():
+                self._init_done.set_result(None)
+        elif self._invocation and self._invocation.outcome and self._sandbox:
+            self._finish(self._invocation, self._sandbox)
+
+    def function_responded(self, payload: bytes, content_type: str) -> None:
+        """The caller gets the response now; the invoke goes on until everyone waits."""
+        if self._invocation and self._invocation.outcome is None:
+            self._invocation.settle(Outcome(payload, "", content_type))
+
+    def function_failed(self, payload: bytes, error_type: str) -> None:
+        """The caller gets the function's error."""
+        if self._invocation and self._invocation.outcome is None:
+            self._invocation.error_type = error_type
+            self._invocation.settle(Outcome(payload, UNHANDLED))
+
+    def response_too_large(self, response_bytes: int, error_type: str) -> None:
+        """The caller gets an error in place of the response."""
+        if self._invocation and self._invocation.outcome is None:
+            self._invocation.error_type = error_type
+            self._invocation.settle(Outcome(_too_large(response_bytes, error_type), UNHANDLED))
+
+    def init_failed(self, payload: bytes, error_type: str) -> None:
+        """The function could not be loaded."""
+        self._fail_init(InitFailure(error_type, payload))
+
+    def extension_registered(self) -> None:
+        """Once all external extensions have registered, the runtime may start."""
+        if self._api.extensions.are_external_registered:
+            self._registered.set()
+
+    def extension_failed(self, extension: Extension, error_type: str) -> None:
+        """An extension gave up: the init or the invoke fails with it."""
+        reason = f"extension {extension.name}: {extension.error_type}"
+        self._fail_now(error_type, reason)
+
+    # What happens to the processes (sandbox.Watcher)
+
+    def wrote(self, timestamp_ms: int, message: bytes) -> None:
+        """A process wrote a log event."""
+        self._log(message.decode("utf-8", "replace"), timestamp_ms)
+
+    def runtime_exited(self, how: Exit) -> None:
+        """The runtime may not end by itself."""
+        if how.code == 0 and not how.signal_number:
+            reason = "Runtime exited without providing a reason"
+        else:
+            reason = f"Runtime exited with error: {how.reason}"
+        self._fail_now("Runtime.ExitError", reason)
+
+    def extension_exited(self, name: str, how: Exit) -> None:
+        """Neither may an extension."""
+        extension = self._api.extensions.by_name.get(name)
+        if extension and extension.state is ExtensionState.STARTED:
+            self._fail_now("Extension.LaunchError", f"extension {name}: {how.reason}")
+        elif extension:
+            self._fail_now("Extension.Crash", f"extension {name}: {how.reason}")
+
+    def _fail_now(self, error_type: str, reason: str) -> None:
+        if self._fail_init(InitFailure(error_type, reason=reason)):
+            return
+        if self.phase is Phase.INVOKE and self._invocation:
+            payload = platform_error(error_type, self._invocation.request_id, reason)
+            self._fail("error", error_type, payload)
+        elif self.phase is Phase.FREEZE:
+            self.phase = advance(self.phase, Turn.FAILED)
+            self._run(self._reset("failure"))
+
+    def _log(self, message: str, timestamp_ms: int = 0) -> None:
+        event = LogEvent(timestamp_ms or int(time.time() * 1000), message, self.log_stream)
+        if self._invocation is not None and self._invocation.log_tail is not None:
+            self._invocation.log_tail += message.encode()
+        self._keeper.logged(event)
+
+    def _log_extensions(self) -> None:
+        for extension in self._api.extensions.by_name.values():
+            self._log(
+                platform_logs.extension(
+                    extension.name,
+                    extension.state.value,
+                    extension.events,
+                    extension.error_type,
+                )
+            )
+
+
+def _too_large(response_bytes: int, error_type: str) -> bytes:
+    return (
+        f'{{"errorType":"{error_type}","errorMessage":"Response payload size ({response_bytes} '
+        f'bytes) exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."}}'
+    ).encode()

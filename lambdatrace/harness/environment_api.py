@@ -1,0 +1,223 @@
+"""The HTTP side of one execution environment: Runtime API and Extensions API on one port."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from lambdatrace.harness.extensions_api import (
+    Extension,
+    ExtensionMeaning,
+    ExtensionsApi,
+    ExtensionStep,
+    invoke_event,
+    shutdown_event,
+)
+from lambdatrace.harness.runtime_api import (
+    RESPONSE_BYTES_MAX,
+    Answer,
+    Event,
+    Meaning,
+    RuntimeApi,
+    Step,
+    api_error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lambdatrace.harness.http_server import Exchange, Request
+
+BODY_BYTES_MAX = RESPONSE_BYTES_MAX
+_RUNTIME = "/2018-06-01/runtime/"
+_NEXT = "/2018-06-01/runtime/invocation/next"
+_INVOCATION = "/2018-06-01/runtime/invocation/"
+_EXTENSION = "/2020-01-01/extension/"
+_IDENTIFIER = b"lambda-extension-identifier"
+_ERROR_TYPE = b"lambda-runtime-function-error-type"
+_EXTENSION_ERROR_TYPE = b"lambda-extension-function-error-type"
+
+
+class Listener(Protocol):
+    """What an environment is told about the calls of its processes."""
+
+    def runtime_waits(self) -> None:
+        """The runtime has asked for its next event."""
+
+    def everyone_waits(self) -> None:
+        """The runtime and every registered extension have asked for their next event."""
+
+    def function_responded(self, payload: bytes, content_type: str) -> None:
+        """The runtime posted the function's response."""
+
+    def function_failed(self, payload: bytes, error_type: str) -> None:
+        """The runtime posted an error of the function."""
+
+    def response_too_large(self, response_bytes: int, error_type: str) -> None:
+        """The runtime posted a response over the limit."""
+
+    def init_failed(self, payload: bytes, error_type: str) -> None:
+        """The runtime could not load the function."""
+
+    def extension_registered(self) -> None:
+        """An extension registered."""
+
+    def extension_failed(self, extension: Extension, error_type: str) -> None:
+        """An extension reported an error of its init or exit."""
+
+
+class EnvironmentApi:
+    """The API of one generation of processes; what waits for an event is parked here."""
+
+    def __init__(self, listener: Listener, function: dict[str, str]) -> None:
+        self.runtime = RuntimeApi()
+        self.extensions = ExtensionsApi(function)
+        self._listener = listener
+        self._event: Event | None = None
+        self._runtime_exchange: Exchange | None = None
+        self._extension_exchanges: dict[str, Exchange] = {}
+        self._undelivered: dict[str, Answer] = {}
+
+    @property
+    def is_everyone_waiting(self) -> bool:
+        """The condition for the end of an init or an invoke."""
+        return self.runtime.is_waiting and self.extensions.are_idle
+
+    def deliver(self, event: Event) -> None:
+        """Gives an invoke to the runtime and to the extensions that want to know of it."""
+        self._event = event
+        answer = self.runtime.deliver(event)
+        if self._runtime_exchange:
+            _send(self._runtime_exchange, answer)
+        for extension in self.extensions.listeners("INVOKE"):
+            self._tell(
+                extension,
+                invoke_event(
+                    request_id=event.request_id,
+                    deadline_ms=event.deadline_ms,
+                    invoked_function_arn=event.invoked_function_arn,
+                    trace_header=event.trace_header,
+                ),
+            )
+
+    def shut_down(self, extensions: Iterable[Extension], reason: str, deadline_ms: int) -> None:
+        """Sends the SHUTDOWN event to these extensions."""
+        for extension in extensions:
+            self._tell(extension, shutdown_event(reason, deadline_ms))
+
+    def serve(self, exchange: Exchange) -> None:
+        """Takes one request of the environment's processes."""
+        path = exchange.request.path
+        if path.startswith(_RUNTIME):
+            self._serve_runtime(exchange, path)
+        elif path.startswith(_EXTENSION):
+            self._serve_extension(exchange, path)
+        else:
+            _send(exchange, _unknown(exchange.request))
+
+    def _serve_runtime(self, exchange: Exchange, path: str) -> None:
+        request = exchange.request
+        if path == _NEXT and request.method == "GET":
+            self._runtime_next(exchange)
+            return
+        if request.method != "POST":
+            _send(exchange, _unknown(request))
+            return
+        error_type = request.header(_ERROR_TYPE)
+        if path == "/2018-06-01/runtime/init/error":
+            step = self.runtime.init_error(error_type)
+        elif path.startswith(_INVOCATION) and path.endswith("/response"):
+            mode = request.header(b"lambda-runtime-function-response-mode")
+            step = self.runtime.response(path[len(_INVOCATION) : -9], request.body_bytes, mode)
+        elif path.startswith(_INVOCATION) and path.endswith("/error"):
+            step = self.runtime.error(path[len(_INVOCATION) : -6], error_type)
+        else:
+            step = Step(_unknown(request), Meaning.NOTHING)
+        self._tell_listener(step, request)  # the invoke's caller before the runtime
+        if step.answer:
+            _send(exchange, step.answer)
+
+    def _tell_listener(self, step: Step, request: Request) -> None:
+        if step.meaning is Meaning.RESPONSE:
+            content_type = request.header(b"content-type") or "application/json"
+            self._listener.function_responded(request.body, content_type)
+        elif step.meaning is Meaning.ERROR:
+            self._listener.function_failed(request.body, step.error_type)
+        elif step.meaning is Meaning.TOO_LARGE:
+            self._listener.response_too_large(request.body_bytes, step.error_type)
+        elif step.meaning is Meaning.INIT_ERROR:
+            self._listener.init_failed(request.body, step.error_type)
+
+    def _runtime_next(self, exchange: Exchange) -> None:
+        step = self.runtime.next()
+        if step.answer:
+            _send(exchange, step.answer)
+            return
+        self._runtime_exchange = exchange
+        if step.meaning is Meaning.REPEAT and self._event:
+            _send(exchange, self.runtime.deliver(self._event))
+            return
+        self.extensions.is_registration_open = False
+        self._listener.runtime_waits()
+        if self.is_everyone_waiting:
+            self._listener.everyone_waits()
+
+    def _serve_extension(self, exchange: Exchange, path: str) -> None:
+        request = exchange.request
+        identifier = request.header(_IDENTIFIER)
+        call = (request.method, path.removeprefix(_EXTENSION))
+        if call == ("GET", "event/next"):
+            self._extension_next(exchange, identifier)
+            return
+        if call == ("POST", "register"):
+            name = request.header(b"lambda-extension-name")
+            feature = request.header(b"lambda-extension-accept-feature")
+            step = self.extensions.register(name, request.body, feature)
+        elif call == ("POST", "init/error"):
+            step = self.extensions.init_error(identifier, request.header(_EXTENSION_ERROR_TYPE))
+        elif call == ("POST", "exit/error"):
+            step = self.extensions.exit_error(identifier, request.header(_EXTENSION_ERROR_TYPE))
+        else:
+            step = ExtensionStep(_unknown(request), ExtensionMeaning.NOTHING)
+        if step.answer:
+            _send(exchange, step.answer)
+        if step.meaning is ExtensionMeaning.REGISTERED:
+            self._listener.extension_registered()
+        elif step.extension and step.meaning is ExtensionMeaning.INIT_ERROR:
+            self._listener.extension_failed(step.extension, "Extension.InitError")
+        elif step.extension and step.meaning is ExtensionMeaning.EXIT_ERROR:
+            self._listener.extension_failed(step.extension, "Extension.ExitError")
+
+    def _extension_next(self, exchange: Exchange, identifier: str) -> None:
+        step = self.extensions.next(identifier)
+        if step.answer:
+            _send(exchange, step.answer)
+            return
+        self._extension_exchanges[identifier] = exchange
+        undelivered = self._undelivered.pop(identifier, None)
+        if undelivered and step.extension:
+            self._tell(step.extension, undelivered)
+            return
+        if self.is_everyone_waiting:
+            self._listener.everyone_waits()
+
+    def _tell(self, extension: Extension, answer: Answer) -> None:
+        self.extensions.begin(extension)
+        exchange = self._extension_exchanges.pop(extension.identifier, None)
+        if exchange:
+            _send(exchange, answer)
+        else:
+            self._undelivered[extension.identifier] = answer  # it has not asked yet
+
+
+def refuse(exchange: Exchange, status: int, reason: str) -> None:
+    """Answers a request that is no proper HTTP, in the shape of these APIs."""
+    _send(exchange, api_error(status, "InvalidRequestFormat", reason))
+
+
+def _send(exchange: Exchange, answer: Answer) -> None:
+    exchange.respond(answer.status, answer.body, answer.headers)
+
+
+def _unknown(request: Request) -> Answer:
+    message = f"{request.method} {request.path} is not a call of the Runtime or Extensions API"
+    return api_error(404, "NotFound", message)

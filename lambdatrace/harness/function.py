@@ -1,0 +1,200 @@
+"""A Lambda function as the harness runs it: what `CreateFunction` would be told."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lambdatrace.harness.errors import FunctionConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ACCOUNT_ID = "123456789012"  # AWS's own documentation account: no real ARN can be meant
+TIMEOUT_S_MAX = 900
+MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 10240
+ENVIRONMENT_BYTES_MAX = 4096
+LAYERS_MAX = 5
+LATEST = "$LATEST"
+_NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
+_HANDLER = re.compile(r"[^\s]{1,128}")
+_RUNTIME = re.compile(r"python3\.\d{1,2}")
+_VARIABLE = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
+_INTERPRETER_QUERY_S = 30.0
+
+# Names a function may not set (developer guide, "Defined runtime environment variables"); the
+# unreserved ones of that table (LANG, PATH, TZ, AWS_XRAY_*, AWS_LAMBDA_LOG_*) may be.
+RESERVED_VARIABLES = frozenset(
+    {
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SECRET_KEY",
+        "AWS_SESSION_TOKEN",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+        "_HANDLER",
+        "_LAMBDA_TELEMETRY_LOG_FD",
+        "_X_AMZN_TRACE_ID",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Function:
+    """What to run, within which limits. Raises FunctionConfigurationError for values AWS refuses.
+
+    `handler` is `module.function` below `code_dir`, which becomes the working directory.
+    `timeout_s` may be a fraction, unlike on AWS, so that a timeout can be tested quickly.
+    `python` is the interpreter, with awslambdaric installed. `runtime` (`python3.12`) is what the
+    function is told it runs on; by default the interpreter's version. From `python3.12` on the
+    runtime client waits for events in a thread, so that SIGTERM handlers run, and writes JSON
+    with unescaped unicode; a warm invoke then takes about 0.1 ms longer.
+    `layers` are folders or zip files laid over each other as /opt, the last one on top.
+    """
+
+    name: str
+    handler: str
+    code_dir: Path = field(default_factory=Path.cwd)
+    timeout_s: float = 3
+    memory_size_mb: int = 128
+    environment: Mapping[str, str] = field(default_factory=dict)
+    python: str = sys.executable
+    runtime: str = ""
+    layers: Sequence[Path | str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code_dir", Path(self.code_dir).absolute())
+        object.__setattr__(self, "layers", tuple(Path(layer).absolute() for layer in self.layers))
+        object.__setattr__(self, "environment", dict(self.environment))
+        self._check_identity()
+        self._check_limits()
+        self._check_environment()
+
+    @property
+    def log_group(self) -> str:
+        """The CloudWatch log group of the function."""
+        return f"/aws/lambda/{self.name}"
+
+    def arn(self, region: str) -> str:
+        """The function's ARN, without a version."""
+        return f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{self.name}"
+
+    def _check_identity(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise FunctionConfigurationError(
+                f"function name '{self.name}': expected 1 to 64 letters, digits, '-' or '_'"
+            )
+        if not _HANDLER.fullmatch(self.handler) or "." not in self.handler.strip("."):
+            raise FunctionConfigurationError(
+                f"handler '{self.handler}' of {self.name}: expected module.function"
+            )
+        if self.runtime and not _RUNTIME.fullmatch(self.runtime):
+            raise FunctionConfigurationError(
+                f"runtime '{self.runtime}' of {self.name}: expected python3.N, as python3.12"
+            )
+        if not self.code_dir.is_dir():
+            raise FunctionConfigurationError(
+                f"code folder {self.code_dir} of {self.name} does not exist"
+            )
+        for layer in self.layers:
+            if not Path(layer).exists():
+                raise FunctionConfigurationError(f"layer {layer} of {self.name} does not exist")
+
+    def _check_limits(self) -> None:
+        if not 0 < self.timeout_s <= TIMEOUT_S_MAX:
+            raise FunctionConfigurationError(
+                f"timeout of {self.name} is {self.timeout_s} s: expected up to {TIMEOUT_S_MAX} s"
+            )
+        if not MEMORY_MB_MIN <= self.memory_size_mb <= MEMORY_MB_MAX:
+            raise FunctionConfigurationError(
+                f"memory size of {self.name} is {self.memory_size_mb} MB: "
+                f"expected {MEMORY_MB_MIN} to {MEMORY_MB_MAX} MB"
+            )
+        if len(self.layers) > LAYERS_MAX:
+            raise FunctionConfigurationError(
+                f"{self.name} has {len(self.layers)} layers: Lambda takes {LAYERS_MAX}"
+            )
+
+    def _check_environment(self) -> None:
+        reserved = sorted(RESERVED_VARIABLES.intersection(self.environment))
+        if reserved:
+            raise FunctionConfigurationError(
+                f"{self.name} sets {', '.join(reserved)}: Lambda reserves these variables"
+            )
+        for key, value in self.environment.items():
+            if not _VARIABLE.fullmatch(key):
+                raise FunctionConfigurationError(
+                    f"variable '{key}' of {self.name}: a name starts with a letter and has "
+                    "letters, digits and '_'"
+                )
+            if "\0" in str(value) or type(value) is not str:
+                raise FunctionConfigurationError(
+                    f"variable {key} of {self.name}: expected text without NUL characters"
+                )
+        size = len(json.dumps(dict(self.environment), ensure_ascii=False).encode())
+        if size > ENVIRONMENT_BYTES_MAX:
+            raise FunctionConfigurationError(
+                f"the variables of {self.name} take {size} bytes: "
+                f"Lambda allows {ENVIRONMENT_BYTES_MAX}"
+            )
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """Facts of a Python interpreter: `3.11`, the full version, and the folders it loads from."""
+
+    version: str
+    full_version: str
+    folders: tuple[str, ...]
+
+
+_QUERY = """
+import json, sys
+import importlib.util
+found = importlib.util.find_spec("awslambdaric") is not None
+paths = [p for p in [sys.prefix, sys.base_prefix, *sys.path] if p]
+print(json.dumps([list(sys.version_info[:3]), paths, found]))
+"""
+
+
+@functools.lru_cache(maxsize=32)
+def inspect_interpreter(python: str) -> Interpreter:
+    """Asks the interpreter at `python`; FunctionConfigurationError when it runs no functions."""
+    try:
+        completed = subprocess.run(
+            [python, "-c", _QUERY],
+            capture_output=True,
+            text=True,
+            timeout=_INTERPRETER_QUERY_S,
+            check=True,
+            cwd="/",
+        )
+        version, folders, has_client = json.loads(completed.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise FunctionConfigurationError(f"python '{python}' cannot be run: {error}") from error
+    if not has_client:
+        raise FunctionConfigurationError(
+            f"python '{python}' has no awslambdaric: install it with "
+            f"'{python} -m pip install awslambdaric'"
+        )
+    short = ".".join(str(part) for part in version[:2])
+    full = ".".join(str(part) for part in version)
+    return Interpreter(short, full, tuple(dict.fromkeys(f for f in folders if Path(f).is_dir())))

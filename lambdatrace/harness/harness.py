@@ -1,0 +1,309 @@
+"""The harness for synchronous code: a local Lambda in a background thread.
+
+with Harness(functions=[Function("orders", "app.handler", code_dir=Path("src"))]) as harness:
+    result = harness.invoke("orders", {"id": 7})
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import concurrent.futures
+import contextlib
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lambdatrace.harness import invoke_api
+from lambdatrace.harness.concurrency import CONCURRENCY_MAX
+from lambdatrace.harness.errors import FunctionConfigurationError, HarnessStateError, InvokeError
+from lambdatrace.harness.http_server import Request
+from lambdatrace.harness.service import LambdaService, ServiceSettings, is_collector_url
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from lambdatrace.harness.delivery import Delivery
+    from lambdatrace.harness.function import Function
+    from lambdatrace.harness.invocation import Invocation, Outcome
+    from lambdatrace.harness.log_stream import LogEvent
+
+T = TypeVar("T")
+
+START_S = 60.0  # listening, supervisor, and one interpreter query per distinct interpreter
+STOP_S = 30.0  # the longest shutdown phase is 2 s; killing and removing files comes on top
+INVOKE_GRACE_S = 30.0  # beyond init limit and function timeout: a machine under load
+FLUSH_S = 10.0
+
+
+@dataclass(frozen=True)
+class InvokeResult:
+    """What an invoke gave. `function_error` is empty or `Unhandled`; `log_tail` is text."""
+
+    status_code: int
+    payload: bytes
+    request_id: str
+    trace_header: str
+    function_error: str = ""
+    executed_version: str = ""
+    log_tail: str = ""
+
+    def json(self) -> Any:
+        """The payload as a Python value."""
+        return json.loads(self.payload)
+
+
+@dataclass(frozen=True)
+class EnvironmentState:
+    """One execution environment as it is now. `pid` is 0 when no process runs."""
+
+    log_stream: str
+    phase: str
+    pid: int
+    invocations: int
+
+
+class Harness:
+    """A local Lambda service on the loopback interface.
+
+    `port` 0 takes any free port. `collector_url` is where platform logs and metrics go, and where
+    the functions' AWS SDKs and OpenTelemetry exporters are pointed. Environments idle for
+    `idle_timeout_s` are shut down. Errors of the functions are raised by `start`.
+    """
+
+    def __init__(
+        self,
+        functions: Sequence[Function] = (),
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        collector_url: str | None = None,
+        idle_timeout_s: float = 600.0,
+        region: str = "us-east-1",
+        concurrency_max: int = CONCURRENCY_MAX,
+    ) -> None:
+        if collector_url and not is_collector_url(collector_url):
+            raise FunctionConfigurationError(
+                f"collector '{collector_url}': expected a URL, as http://127.0.0.1:4318"
+            )
+        self._functions = list(functions)
+        self._settings = ServiceSettings(
+            host,
+            port,
+            region,
+            (collector_url or "").rstrip("/"),
+            idle_timeout_s,
+            concurrency_max,
+        )
+        self._service: LambdaService | None = None
+        self._delivery: Delivery | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def endpoint_url(self) -> str:
+        """The Lambda API: the `endpoint_url` for boto3 and the AWS CLI."""
+        return self._running().endpoint_url
+
+    @property
+    def is_tmp_private(self) -> bool:
+        """Whether functions have a /tmp of their own; otherwise TMPDIR names their folder."""
+        return bool(self._running().supervisor.private_tmp)
+
+    def start(self) -> None:
+        """Starts the service in a thread of its own. Raises what `LambdaService.start` raises."""
+        if self._thread:
+            raise HarnessStateError("the harness is running already")
+        self._loop = _new_event_loop()
+        self._thread = threading.Thread(
+            target=self._run_loop, args=(self._loop,), name="lambdatrace-harness", daemon=True
+        )
+        self._thread.start()
+        try:
+            self._call(self._start(), START_S)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Shuts environments down as Lambda does, ends every process and removes every file.
+
+        Logs and metrics not yet delivered are sent first, for at most a few seconds.
+        """
+        if self._loop is None or self._thread is None:
+            return
+        service = self._service
+        if service:
+            self._call(service.stop(), STOP_S)
+        if self._delivery:
+            self._delivery.stop(FLUSH_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop = self._thread = self._service = self._delivery = None
+
+    def add_function(self, function: Function) -> None:
+        """Makes one more function invocable. Raises FunctionConfigurationError."""
+        self._call(self._running().add_function(function), START_S)
+        self._functions.append(function)
+
+    def invoke(
+        self,
+        name: str,
+        payload: Any = None,
+        *,
+        invocation_type: str = "RequestResponse",
+        log_type: str = "None",
+        trace_header: str = "",
+        client_context: dict[str, Any] | None = None,
+    ) -> InvokeResult:
+        """Invokes a function by name or ARN, with the checks of the Invoke API but without HTTP.
+
+        `payload` is a JSON value, or bytes taken as they are. A function's own error is no
+        exception here: see `function_error`. Raises InvokeError where the API refuses.
+        """
+        request = Request()
+        request.method = "POST"
+        request.path = f"/2015-03-31/functions/{name}/invocations"
+        request.body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        request.body_bytes = len(request.body)
+        request.headers = {
+            b"x-amz-invocation-type": invocation_type.encode(),
+            b"x-amz-log-type": log_type.encode(),
+            b"x-amzn-trace-id": trace_header.encode(),
+        }
+        if client_context is not None:
+            encoded = base64.b64encode(json.dumps(client_context).encode())
+            request.headers[b"x-amz-client-context"] = encoded
+        service = self._running()
+        checked = invoke_api.parse(request, self._settings.region)
+        pool = service.pools.get(checked.function_name)
+        # A cold start that fails is tried again inside the invoke, on the function's time.
+        timeout_s = (pool.function.timeout_s if pool else 0) * 2 + 10 + INVOKE_GRACE_S
+        return self._call(_invoke(service, checked), timeout_s)
+
+    def flush(self, timeout_s: float = FLUSH_S) -> bool:
+        """Delivers all logs and metrics of finished invokes to the collector; True if all arrived.
+
+        Without a collector there is nothing to deliver.
+        """
+        self._running()
+        return self._delivery.flush(timeout_s) if self._delivery else True
+
+    def wait_frozen(self, name: str, timeout_s: float = 10.0) -> None:
+        """Waits until every environment of a function is frozen (or reset). Raises TimeoutError."""
+        pool = self._pool(name)
+        try:
+            self._call(asyncio.wait_for(pool.wait_frozen(), timeout_s), timeout_s + 1)
+        except (asyncio.TimeoutError, concurrent.futures.TimeoutError):
+            raise TimeoutError(f"{name} is still busy after {timeout_s} s") from None
+
+    def environments(self, name: str) -> list[EnvironmentState]:
+        """The execution environments of a function, oldest first."""
+        pool = self._pool(name)
+
+        async def states() -> list[EnvironmentState]:
+            return [
+                EnvironmentState(e.log_stream, e.phase.value, e.pid, e.invocations)
+                for e in pool.environments
+            ]
+
+        return self._call(states(), START_S)
+
+    def logs(self, name: str) -> list[LogEvent]:
+        """The latest log events of a function in the order read, at most some thousands."""
+        self._pool(name)
+        service = self._running()
+
+        async def events() -> list[LogEvent]:
+            return list(service.logs[name])
+
+        return self._call(events(), START_S)
+
+    async def _start(self) -> None:
+        service = self._service = LambdaService(self._settings, self._delivery)
+        await service.start(self._functions)
+
+    def _pool(self, name: str) -> Any:
+        pool = self._running().pools.get(name)
+        if pool is None:
+            raise invoke_api.not_found(invoke_api.function_arn(self._settings.region, name))
+        return pool
+
+    def _running(self) -> LambdaService:
+        if self._service is None:
+            raise HarnessStateError("the harness is not running: use it in a with block")
+        return self._service
+
+    def _call(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        if self._loop is None:
+            work.close()
+            raise HarnessStateError("the harness is not running: use it in a with block")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout_s)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise
+
+    @staticmethod
+    def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+
+async def _invoke(service: LambdaService, request: invoke_api.InvokeRequest) -> InvokeResult:
+    done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def answer(_: Invocation, outcome: Outcome) -> None:
+        if not done.done():
+            done.set_result(outcome)
+
+    def refuse(error: InvokeError) -> None:
+        if not done.done():
+            done.set_exception(error)
+
+    invocation = service.submit(request, answer, refuse)
+    if request.invocation_type == "Event":
+        return InvokeResult(202, b"", invocation.request_id, invocation.trace_header)
+    if request.invocation_type == "DryRun":
+        return InvokeResult(204, b"", invocation.request_id, invocation.trace_header)
+    outcome = await done
+    return InvokeResult(
+        200,
+        outcome.payload,
+        invocation.request_id,
+        invocation.trace_header,
+        outcome.function_error,
+        "$LATEST",
+        (outcome.log_tail or b"").decode("utf-8", "replace"),
+    )
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    with contextlib.suppress(ImportError):
+        import uvloop  # type: ignore[import-not-found,unused-ignore]
+
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        return loop
+    return asyncio.new_event_loop()

@@ -1,0 +1,112 @@
+"""One invoke on its way through the harness."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lambdatrace.harness.errors import InvokeError
+
+UNHANDLED = "Unhandled"  # the value of X-Amz-Function-Error; "Handled" is legacy
+LOG_TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the caller of an invoke gets."""
+
+    payload: bytes
+    function_error: str = ""
+    content_type: str = "application/json"
+    log_tail: bytes | None = None
+
+
+@dataclass
+class Invocation:
+    """One event for one function, and who waits for the answer.
+
+    `answer` is called once with the outcome, or `refuse` once when no environment may take it.
+    Times are those of the invoke phase: it starts when an environment takes the event.
+    """
+
+    payload: bytes
+    invoked_function_arn: str
+    answer: Callable[[Outcome], None]
+    refuse: Callable[[InvokeError], None]
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    trace_header: str = ""
+    client_context: str = ""
+    log_tail: bytearray | None = None
+    concurrency: tuple[int, int] = (1, 1)  # of the function, of the account, this one included
+
+    started_ns: int = 0
+    started_ms: float = 0.0
+    deadline_ms: int = 0
+    runtime_done_ns: int = 0
+    outcome: Outcome | None = None
+    error_type: str = ""
+
+    def begin(self, timeout_s: float) -> None:
+        """The environment takes the event: the clock of the function's timeout starts."""
+        self.started_ns = time.perf_counter_ns()
+        self.started_ms = time.time() * 1000
+        self.deadline_ms = int(self.started_ms + timeout_s * 1000)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Fixes the outcome; the caller gets it now, or at the end if it wants the log's tail."""
+        self.outcome = outcome
+        if self.log_tail is None:
+            self.answer(outcome)
+
+    def close(self) -> None:
+        """The invoke is over and its log complete."""
+        if self.log_tail is not None and self.outcome:
+            tail = bytes(self.log_tail[-LOG_TAIL_BYTES:])
+            self.answer(
+                Outcome(
+                    self.outcome.payload,
+                    self.outcome.function_error,
+                    self.outcome.content_type,
+                    tail,
+                )
+            )
+
+
+@dataclass(frozen=True)
+class InvocationFacts:
+    """What `AWS/Lambda` metrics are made of: one executed invoke. `started_ms` is Unix time.
+
+    `extensions_ms` is from the runtime's end to the last extension's, None without extensions.
+    """
+
+    function_name: str
+    started_ms: float
+    duration_ms: float
+    is_error: bool
+    concurrency: tuple[int, int]
+    extensions_ms: float | None = None
+
+
+def platform_error(error_type: str, request_id: str, reason: str) -> bytes:
+    """The payload Lambda makes itself when a function did not answer."""
+    message = f"RequestId: {request_id} Error: {reason}"
+    return json.dumps(
+        {"errorType": error_type, "errorMessage": message}, separators=(",", ":")
+    ).encode()
+
+
+def new_trace_header() -> str:
+    """The tracing header Lambda makes for a caller that sent none: not sampled, with a lineage."""
+    random = os.urandom(24).hex()
+    seconds = int(time.time())
+    return (
+        f"Root=1-{seconds:08x}-{random[:24]};Parent={random[24:40]};Sampled=0;"
+        f"Lineage=1:{random[40:48]}:0"
+    )

@@ -1,0 +1,242 @@
+"""Lambda's Invoke API, values in and values out: what a request asks for, and how it is answered.
+
+Source: AWS Lambda API reference, "Invoke"; error names and members from botocore's service model.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import parse_qs, unquote
+
+from lambdatrace.harness.errors import InvokeError
+from lambdatrace.harness.function import ACCOUNT_ID, LATEST
+from lambdatrace.harness.invocation import new_trace_header
+
+if TYPE_CHECKING:
+    from lambdatrace.harness.http_server import Request
+    from lambdatrace.harness.invocation import Invocation, Outcome
+
+SYNC_BYTES_MAX = 6 * 1024 * 1024
+EVENT_BYTES_MAX = 1024 * 1024
+CLIENT_CONTEXT_BYTES_MAX = 3583
+INVOCATION_TYPES = ("RequestResponse", "Event", "DryRun")
+LOG_TYPES = ("None", "Tail")
+
+_PATH = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
+_REFERENCE = re.compile(
+    r"(?:(?:arn:aws[a-zA-Z-]*:lambda:)?(?:[a-z]{2}(?:-[a-z]+)+-\d:)?(?:\d{12}:)?function:)?"
+    r"(?:(?<![\w-])\d{12}:)?"
+    r"(?P<name>[a-zA-Z0-9-_]+)(?::(?P<qualifier>\$LATEST|[a-zA-Z0-9-_]+))?"
+)
+_TRACE_HEADER = re.compile(r"[\x20-\x7e]{1,1024}")
+
+# The member that carries the message differs between the errors of Lambda's model.
+_CAPITAL_MESSAGE = frozenset({"ResourceNotFoundException", "ServiceException"})
+
+
+@dataclass(frozen=True)
+class InvokeRequest:
+    """A checked request. `qualifier` is empty when none was named."""
+
+    function_name: str
+    qualifier: str
+    invocation_type: str
+    wants_tail: bool
+    client_context: str
+    trace_header: str
+    payload: bytes
+
+    def arn(self, region: str) -> str:
+        """The ARN as invoked, with the qualifier if one was named."""
+        return function_arn(region, self.function_name, self.qualifier)
+
+
+@dataclass(frozen=True)
+class InvokeAnswer:
+    """An HTTP answer: status, body and whole header lines."""
+
+    status: int
+    body: bytes
+    headers: bytes
+
+
+def parse(request: Request, region: str) -> InvokeRequest:
+    """Reads a request to the Lambda API. Raises InvokeError as AWS would answer it."""
+    match = _PATH.fullmatch(request.path)
+    if not match or request.method != "POST":
+        _refuse_operation(request)
+    name, qualifier = _reference(unquote(match[1]), request.query, region)
+    invocation_type = _choice(
+        "InvocationType", request.header(b"x-amz-invocation-type"), INVOCATION_TYPES
+    )
+    log_type = _choice("LogType", request.header(b"x-amz-log-type"), LOG_TYPES)
+    _check_size(request, EVENT_BYTES_MAX if invocation_type == "Event" else SYNC_BYTES_MAX)
+    return InvokeRequest(
+        name,
+        qualifier,
+        invocation_type,
+        log_type == "Tail",
+        _client_context(request.header(b"x-amz-client-context")),
+        _trace_header(request.header(b"x-amzn-trace-id")),
+        _payload(request.body),
+    )
+
+
+def function_arn(region: str, name: str, qualifier: str = "") -> str:
+    """The ARN of a function, with a qualifier if there is one."""
+    arn = f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"
+    return f"{arn}:{qualifier}" if qualifier else arn
+
+
+def not_found(arn: str) -> InvokeError:
+    """The error for a function or version that does not exist."""
+    return InvokeError(404, "ResourceNotFoundException", f"Function not found: {arn}")
+
+
+def success(invocation: Invocation, outcome: Outcome) -> InvokeAnswer:
+    """The answer to RequestResponse: 200 whether or not the function failed."""
+    headers = (
+        f"x-amzn-RequestId: {invocation.request_id}\r\n"
+        f"X-Amzn-Trace-Id: {invocation.trace_header}\r\n"
+        f"X-Amz-Executed-Version: {LATEST}\r\n"
+        f"Content-Type: {outcome.content_type}\r\n"
+    )
+    if outcome.function_error:
+        headers += f"X-Amz-Function-Error: {outcome.function_error}\r\n"
+    if outcome.log_tail is not None:
+        headers += f"X-Amz-Log-Result: {base64.b64encode(outcome.log_tail).decode()}\r\n"
+    return InvokeAnswer(200, outcome.payload, headers.encode())
+
+
+def accepted(invocation: Invocation) -> InvokeAnswer:
+    """The answer to Event: the event is queued."""
+    headers = (
+        f"x-amzn-RequestId: {invocation.request_id}\r\n"
+        f"X-Amzn-Trace-Id: {invocation.trace_header}\r\n"
+    )
+    return InvokeAnswer(202, b"", headers.encode())
+
+
+def dry_run(request_id: str) -> InvokeAnswer:
+    """The answer to DryRun: everything is in order, nothing ran."""
+    headers = f"x-amzn-RequestId: {request_id}\r\nX-Amz-Executed-Version: {LATEST}\r\n"
+    return InvokeAnswer(204, b"", headers.encode())
+
+
+def refusal(error: InvokeError, request_id: str) -> InvokeAnswer:
+    """The answer to a request that was refused, in the shape of rest-json."""
+    key = "Message" if error.code in _CAPITAL_MESSAGE else "message"
+    document = {"Type": "User", key: error.message}
+    if error.reason:
+        document["Reason"] = error.reason
+    headers = f"x-amzn-RequestId: {request_id}\r\nx-amzn-ErrorType: {error.code}\r\n"
+    if error.reason:
+        headers += "Retry-After: 1\r\n"
+    return InvokeAnswer(error.status, json.dumps(document).encode(), headers.encode())
+
+
+def _reference(text: str, query: str, region: str) -> tuple[str, str]:
+    match = _REFERENCE.fullmatch(text)
+    if not match:
+        raise InvokeError(
+            400,
+            "ValidationException",
+            f"1 validation error detected: Value '{text[:140]}' at 'functionName' failed to "
+            "satisfy constraint: expected a function name, name:qualifier, partial ARN or ARN",
+        )
+    asked = parse_qs(query).get("Qualifier", [""])[0]
+    named = match["qualifier"] or ""
+    if asked and named and asked != named:
+        raise InvokeError(
+            400,
+            "InvalidParameterValueException",
+            "The derived qualifier from the function name does not match the specified qualifier.",
+        )
+    qualifier = asked or named
+    if qualifier not in ("", LATEST):
+        raise not_found(function_arn(region, match["name"], qualifier))
+    return match["name"], qualifier
+
+
+def _choice(name: str, value: str, values: tuple[str, ...]) -> str:
+    if not value:
+        return values[0]
+    if value not in values:
+        member = name[0].lower() + name[1:]
+        raise InvokeError(
+            400,
+            "ValidationException",
+            f"1 validation error detected: Value '{value[:140]}' at '{member}' failed to satisfy "
+            f"constraint: Member must satisfy enum value set: [{', '.join(values)}]",
+        )
+    return value
+
+
+def _check_size(request: Request, limit: int) -> None:
+    if request.body_bytes > limit:
+        raise InvokeError(
+            413,
+            "RequestTooLargeException",
+            f"{request.body_bytes} byte payload is too large for the "
+            f"{'Event' if limit == EVENT_BYTES_MAX else 'RequestResponse'} invocation type "
+            f"(limit {limit} bytes)",
+        )
+
+
+def _client_context(header: str) -> str:
+    """The client context as one line of JSON, empty when there is none."""
+    if not header:
+        return ""
+    if len(header) > CLIENT_CONTEXT_BYTES_MAX:
+        raise InvokeError(
+            400,
+            "InvalidRequestContentException",
+            f"Client context is {len(header)} bytes: it must be no more than "
+            f"{CLIENT_CONTEXT_BYTES_MAX} bytes of base64",
+        )
+    try:
+        return json.dumps(json.loads(base64.b64decode(header, validate=True)))
+    except (binascii.Error, ValueError, RecursionError) as error:
+        raise InvokeError(
+            400,
+            "InvalidRequestContentException",
+            f"Client context must be a valid Base64-encoded JSON object: {error}",
+        ) from error
+
+
+def _trace_header(header: str) -> str:
+    """The caller's tracing header, or a new one. One with control characters is not passed on."""
+    return header if _TRACE_HEADER.fullmatch(header) else new_trace_header()
+
+
+def _payload(body: bytes) -> bytes:
+    """The event, `{}` for an empty body as on AWS."""
+    if not body:
+        return b"{}"
+    try:
+        json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvokeError(
+            400,
+            "InvalidRequestContentException",
+            f"Could not parse request body into json: Could not parse payload into json: {error}",
+        ) from error
+    return body
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_operation(request: Request) -> NoReturn:
+    raise InvokeError(
+        404,
+        "UnknownOperationException",
+        f"{request.method} {request.path[:200]} is no operation of this local Lambda: "
+        "it answers POST /2015-03-31/functions/NAME/invocations",
+    )

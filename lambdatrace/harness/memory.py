@@ -1,0 +1,75 @@
+"""How much memory an execution environment has used at most, from /proc.
+
+The runtime's own peak is the kernel's high-water mark (VmHWM), so nothing is missed between
+samples. Other processes of the environment count with their proportional share (Pss) at the
+moment of a sample, so pages shared after a fork are counted once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_BUFFER_BYTES = 4096
+
+
+class PeakMemory:
+    """The highest memory seen, in bytes, of the processes below `pids` (process group leaders)."""
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self._leaders: dict[int, int] = {}
+
+    def watch(self, pid: int) -> None:
+        """Adds a process to measure; its descendants are found by themselves."""
+        self._leaders[pid] = os.open(f"/proc/{pid}/status", os.O_RDONLY)
+
+    def close(self) -> None:
+        """Forgets the processes; the peak stays."""
+        for descriptor in self._leaders.values():
+            os.close(descriptor)
+        self._leaders.clear()
+
+    def sample(self) -> int:
+        """Measures now and gives the peak so far, in bytes; processes that have gone count 0."""
+        total = 0
+        for pid, descriptor in self._leaders.items():
+            try:
+                total += _high_water_bytes(os.pread(descriptor, _BUFFER_BYTES, 0))
+            except ProcessLookupError:
+                continue
+            total += sum(_proportional_bytes(child) for child in _descendants(pid))
+        self.peak_bytes = max(self.peak_bytes, total)
+        return self.peak_bytes
+
+
+def _high_water_bytes(status: bytes) -> int:
+    start = status.find(b"VmHWM:")
+    if start < 0:
+        return 0  # a zombie has no memory
+    return int(status[start + 6 : status.index(b"kB", start)]) * 1024
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_bytes()
+    except OSError:
+        return 0
+    start = text.find(b"Pss:")
+    return 0 if start < 0 else int(text[start + 4 : text.index(b"kB", start)]) * 1024
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            children = os.open(f"/proc/{pid}/task/{thread}/children", os.O_RDONLY)
+            try:
+                found += [int(child) for child in os.read(children, _BUFFER_BYTES).split()]
+            finally:
+                os.close(children)
+    except OSError:
+        return found
+    for child in list(found):
+        found += _descendants(child)
+    return found

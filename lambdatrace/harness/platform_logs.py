@@ -1,0 +1,76 @@
+"""The lines Lambda itself writes to a function's log, text format of 2025.
+
+Source: AWS Lambda developer guide, "Sending Lambda function logs to CloudWatch Logs", and captures
+of real log groups: tabs between REPORT fields, a tab before the newline when no status follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+
+def init_start(runtime: str, full_version: str, region: str) -> str:
+    """The line that opens an init. AWS's ARNs end in a hash; ours is one of the version."""
+    digest = hashlib.sha256(full_version.encode()).hexdigest()
+    version = runtime.replace("python", "python:", 1) + f".v{full_version.rsplit('.', 1)[-1]}"
+    return (
+        f"INIT_START Runtime Version: {version}\t"
+        f"Runtime Version ARN: arn:aws:lambda:{region}::runtime:{digest}\n"
+    )
+
+
+def init_report(duration_ms: float, phase: str, status: str, error_type: str = "") -> str:
+    """The line for an init that failed; a successful on-demand init has none."""
+    line = f"INIT_REPORT Init Duration: {duration_ms:.2f} ms\tPhase: {phase}\tStatus: {status}"
+    return f"{line}\tError Type: {error_type}\n" if error_type else f"{line}\n"
+
+
+def extension(name: str, state: str, events: tuple[str, ...], error_type: str = "") -> str:
+    """The line that tells an extension's state at the end of init."""
+    line = f"EXTENSION\tName: {name}\tState: {state}\tEvents: [{', '.join(events)}]"
+    return f"{line}\tError Type: {error_type}\n" if error_type else f"{line}\n"
+
+
+def start(request_id: str, version: str) -> str:
+    """The line that opens an invoke."""
+    return f"START RequestId: {request_id} Version: {version}\n"
+
+
+def end(request_id: str) -> str:
+    """The line after an invoke's last output."""
+    return f"END RequestId: {request_id}\n"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of one finished invoke. `init_ms` is None for a warm or suppressed-init one."""
+
+    request_id: str
+    duration_ms: float
+    memory_size_mb: int
+    memory_used_mb: int
+    init_ms: float | None = None
+    status: str = ""
+    error_type: str = ""
+
+    @property
+    def billed_ms(self) -> int:
+        """Duration and init, up to the next millisecond: init is billed since August 2025."""
+        return max(1, math.ceil(round(self.duration_ms + (self.init_ms or 0.0), 4)))
+
+    def line(self) -> str:
+        """The REPORT line."""
+        line = (
+            f"REPORT RequestId: {self.request_id}\tDuration: {self.duration_ms:.2f} ms\t"
+            f"Billed Duration: {self.billed_ms} ms\tMemory Size: {self.memory_size_mb} MB\t"
+            f"Max Memory Used: {self.memory_used_mb} MB\t"
+        )
+        if self.init_ms is not None:
+            line += f"Init Duration: {self.init_ms:.2f} ms\t"
+        if self.status:
+            line += f"Status: {self.status}"
+        if self.error_type:
+            line += f"\tError Type: {self.error_type}"
+        return f"{line}\n"

@@ -1,0 +1,164 @@
+"""The execution environments of one function: which one takes an event, and when one goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from lambdatrace.harness.environment import Environment
+from lambdatrace.harness.errors import InvokeError
+from lambdatrace.harness.phases import Phase
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lambdatrace.harness.concurrency import Concurrency
+    from lambdatrace.harness.deployment import Deployment
+    from lambdatrace.harness.invocation import Invocation, InvocationFacts
+    from lambdatrace.harness.log_stream import LogEvent
+    from lambdatrace.harness.processes import Supervisor
+
+# On AWS an answer needs milliseconds to its caller, and the next event as long back; here a caller
+# may be faster than the runtime's way to its next `next` (0.1 ms), or than the end of the processes
+# of an environment that is reset (3 ms). For so long an event waits for an environment that has
+# answered already, before a new one is started for it.
+ROUND_TRIP_S = 0.02
+
+
+class Owner(Protocol):
+    """What a pool needs of the harness around it."""
+
+    supervisor: Supervisor
+    concurrency: Concurrency
+
+    def make_temp_dir(self) -> Path:
+        """A new folder for an environment's /tmp."""
+
+    def remove_temp_dir(self, folder: Path) -> None:
+        """Removes it when the environment has gone."""
+
+    def make_room(self) -> None:
+        """Closes an idle environment, of whatever function, when there are too many."""
+
+    def logged(self, function_name: str, log_group: str, event: LogEvent) -> None:
+        """One event for a log group."""
+
+    def executed(self, facts: InvocationFacts) -> None:
+        """An invoke has ended."""
+
+    def throttled(self, function_name: str) -> None:
+        """An invoke was refused for lack of concurrency."""
+
+
+class Pool:
+    """The environments of one deployed function, the one used last taken first."""
+
+    def __init__(self, deployment: Deployment, owner: Owner, idle_timeout_s: float) -> None:
+        self.deployment = deployment
+        self.function = deployment.function
+        self.environments: list[Environment] = []
+        self.idle: list[Environment] = []
+        self._owner = owner
+        self._idle_timeout_s = idle_timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Invocation] = deque()
+        self._temp_dirs: dict[Environment, Path] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._sweep = self._loop.call_later(self._sweep_s, self._close_unused)
+
+    @property
+    def _sweep_s(self) -> float:
+        return min(30.0, self._idle_timeout_s / 4)
+
+    def submit(self, invocation: Invocation) -> None:
+        """Gives an event to an idle environment, to one that is about to be, or to a new one."""
+        if self.idle:
+            self._start(invocation)
+        elif any(environment.is_about_to_be_idle for environment in self.environments):
+            self._waiting.append(invocation)
+            self._loop.call_later(ROUND_TRIP_S, self._stop_waiting, invocation)
+        else:
+            self._start(invocation)
+
+    async def wait_frozen(self) -> None:
+        """Returns when every environment is idle: frozen, or reset."""
+        while len(self.idle) != len(self.environments):
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def close(self) -> None:
+        """Shuts every environment down."""
+        self._sweep.cancel()
+        for environment in list(self.environments):
+            self.close_environment(environment)
+        while self._closing:
+            await asyncio.wait(self._closing)
+
+    def close_environment(self, environment: Environment) -> None:
+        """Starts the shutdown of one environment."""
+        if environment in self.idle:
+            self.idle.remove(environment)
+        task = self._loop.create_task(environment.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _start(self, invocation: Invocation) -> None:
+        try:
+            invocation.concurrency = self._owner.concurrency.enter(self.function.name)
+        except InvokeError as error:
+            self._owner.throttled(self.function.name)
+            invocation.refuse(error)
+            return
+        if self.idle:
+            self.idle.pop().invoke(invocation)
+            return
+        self._owner.make_room()
+        folder = self._owner.make_temp_dir()
+        environment = Environment(self.deployment, self._owner.supervisor, self, folder)
+        self._temp_dirs[environment] = folder
+        self.environments.append(environment)
+        environment.open(invocation)
+
+    def _stop_waiting(self, invocation: Invocation) -> None:
+        if invocation in self._waiting:
+            self._waiting.remove(invocation)
+            self._start(invocation)
+
+    def _close_unused(self) -> None:
+        oldest = self._loop.time() - self._idle_timeout_s
+        for environment in list(self.idle):
+            if environment.idle_since < oldest:
+                self.close_environment(environment)
+        self._sweep = self._loop.call_later(self._sweep_s, self._close_unused)
+
+    # What the environments say (environment.Keeper)
+
+    def environment_idle(self, environment: Environment) -> None:
+        """An environment can take an event: the one waiting longest, if any."""
+        self.idle.append(environment)
+        if self._waiting:
+            self._start(self._waiting.popleft())
+        elif not self._changed.is_set():
+            self._changed.set()
+
+    def environment_closed(self, environment: Environment) -> None:
+        """An environment has gone: so does its /tmp."""
+        self.environments.remove(environment)
+        self._owner.remove_temp_dir(self._temp_dirs.pop(environment))
+        self._changed.set()
+
+    def logged(self, event: LogEvent) -> None:
+        """One event for the function's log group."""
+        self._owner.logged(self.function.name, self.function.log_group, event)
+
+    def executed(self, facts: InvocationFacts) -> None:
+        """An invoke has ended."""
+        self._owner.concurrency.leave(self.function.name)
+        self._owner.executed(facts)
+
+
+def is_idle(environment: Environment) -> bool:
+    """Whether an environment holds nothing but memory."""
+    return environment.phase in (Phase.FREEZE, Phase.RESET)

@@ -1,0 +1,184 @@
+"""The processes of one execution environment between an init and the reset or shutdown after it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from lambdatrace.harness.log_stream import FrameReader, LineReader
+from lambdatrace.harness.memory import PeakMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lambdatrace.harness.processes import Exit, Launch, Process, Supervisor
+
+READ_BYTES = 65536  # a whole pipe
+DRAIN_READS_MAX = 64  # a process that writes without end must not hold up the others
+KILL_WAIT_S = 2.0  # from SIGKILL to the end of a process, on a machine that is swapping
+
+
+class Watcher(Protocol):
+    """Who is told about the processes: their output, oldest first, and their end."""
+
+    def wrote(self, timestamp_ms: int, message: bytes) -> None:
+        """A process wrote one log event."""
+
+    def runtime_exited(self, how: Exit) -> None:
+        """The runtime process ended by itself."""
+
+    def extension_exited(self, name: str, how: Exit) -> None:
+        """An external extension ended by itself."""
+
+
+class Sandbox:
+    """A runtime process and its external extensions, each leading a process group, and their pipes.
+
+    Standard output and error share a pipe, so that their order is kept; the runtime's framed log
+    records have one of their own.
+    """
+
+    def __init__(self, supervisor: Supervisor, watcher: Watcher, marker: str) -> None:
+        self.memory = PeakMemory()
+        self.runtime: Process | None = None
+        self.extensions: dict[str, Process] = {}
+        self._supervisor = supervisor
+        self._watcher = watcher
+        self._marker = marker
+        self._frames = FrameReader()
+        self._lines = LineReader()
+        self._is_closing = False
+        self._output_fd, self._output_end = os.pipe2(os.O_CLOEXEC)
+        self._frame_fd, self._frame_end = os.pipe2(os.O_CLOEXEC)
+        loop = asyncio.get_running_loop()
+        for descriptor, read in (
+            (self._output_fd, self._read_output),
+            (self._frame_fd, self._read_frames),
+        ):
+            os.set_blocking(descriptor, False)
+            loop.add_reader(descriptor, read)
+
+    async def start_extension(self, name: str, launch: Launch) -> None:
+        """Starts an external extension. Raises LaunchError."""
+        process = await self._start(launch, [self._output_end, self._output_end])
+        self.extensions[name] = process
+        process.exited.add_done_callback(lambda done: self._extension_exited(name, done.result()))
+
+    async def start_runtime(self, launch: Launch) -> None:
+        """Starts the runtime. Raises LaunchError."""
+        ends = [self._output_end, self._output_end, self._frame_end]
+        process = self.runtime = await self._start(launch, ends)
+        process.exited.add_done_callback(lambda done: self._runtime_exited(done.result()))
+
+    async def _start(self, launch: Launch, ends: list[int]) -> Process:
+        process = await self._supervisor.spawn(launch, ends, self._marker)
+        self.memory.watch(process.pid)
+        return process
+
+    def _extension_exited(self, name: str, how: Exit) -> None:
+        if not self._is_closing:
+            self._watcher.extension_exited(name, how)
+
+    def _runtime_exited(self, how: Exit) -> None:
+        if not self._is_closing:
+            self._watcher.runtime_exited(how)
+
+    def freeze(self) -> None:
+        """Stops every process: not one instruction runs until `thaw`."""
+        for process in self._processes():
+            process.signal_group(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets every process run."""
+        for process in self._processes():
+            process.signal_group(signal.SIGCONT)
+
+    def drain(self) -> None:
+        """Reads what the processes have written so far."""
+        for _ in range(DRAIN_READS_MAX):
+            if self._read_output() < READ_BYTES:
+                break
+        for _ in range(DRAIN_READS_MAX):
+            if self._read_frames() < READ_BYTES:
+                break
+
+    async def end_runtime(self, grace_s: float) -> None:
+        """SIGTERM and `grace_s` to react, then SIGKILL; without grace, SIGKILL at once."""
+        self._is_closing = True
+        runtime = self.runtime
+        if runtime is None:
+            return
+        if grace_s > 0:
+            runtime.signal_group(signal.SIGTERM)
+            runtime.signal_group(signal.SIGCONT)  # a stopped process takes the SIGTERM first of all
+            await asyncio.wait([runtime.exited], timeout=grace_s)
+        runtime.signal_group(signal.SIGKILL)
+
+    async def end_extensions(self, told: Iterable[str], until: float) -> None:
+        """Waits until loop time `until` for the extensions that were `told`; kills the others."""
+        self._is_closing = True
+        waited = []
+        for name, process in self.extensions.items():
+            if name in told:
+                process.signal_group(signal.SIGCONT)
+                waited.append(process.exited)
+            else:
+                process.signal_group(signal.SIGKILL)
+        if waited:
+            left_s = max(0.0, until - asyncio.get_running_loop().time())
+            await asyncio.wait(waited, timeout=left_s)
+
+    async def close(self) -> None:
+        """Kills what is left, reads the last output and gives everything back."""
+        self._is_closing = True
+        for process in self._processes():
+            process.signal_group(signal.SIGKILL)
+        exits = [process.exited for process in self._processes()]
+        if exits:
+            await asyncio.wait(exits, timeout=KILL_WAIT_S)
+        self.drain()
+        for line in self._lines.finish():
+            self._watcher.wrote(_now_ms(), line)
+        loop = asyncio.get_running_loop()
+        for descriptor in (self._output_fd, self._frame_fd):
+            loop.remove_reader(descriptor)
+        for descriptor in (self._output_fd, self._frame_fd, self._output_end, self._frame_end):
+            os.close(descriptor)
+        self.memory.close()
+        for process in self._processes():
+            process.release()
+
+    def _processes(self) -> list[Process]:
+        if not self.extensions:
+            return [self.runtime] if self.runtime else []
+        processes = list(self.extensions.values())
+        return [self.runtime, *processes] if self.runtime else processes
+
+    def _read_output(self) -> int:
+        data = _read(self._output_fd)
+        if data:
+            now_ms = _now_ms()
+            for line in self._lines.feed(data):
+                self._watcher.wrote(now_ms, line)
+        return len(data)
+
+    def _read_frames(self) -> int:
+        data = _read(self._frame_fd)
+        if data:
+            for timestamp_ms, message in self._frames.feed(data, _now_ms()):
+                self._watcher.wrote(timestamp_ms, message)
+        return len(data)
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, READ_BYTES)
+    except BlockingIOError:
+        return b""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

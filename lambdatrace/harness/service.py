@@ -1,0 +1,237 @@
+"""The local Lambda service: functions, environments, the Invoke API, what is logged and counted.
+
+The asynchronous core of `harness.Harness`; every method belongs to the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lambdatrace.harness import invoke_api
+from lambdatrace.harness.concurrency import CONCURRENCY_MAX, Concurrency
+from lambdatrace.harness.deployment import deploy
+from lambdatrace.harness.errors import (
+    FunctionConfigurationError,
+    InvokeError,
+    PortInUseError,
+)
+from lambdatrace.harness.event_queue import EventQueue
+from lambdatrace.harness.http_server import Exchange, Server
+from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
+from lambdatrace.harness.pool import Pool
+from lambdatrace.harness.processes import Supervisor
+from lambdatrace.harness.temp_dirs import TempDirs
+from lambdatrace.harness.variables import Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from lambdatrace.harness.delivery import Delivery
+    from lambdatrace.harness.function import Function
+    from lambdatrace.harness.invoke_api import InvokeAnswer, InvokeRequest
+    from lambdatrace.harness.log_stream import LogEvent
+
+KEPT_EVENTS_MAX = 10_000  # log events per function kept in memory: some 2,000 invokes
+BODY_BYTES_MAX = invoke_api.SYNC_BYTES_MAX
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Where the service listens and how it bounds itself."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    region: str = "us-east-1"
+    collector_url: str = ""
+    idle_timeout_s: float = 600.0
+    concurrency_max: int = CONCURRENCY_MAX
+
+
+class LambdaService:
+    """Functions that can be invoked, over HTTP or by `submit`. `start` before, `stop` after use."""
+
+    def __init__(self, settings: ServiceSettings, delivery: Delivery | None = None) -> None:
+        self.settings = settings
+        self.pools: dict[str, Pool] = {}
+        self.logs: dict[str, deque[LogEvent]] = {}
+        self.concurrency = Concurrency(settings.concurrency_max)
+        self.endpoint_url = ""
+        self._delivery = delivery
+        self._temp_dirs = TempDirs()
+        self.supervisor = Supervisor(self._temp_dirs.root)
+        self._server: Server | None = None
+        self._events = EventQueue(self._submit_event)
+        self._environments_made = 0
+
+    async def start(self, functions: Iterable[Function]) -> None:
+        """Listens and deploys. Raises PortInUseError, LaunchError, FunctionConfigurationError."""
+        settings = self.settings
+        try:
+            self._server = await Server.listen(
+                settings.host,
+                settings.port,
+                self._serve,
+                refuse=_refuse_http,
+                body_bytes_max=BODY_BYTES_MAX,
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise PortInUseError(
+                f"port {settings.port} of {settings.host} is in use: give another one, or 0 for "
+                "any free port"
+            ) from error
+        self.endpoint_url = f"http://{self._server.host}:{self._server.port}"
+        await self.supervisor.start()
+        for function in functions:
+            await self.add_function(function)
+
+    async def add_function(self, function: Function) -> None:
+        """Makes a function invocable. Raises FunctionConfigurationError."""
+        if function.name in self.pools:
+            raise FunctionConfigurationError(f"there is a function {function.name} already")
+        surroundings = Surroundings(
+            self.settings.region, self.endpoint_url, self.settings.collector_url
+        )
+        deployment = await asyncio.to_thread(
+            deploy,
+            function,
+            surroundings,
+            self._temp_dirs,
+            is_tmp_private=bool(self.supervisor.private_tmp),
+        )
+        self.pools[function.name] = Pool(deployment, self, self.settings.idle_timeout_s)
+        self.logs[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
+
+    async def stop(self) -> None:
+        """In order: no new invokes, shut environments down, end all processes, remove all files."""
+        if self._server:
+            await self._server.close()
+        self._events.close()
+        await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+        await self.supervisor.stop()
+        self._temp_dirs.close()
+
+    def submit(
+        self,
+        request: InvokeRequest,
+        answer: Callable[[Invocation, Outcome], None],
+        refuse: Callable[[InvokeError], None],
+    ) -> Invocation:
+        """Starts an invoke, synchronous or queued. Raises InvokeError for one that cannot start.
+
+        `answer` is called once for a synchronous invoke; a queued one has no answer.
+        """
+        pool = self.pools.get(request.function_name)
+        if pool is None:
+            raise invoke_api.not_found(request.arn(self.settings.region))
+        invocation = Invocation(
+            request.payload,
+            request.arn(self.settings.region),
+            answer=lambda outcome: answer(invocation, outcome),
+            refuse=refuse,
+            trace_header=request.trace_header,
+            client_context=request.client_context,
+            log_tail=bytearray() if request.wants_tail else None,
+        )
+        if request.invocation_type == "Event":
+            invocation.log_tail = None
+            self._events.put(invocation)
+        elif request.invocation_type == "RequestResponse":
+            pool.submit(invocation)
+        return invocation
+
+    def _submit_event(self, invocation: Invocation) -> None:
+        name = invocation.invoked_function_arn.split(":")[6]
+        self.pools[name].submit(invocation)
+
+    # The Lambda API
+
+    def _serve(self, exchange: Exchange) -> None:
+        try:
+            request = invoke_api.parse(exchange.request, self.settings.region)
+            invocation = self.submit(
+                request,
+                lambda invocation, outcome: _respond(
+                    exchange, invoke_api.success(invocation, outcome)
+                ),
+                lambda error: _refuse(exchange, error),
+            )
+        except InvokeError as error:
+            _refuse(exchange, error)
+            return
+        if request.invocation_type == "Event":
+            _respond(exchange, invoke_api.accepted(invocation))
+        elif request.invocation_type == "DryRun":
+            _respond(exchange, invoke_api.dry_run(invocation.request_id))
+
+    # What the pools need and tell (pool.Owner)
+
+    def make_temp_dir(self) -> Path:
+        """A new folder for an environment's /tmp."""
+        self._environments_made += 1
+        folder = self._temp_dirs.make(f"tmp-{self._environments_made}")
+        folder.chmod(0o1777)
+        return folder
+
+    def remove_temp_dir(self, folder: Path) -> None:
+        """Removes it, in another thread: a function may have left many files."""
+        asyncio.get_running_loop().run_in_executor(None, _remove, folder)
+
+    def make_room(self) -> None:
+        """Closes the environment idle for longest when there are as many as may run at once."""
+        environments = [e for pool in self.pools.values() for e in pool.environments]
+        if len(environments) < self.settings.concurrency_max:
+            return
+        idle = [(e.idle_since, pool, e) for pool in self.pools.values() for e in pool.idle]
+        if idle:
+            _, pool, environment = min(idle, key=lambda item: item[0])
+            pool.close_environment(environment)
+
+    def logged(self, function_name: str, log_group: str, event: LogEvent) -> None:
+        """Keeps one log event in memory and hands it to the collector."""
+        self.logs[function_name].append(event)
+        if self._delivery:
+            self._delivery.log(log_group, event)
+
+    def executed(self, facts: InvocationFacts) -> None:
+        """Counts an executed invoke."""
+        if self._delivery:
+            self._delivery.executed(facts)
+
+    def throttled(self, function_name: str) -> None:
+        """Counts a refused invoke."""
+        if self._delivery:
+            self._delivery.throttled(function_name)
+
+
+def is_collector_url(url: str) -> bool:
+    """Whether `url` can be the collector's: http or https, with a host."""
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _respond(exchange: Exchange, answer: InvokeAnswer) -> None:
+    exchange.respond(answer.status, answer.body, answer.headers)
+
+
+def _refuse(exchange: Exchange, error: InvokeError) -> None:
+    _respond(exchange, invoke_api.refusal(error, str(uuid.uuid4())))
+
+
+def _refuse_http(exchange: Exchange, status: int, reason: str) -> None:
+    code = "RequestTooLargeException" if status == 413 else "InvalidRequestContentException"  # noqa: PLR2004
+    _refuse(exchange, InvokeError(status, code, reason))
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
