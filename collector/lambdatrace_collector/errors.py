@@ -1,0 +1,144 @@
+"""What can go wrong in the collector, and whose fault it is.
+
+CollectorError
+├── StartupError                 the collector cannot start; one line for the person who started it
+│   ├── ListenError              the address cannot be had
+│   ├── StoreUrlError            --store is not a URL we know
+│   ├── StoreFolderError         the folder cannot be written
+│   ├── StoreLockedError         another collector has the folder
+│   ├── StoreConnectionError     the ClickHouse server does not answer
+│   └── StoreVersionError        the store was made by a newer collector
+├── RequestError                 the client's: answered with its `status` in its protocol's shape
+│   ├── BadRequestError          400: the bytes are not what the protocol says
+│   ├── NotFoundError            404
+│   ├── MethodNotAllowedError    405
+│   ├── RequestTimeoutError      408: the body did not arrive in time
+│   ├── BodyTooLargeError        413
+│   ├── UnsupportedMediaError    415: content type or encoding
+│   └── AwsError                 an AWS error code with its message
+└── ServiceError                 ours: nothing was stored, the same request may be sent again
+    ├── OverloadedError          503: as many bytes wait as we allow
+    ├── StoreRejectedError       the engine refused this very body
+    └── StoreUnavailableError    503: the engine cannot work now (memory, disk, connection)
+"""
+
+from __future__ import annotations
+
+INTERNAL_SERVER_ERROR = 500  # from this HTTP status on, the server is at fault
+RETRY_AFTER_S = 1  # a group INSERT takes tens of milliseconds: a second drains every queue we allow
+
+
+class CollectorError(Exception):
+    """Root of what the collector raises on purpose."""
+
+
+class StartupError(CollectorError):
+    """The collector cannot start; the message says which value is wrong and what to do."""
+
+
+class ListenError(StartupError):
+    """The address cannot be listened on."""
+
+
+class StoreUrlError(StartupError):
+    """The store's URL is not one we know."""
+
+
+class StoreFolderError(StartupError):
+    """The store's folder cannot be made or written."""
+
+
+class StoreLockedError(StartupError):
+    """Another process has the store's folder."""
+
+
+class StoreConnectionError(StartupError):
+    """The ClickHouse server does not answer, or refuses us."""
+
+
+class StoreVersionError(StartupError):
+    """The store's schema is newer than this collector."""
+
+
+class RequestError(CollectorError):
+    """The client's fault. `status` is the HTTP status, the message is for the client."""
+
+    status = 400
+
+
+class BadRequestError(RequestError):
+    """The bytes are not what the protocol says."""
+
+
+class NotFoundError(RequestError):
+    """There is no such path or thing."""
+
+    status = 404
+
+
+class MethodNotAllowedError(RequestError):
+    """The path exists, for other methods. `allowed` are those."""
+
+    status = 405
+
+    def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class RequestTimeoutError(RequestError):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
+class BodyTooLargeError(RequestError):
+    """The body is over the limit, as sent or once decompressed."""
+
+    status = 413
+
+
+class UnsupportedMediaError(RequestError):
+    """We do not read this content type or content encoding."""
+
+    status = 415
+
+
+class AwsError(RequestError):
+    """An AWS error: `code` is the exception's name, `query_code` what the query protocol calls it.
+
+    AWS answers 400 for what the sender did wrong, unless the service's model says otherwise.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, query_code: str | None = None, status: int = 400
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.query_code = query_code or code
+        self.status = status
+
+    @property
+    def fault(self) -> str:
+        """Whose fault it is, as AWS's protocols say it."""
+        return "Sender" if self.status < INTERNAL_SERVER_ERROR else "Receiver"
+
+
+class ServiceError(CollectorError):
+    """Ours. `status` is the HTTP status; the client may send the same request again."""
+
+    status = 503
+
+
+class OverloadedError(ServiceError):
+    """As many bytes are waiting as we allow; nothing of this request was kept."""
+
+
+class StoreUnavailableError(ServiceError):
+    """The engine cannot work now: no memory, no disk, no connection."""
+
+
+class StoreRejectedError(ServiceError):
+    """The engine refused the data itself: sending it again cannot help."""
+
+    status = 500

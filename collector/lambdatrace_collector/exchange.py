@@ -1,0 +1,157 @@
+"""One HTTP request and its response, and how a body is taken in within its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from lambdatrace_collector.errors import (
+    BadRequestError,
+    BodyTooLargeError,
+    RequestTimeoutError,
+    UnsupportedMediaError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+
+    from lambdatrace_collector.ingest.admission import Lease
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+
+BODY_BYTES_MAX = (
+    20 * 1024 * 1024
+)  # as sent and once decompressed: the OpenTelemetry Collector's limit
+BODY_DEADLINE_S = 30  # a client that sends slower than this would hold its bytes against all others
+GZIP_WINDOW = 31  # zlib: gzip framing with the largest window
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request with its whole body, decompressed. Header names are lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    body: bytes
+    path_parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def content_type(self) -> str:
+        """The media type without its parameters, lower case; empty when none is given."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def parameter(self, name: str) -> str | None:
+        """The first value of a query parameter; None when it is missing or empty."""
+        values = self.query.get(name)
+        return values[0] if values else None
+
+
+@dataclass(frozen=True)
+class Response:
+    """What goes back; Content-Length is added when it is sent."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """A response whose body is `value` as JSON."""
+    return Response(status, json.dumps(value, separators=(",", ":")).encode())
+
+
+def request_head(scope: Mapping[str, Any]) -> Request:
+    """The request of an ASGI scope, without its body."""
+    headers = {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+    }
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    return Request(scope["method"], scope["path"], query, headers, b"")
+
+
+async def read_body(headers: Mapping[str, str], receive: Receive, lease: Lease) -> bytes:
+    """The request's body, decompressed, its bytes taken from `lease`.
+
+    Raises BodyTooLargeError, UnsupportedMediaError, BadRequestError (broken gzip, connection
+    closed), RequestTimeoutError or OverloadedError.
+    """
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", "gzip"):
+        raise UnsupportedMediaError(f"Content-Encoding is {encoding!r}: expected gzip or none")
+    try:
+        body = await asyncio.wait_for(_receive_all(headers, receive, lease), BODY_DEADLINE_S)
+    except (asyncio.TimeoutError, TimeoutError) as error:
+        raise RequestTimeoutError(f"the body did not arrive within {BODY_DEADLINE_S} s") from error
+    return _gunzip(body, lease) if encoding == "gzip" else body
+
+
+async def send_response(send: Send, response: Response) -> None:
+    """Send `response` over ASGI."""
+    headers = [
+        (b"content-type", response.content_type.encode("latin-1")),
+        (b"content-length", str(len(response.body)).encode("latin-1")),
+        *(
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in response.headers.items()
+        ),
+    ]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _receive_all(headers: Mapping[str, str], receive: Receive, lease: Lease) -> bytes:
+    declared = headers.get("content-length", "")
+    if declared.isdecimal():
+        # Before the first byte: what cannot be taken in whole is refused now.
+        _check_size(int(declared))
+        lease.grow(int(declared))
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequestError("the connection closed before the body was complete")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        _check_size(size)
+        if size > lease.body_bytes:
+            lease.grow(size - lease.body_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _gunzip(body: bytes, lease: Lease) -> bytes:
+    """The content of a gzip body; several members in a row are one content, as gzip has it."""
+    content: list[bytes] = []
+    size = 0
+    while body:
+        stream = zlib.decompressobj(GZIP_WINDOW)
+        try:
+            part = stream.decompress(body, BODY_BYTES_MAX + 1 - size)
+        except zlib.error as error:
+            raise BadRequestError(f"the body is not valid gzip: {error}") from error
+        size += len(part)
+        _check_size(size)
+        if not stream.eof:
+            raise BadRequestError("the body is not valid gzip: it ends too early")
+        lease.grow(len(part))
+        content.append(part)
+        body = stream.unused_data
+    return b"".join(content)
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > BODY_BYTES_MAX:
+        raise BodyTooLargeError(
+            f"the body is over {BODY_BYTES_MAX} bytes: send it in smaller requests"
+        )

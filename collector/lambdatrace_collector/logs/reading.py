@@ -1,0 +1,234 @@
+"""GetLogEvents and FilterLogEvents: pages of events in order of time.
+
+A place in a log is an event's timestamp and id, written as one number of 56 digits: that number is
+the event's id for clients, and what the page tokens hold.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lambdatrace_collector.errors import AwsError
+from lambdatrace_collector.logs.filter_pattern import FilterPattern, parse_filter_pattern
+from lambdatrace_collector.logs.groups import group_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lambdatrace_collector.aws.call import Call
+    from lambdatrace_collector.logs.groups import LogGroups
+    from lambdatrace_collector.store.engine import Store
+
+# Source: CloudWatch Logs API reference, GetLogEvents and FilterLogEvents.
+PAGE_EVENTS_MAX = 10_000
+PAGE_BYTES_MAX = 1_048_576
+EVENT_OVERHEAD_BYTES = 26
+END_OF_TIME_MS = 2**62
+MILLISECOND = 2**128  # one millisecond in a position: the ids below it are one moment's
+
+_TOKEN = re.compile(r"([fb])/(\d{56})/s")
+
+
+class Position(NamedTuple):
+    """Where an event is: its time, then its id."""
+
+    timestamp_ms: int
+    event_id: int
+
+    @classmethod
+    def of_number(cls, number: int) -> Position:
+        """The position that the 56 digits of an event id write."""
+        return cls(*divmod(number, MILLISECOND))
+
+    @property
+    def number(self) -> int:
+        """The position as one number that sorts as the position does."""
+        return self.timestamp_ms * MILLISECOND + self.event_id
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which events are read: a group's, in streams, in [start_ms, end_ms), matching a pattern."""
+
+    log_group: str
+    streams: tuple[str, ...]
+    stream_prefix: str
+    start_ms: int
+    end_ms: int
+    pattern: FilterPattern
+
+
+class LogReading:
+    """The operations GetLogEvents and FilterLogEvents."""
+
+    def __init__(self, store: Store, groups: LogGroups) -> None:
+        self._store = store
+        self._groups = groups
+
+    async def get_log_events(self, call: Call) -> Mapping[str, Any]:
+        """GetLogEvents: one stream, its latest page unless told otherwise, ascending inside."""
+        parameters = call.parameters
+        group, stream = group_name(parameters), parameters["logStreamName"]
+        is_forward, at = _start_of_page(parameters)
+        await self._groups.require_stream(call, group, stream)
+        selection = Selection(
+            group,
+            (stream,),
+            "",
+            parameters.get("startTime", 0),
+            parameters.get("endTime", END_OF_TIME_MS),
+            FilterPattern(),
+        )
+        limit = parameters.get("limit", PAGE_EVENTS_MAX)
+        events = await self._page(call, selection, at, limit, is_forward=is_forward)
+        first, last = _page_ends(events, at, is_forward=is_forward)
+        return {
+            "events": [
+                {
+                    "timestamp": event["timestamp_ms"],
+                    "message": event["message"],
+                    "ingestionTime": event["ingestion_ms"],
+                }
+                for event in events
+            ],
+            "nextForwardToken": f"f/{last:056d}/s",
+            "nextBackwardToken": f"b/{first:056d}/s",
+        }
+
+    async def filter_log_events(self, call: Call) -> Mapping[str, Any]:
+        """FilterLogEvents: a group's events across its streams, that match a pattern."""
+        parameters = call.parameters
+        group = group_name(parameters)
+        if "logStreamNames" in parameters and "logStreamNamePrefix" in parameters:
+            raise AwsError(
+                "InvalidParameterException",
+                "logStreamNamePrefix and logStreamNames are mutually exclusive parameters.",
+            )
+        selection = Selection(
+            group,
+            tuple(parameters.get("logStreamNames", ())),
+            parameters.get("logStreamNamePrefix", ""),
+            parameters.get("startTime", 0),
+            parameters.get("endTime", END_OF_TIME_MS - 1) + 1,  # here the end is included
+            parse_filter_pattern(parameters.get("filterPattern", "")),
+        )
+        token = parameters.get("nextToken")
+        at = _token_number(token, "f") if token is not None else -1
+        await self._require(call, selection)
+        limit = parameters.get("limit", PAGE_EVENTS_MAX)
+        is_forward = parameters.get("startFromHead", True) or token is not None
+        if not is_forward:
+            at = END_OF_TIME_MS * MILLISECOND
+        events = await self._page(call, selection, at, limit, is_forward=is_forward)
+        result: dict[str, Any] = {
+            "events": [_filtered_event(event) for event in events],
+            "searchedLogStreams": [],
+        }
+        if events and await self._has_more(call, selection, _number(events[-1])):
+            result["nextToken"] = f"f/{_number(events[-1]):056d}/s"
+        return result
+
+    async def _require(self, call: Call, selection: Selection) -> None:
+        await self._groups.require_group(call, selection.log_group)
+        for stream in selection.streams:
+            await self._groups.require_stream(call, selection.log_group, stream)
+
+    async def _has_more(self, call: Call, selection: Selection, number: int) -> bool:
+        return bool(await self._positions(call, selection, number, 1, is_forward=True))
+
+    async def _page(
+        self, call: Call, selection: Selection, at: int, limit: int, *, is_forward: bool
+    ) -> list[dict[str, Any]]:
+        """At most `limit` events and a page's bytes next to the position `at`, ascending."""
+        rows = await self._positions(call, selection, at, limit, is_forward=is_forward)
+        kept = _cut(rows)
+        if not kept:
+            return []
+        times = [row["timestamp_ms"] for row in kept]
+        return await self._store.query(
+            "log_messages",
+            account=call.account,
+            region=call.region,
+            log_group=selection.log_group,
+            first_ms=min(times),
+            last_ms=max(times),
+            event_ids=[row["event_id"] for row in kept],
+        )
+
+    async def _positions(
+        self, call: Call, selection: Selection, at: int, limit: int, *, is_forward: bool
+    ) -> list[dict[str, Any]]:
+        # Before everything is a position of no event: one below the first moment's first id.
+        position = Position.of_number(at) if at >= 0 else Position(-1, 0)
+        terms = {name: list(values) for name, values in asdict(selection.pattern).items()}
+        return await self._store.query(
+            "log_positions_forward" if is_forward else "log_positions_backward",
+            account=call.account,
+            region=call.region,
+            log_group=selection.log_group,
+            streams=list(selection.streams),
+            stream_prefix=selection.stream_prefix,
+            start_ms=selection.start_ms,
+            end_ms=selection.end_ms,
+            from_ms=position.timestamp_ms,
+            from_id=position.event_id,
+            page_max=limit,
+            **terms,
+        )
+
+
+def _start_of_page(parameters: Mapping[str, Any]) -> tuple[bool, int]:
+    """Whether the page goes forward, and the position it starts at."""
+    token = parameters.get("nextToken")
+    if token is not None:
+        return token[:1] == "f", _token_number(token, "fb")
+    is_forward = parameters.get("startFromHead", False)
+    return is_forward, -1 if is_forward else END_OF_TIME_MS * MILLISECOND
+
+
+def _page_ends(events: list[dict[str, Any]], at: int, *, is_forward: bool) -> tuple[int, int]:
+    """What the two tokens hold: the page's first and last position.
+
+    A page without events ends where it started, so that the same token comes back at the end.
+    """
+    if events:
+        return _number(events[0]), _number(events[-1])
+    if is_forward:
+        return at + 1, max(at, 0)
+    return (at, at - 1) if at < END_OF_TIME_MS * MILLISECOND else (0, 0)
+
+
+def _cut(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, from the first on, whose events fit into a page; at least one."""
+    size = 0
+    for place, row in enumerate(rows):
+        size += row["message_bytes"] + EVENT_OVERHEAD_BYTES
+        if size > PAGE_BYTES_MAX and place:
+            return rows[:place]
+    return rows
+
+
+def _token_number(token: str, directions: str) -> int:
+    match = _TOKEN.fullmatch(token)
+    if match is None or match[1] not in directions:
+        raise AwsError("InvalidParameterException", "The specified nextToken is invalid.")
+    number = int(match[2])
+    if number > END_OF_TIME_MS * MILLISECOND:
+        raise AwsError("InvalidParameterException", "The specified nextToken is invalid.")
+    return number
+
+
+def _number(event: Mapping[str, Any]) -> int:
+    return Position(event["timestamp_ms"], event["event_id"]).number
+
+
+def _filtered_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "logStreamName": event["log_stream"],
+        "timestamp": event["timestamp_ms"],
+        "message": event["message"],
+        "ingestionTime": event["ingestion_ms"],
+        "eventId": f"{_number(event):056d}",
+    }

@@ -1,0 +1,172 @@
+"""OTLP's JSON form, from what the store keeps.
+
+Ids are hex, enums are numbers, 64-bit integers are decimal strings, absent fields are left out.
+Source: OTLP specification, "JSON Protobuf Encoding".
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, EntityRef, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Row = Mapping[str, Any]
+    Json = dict[str, Any]
+
+
+def resource_spans_json(
+    spans: Iterable[Row], resources: Mapping[int, Row], scopes: Mapping[int, Row]
+) -> list[Json]:
+    """`resourceSpans` of the rows of `spans`, in their order, grouped by resource and then scope.
+
+    `resources` and `scopes` are their rows by id. Text is bytes, as the store gives it.
+    """
+    by_resource: dict[int, dict[int, list[Json]]] = {}
+    for row in spans:
+        by_scope = by_resource.setdefault(row["resource_id"], {})
+        by_scope.setdefault(row["scope_id"], []).append(span_json(row))
+    return [
+        _present(
+            resource=resource_json(resources[resource_id]),
+            scopeSpans=[
+                _present(
+                    scope=scope_json(scopes[scope_id]),
+                    spans=members,
+                    schemaUrl=_text(scopes[scope_id]["schema_url"]),
+                )
+                for scope_id, members in by_scope.items()
+            ],
+            schemaUrl=_text(resources[resource_id]["schema_url"]),
+        )
+        for resource_id, by_scope in by_resource.items()
+    ]
+
+
+def resource_json(row: Row) -> Json:
+    """A Resource."""
+    return _present(
+        attributes=_attributes(row["attributes"]),
+        droppedAttributesCount=row["dropped_attributes_count"],
+        entityRefs=[_entity_ref(EntityRef.FromString(ref)) for ref in row["entity_refs"]],
+    )
+
+
+def scope_json(row: Row) -> Json:
+    """An InstrumentationScope."""
+    return _present(
+        name=_text(row["name"]),
+        version=_text(row["version"]),
+        attributes=_attributes(row["attributes"]),
+        droppedAttributesCount=row["dropped_attributes_count"],
+    )
+
+
+def span_json(row: Row) -> Json:
+    """A Span."""
+    return _present(
+        traceId=row["trace_id"].hex(),
+        spanId=row["span_id"].hex(),
+        traceState=_text(row["trace_state"]),
+        parentSpanId=row["parent_span_id"].hex(),
+        flags=row["flags"],
+        name=_text(row["name"]),
+        kind=row["kind"],
+        startTimeUnixNano=_int64(row["start_time_unix_nano"]),
+        endTimeUnixNano=_int64(row["end_time_unix_nano"]),
+        attributes=_attributes(row["attributes"]),
+        droppedAttributesCount=row["dropped_attributes_count"],
+        events=[_event(Span.Event.FromString(event)) for event in row["events"]],
+        droppedEventsCount=row["dropped_events_count"],
+        links=[_link(Span.Link.FromString(link)) for link in row["links"]],
+        droppedLinksCount=row["dropped_links_count"],
+        status=_present(message=_text(row["status_message"]), code=row["status_code"]),
+    )
+
+
+def any_value_json(value: AnyValue) -> Json:
+    """An AnyValue: one member, named after its type; none when it is empty."""
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return {}
+    if kind == "string_value":
+        return {"stringValue": value.string_value}
+    if kind == "int_value":
+        return {"intValue": str(value.int_value)}
+    if kind == "bool_value":
+        return {"boolValue": value.bool_value}
+    if kind == "double_value":
+        return {"doubleValue": _double(value.double_value)}
+    if kind == "bytes_value":
+        return {"bytesValue": base64.b64encode(value.bytes_value).decode()}
+    if kind == "array_value":
+        members = [any_value_json(item) for item in value.array_value.values]
+        return {"arrayValue": _present(values=members)}
+    if kind == "kvlist_value":
+        return {"kvlistValue": _present(values=_key_values(value.kvlist_value.values))}
+    return {"stringValueStrindex": value.string_value_strindex}
+
+
+def _event(event: Span.Event) -> Json:
+    return _present(
+        timeUnixNano=_int64(event.time_unix_nano),
+        name=event.name,
+        attributes=_key_values(event.attributes),
+        droppedAttributesCount=event.dropped_attributes_count,
+    )
+
+
+def _link(link: Span.Link) -> Json:
+    return _present(
+        traceId=link.trace_id.hex(),
+        spanId=link.span_id.hex(),
+        traceState=link.trace_state,
+        attributes=_key_values(link.attributes),
+        droppedAttributesCount=link.dropped_attributes_count,
+        flags=link.flags,
+    )
+
+
+def _entity_ref(ref: EntityRef) -> Json:
+    return _present(
+        schemaUrl=ref.schema_url,
+        type=ref.type,
+        idKeys=list(ref.id_keys),
+        descriptionKeys=list(ref.description_keys),
+    )
+
+
+def _attributes(encoded: Mapping[bytes, bytes]) -> list[Json]:
+    return [
+        {"key": _text(key), "value": any_value_json(AnyValue.FromString(value))}
+        for key, value in encoded.items()
+    ]
+
+
+def _key_values(pairs: Sequence[KeyValue]) -> list[Json]:
+    return [{"key": pair.key, "value": any_value_json(pair.value)} for pair in pairs]
+
+
+def _present(**members: Any) -> Json:
+    """The members that differ from protobuf's default; an empty message counts as absent."""
+    return {name: value for name, value in members.items() if value}
+
+
+def _int64(value: int) -> str | None:
+    return str(value) if value else None
+
+
+def _double(value: float) -> float | str:
+    """A double as JSON has it: protobuf writes what JSON has no number for as a string."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lambdatrace_collector.store.url import StoreUrl, parse_store_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HTTP_DEFAULT = "127.0.0.1:4318"
+STORE_DEFAULT = "chdb://.lambdatrace"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the collector is started with."""
+
+    store: StoreUrl
+    http_host: str
+    http_port: int  # 0: a free one
+
+
+def parse_settings(argv: Sequence[str]) -> Settings:
+    """The settings of a command line.
+
+    Raises StoreUrlError; what argparse refuses ends the process with status 2.
+    """
+    parser = argparse.ArgumentParser(
+        prog="lambdatrace collector",
+        description="Receives traces, logs and metrics, stores them and answers for them.",
+    )
+    parser.add_argument(
+        "--store",
+        default=STORE_DEFAULT,
+        metavar="URL",
+        help=f"chdb://FOLDER or clickhouse://HOST[:PORT]/DATABASE (default {STORE_DEFAULT})",
+    )
+    parser.add_argument(
+        "--http",
+        default=HTTP_DEFAULT,
+        type=_address,
+        metavar="HOST:PORT",
+        help=f"OTLP/HTTP and the AWS APIs; port 0 takes a free one (default {HTTP_DEFAULT})",
+    )
+    parser.add_argument("--no-grpc", action="store_true", help="do not listen for OTLP/gRPC")
+    parser.add_argument("--no-xray", action="store_true", help="do not listen for X-Ray segments")
+    options = parser.parse_args(argv)
+    host, port = options.http
+    return Settings(parse_store_url(options.store), host, port)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, such as {HTTP_DEFAULT}")
+    return host, int(port)

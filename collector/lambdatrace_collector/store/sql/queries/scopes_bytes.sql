@@ -1,0 +1,1 @@
+SELECT * FROM scopes FINAL WHERE scope_id IN {ids:Array(UInt64)}

@@ -1,0 +1,146 @@
+-- CloudWatch Logs. One row of `log_input` is one PutLogEvents request; a view makes its events, another
+-- the metrics that its events embed (EMF).
+
+CREATE TABLE IF NOT EXISTS log_input (
+    account String,
+    region String,
+    log_group String,
+    log_stream String,
+    ingestion_ms Int64,
+    first_event_id UInt128,
+    timestamps_ms Array(Int64),
+    messages Array(String)
+) ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS log_groups (
+    account LowCardinality(String),
+    region LowCardinality(String),
+    log_group String,
+    creation_ms Int64,
+    log_group_class LowCardinality(String)
+) ENGINE = ReplacingMergeTree ORDER BY (account, region, log_group);
+
+CREATE TABLE IF NOT EXISTS log_streams (
+    account LowCardinality(String),
+    region LowCardinality(String),
+    log_group String,
+    log_stream String,
+    creation_ms SimpleAggregateFunction(min, Int64),
+    first_event_ms SimpleAggregateFunction(min, Nullable(Int64)),
+    last_event_ms SimpleAggregateFunction(max, Nullable(Int64)),
+    last_ingestion_ms SimpleAggregateFunction(max, Nullable(Int64))
+) ENGINE = AggregatingMergeTree ORDER BY (account, region, log_group, log_stream);
+
+-- A group is read in order of time across its streams (FilterLogEvents), so the stream is not in front.
+-- The event id is given once, when the request arrives: an event that is written again settles to one
+-- copy (read with FINAL). Timestamps are admitted from two weeks back to two hours ahead, which bounds the
+-- partitions of one INSERT.
+CREATE TABLE IF NOT EXISTS log_events (
+    account LowCardinality(String),
+    region LowCardinality(String),
+    log_group LowCardinality(String),
+    timestamp_ms Int64,
+    event_id UInt128,
+    log_stream LowCardinality(String),
+    ingestion_ms Int64,
+    message String CODEC(ZSTD(1))
+) ENGINE = ReplacingMergeTree
+PARTITION BY toDate(fromUnixTimestamp64Milli(timestamp_ms, 'UTC'))
+ORDER BY (account, region, log_group, timestamp_ms, event_id);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS log_input_to_events TO log_events AS
+SELECT
+    account,
+    region,
+    log_group,
+    event.1 AS timestamp_ms,
+    first_event_id + event.3 - 1 AS event_id,
+    log_stream,
+    ingestion_ms,
+    event.2 AS message
+FROM (
+    SELECT *, arrayJoin(arrayZip(timestamps_ms, messages, arrayEnumerate(timestamps_ms))) AS event
+    FROM log_input
+);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS log_input_to_streams TO log_streams AS
+SELECT
+    account,
+    region,
+    log_group,
+    log_stream,
+    min(ingestion_ms) AS creation_ms,
+    min(arrayMin(timestamps_ms)) AS first_event_ms,
+    max(arrayMax(timestamps_ms)) AS last_event_ms,
+    max(ingestion_ms) AS last_ingestion_ms
+FROM log_input
+GROUP BY account, region, log_group, log_stream;
+
+-- Embedded metric format: {"_aws": {"Timestamp", "CloudWatchMetrics": [{"Namespace", "Dimensions", "Metrics"}]}, …}.
+-- Each dimension set times each metric gives one sample; the metric's value is the root member of its name, a
+-- number or an array of at most 100 numbers; a dimension's value is the root string of its name.
+-- What breaks a rule gives no metric and leaves the log event as it is, as on AWS.
+-- Source: CloudWatch "Embedded metric format specification".
+CREATE MATERIALIZED VIEW IF NOT EXISTS log_input_to_metrics TO metric_input AS
+SELECT
+    account,
+    region,
+    directive.Namespace AS namespace,
+    metric.Name AS metric_name,
+    arraySort(arrayDistinct(dimension_set)) AS dimension_names,
+    arrayMap(name -> JSONExtractString(message, name), dimension_names) AS dimension_values,
+    if(aws.Timestamp > 0, aws.Timestamp, event_ms) AS timestamp_ms,
+    if(metric.Unit = '', 'None', metric.Unit) AS unit,
+    if(metric.StorageResolution = 1, 1, 60) AS storage_resolution,
+    if(JSONType(message, metric.Name) = 'Array',
+       JSONExtract(message, metric.Name, 'Array(Float64)'),
+       [JSONExtract(message, metric.Name, 'Float64')]) AS values,
+    arrayWithConstant(length(values), 1.0) AS counts,
+    toFloat64(length(values)) AS sample_count,
+    arraySum(values) AS sum,
+    arrayMin(values) AS minimum,
+    arrayMax(values) AS maximum,
+    event_id AS sample_id,
+    toUInt32(directive_index * 100000 + set_index * 1000 + metric_index) AS ordinal
+FROM (
+    SELECT *, JSONExtract(message, '_aws', 'Tuple(
+            Timestamp Int64,
+            CloudWatchMetrics Array(Tuple(
+                Namespace String,
+                Dimensions Array(Array(String)),
+                Metrics Array(Tuple(Name String, Unit String, StorageResolution UInt8)))))') AS aws
+    FROM (
+        SELECT
+            account,
+            region,
+            ingestion_ms,
+            event.1 AS event_ms,
+            event.2 AS message,
+            first_event_id + event.3 - 1 AS event_id
+        FROM (
+            SELECT *, arrayJoin(arrayZip(timestamps_ms, messages, arrayEnumerate(timestamps_ms))) AS event
+            FROM log_input
+        )
+        -- Substrings first: most log lines are text, and parsing JSON is what costs here.
+        WHERE position(message, '"_aws"') > 0 AND position(message, '"CloudWatchMetrics"') > 0 AND isValidJSON(message)
+    )
+)
+ARRAY JOIN aws.CloudWatchMetrics AS directive, arrayEnumerate(aws.CloudWatchMetrics) AS directive_index
+ARRAY JOIN directive.Dimensions AS dimension_set, arrayEnumerate(directive.Dimensions) AS set_index
+ARRAY JOIN directive.Metrics AS metric, arrayEnumerate(directive.Metrics) AS metric_index
+WHERE length(namespace) BETWEEN 1 AND 255
+  AND length(metric_name) BETWEEN 1 AND 1024
+  AND length(directive.Metrics) <= 100
+  AND length(dimension_set) <= 30
+  AND arrayAll(name -> JSONType(message, name) = 'String' AND length(JSONExtractString(message, name)) BETWEEN 1 AND 1024, dimension_set)
+  AND (JSONType(message, metric.Name) IN ('Int64', 'UInt64', 'Double')
+       OR (JSONType(message, metric.Name) = 'Array'
+           AND length(values) BETWEEN 1 AND 100
+           AND arrayAll(item -> JSONType(item) IN ('Int64', 'UInt64', 'Double'), JSONExtractArrayRaw(message, metric.Name))))
+  AND arrayAll(value -> abs(value) <= exp2(360), values)
+  AND unit IN (
+    'Seconds', 'Microseconds', 'Milliseconds', 'Bytes', 'Kilobytes', 'Megabytes', 'Gigabytes', 'Terabytes',
+    'Bits', 'Kilobits', 'Megabits', 'Gigabits', 'Terabits', 'Percent', 'Count', 'Bytes/Second',
+    'Kilobytes/Second', 'Megabytes/Second', 'Gigabytes/Second', 'Terabytes/Second', 'Bits/Second',
+    'Kilobits/Second', 'Megabits/Second', 'Gigabits/Second', 'Terabits/Second', 'Count/Second', 'None')
+  AND timestamp_ms BETWEEN ingestion_ms - 1209600000 AND ingestion_ms + 7200000;

@@ -1,0 +1,6 @@
+-- Which schema files were applied; read before anything else.
+CREATE TABLE IF NOT EXISTS schema_versions (
+    version UInt32,
+    name String,
+    applied DateTime DEFAULT now()
+) ENGINE = ReplacingMergeTree ORDER BY version;

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+_SQL = files("lambdatrace_collector.store") / "sql"
+
+
+class SchemaFile(NamedTuple):
+    """One step of the schema: its number, name and statements, in order."""
+
+    version: int
+    name: str
+    statements: tuple[str, ...]
+
+
+@cache
+def query_text(name: str) -> str:
+    """The text of `queries/NAME.sql`."""
+    return (_SQL / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def format_schema(name: str) -> str:
+    """The protobuf description that the engine decodes `NAME` with."""
+    return (_SQL / f"{name}.proto").read_text(encoding="utf-8")
+
+
+def versions_statement() -> str:
+    """The statement that makes the table of applied schema files."""
+    return split_statements((_SQL / "versions.sql").read_text(encoding="utf-8"))[0]
+
+
+def schema_files() -> list[SchemaFile]:
+    """Every schema file, in the order in which they are applied."""
+    entries = sorted(
+        (entry.name, entry) for entry in (_SQL / "schema").iterdir() if entry.name.endswith(".sql")
+    )
+    return [
+        SchemaFile(int(name[:4]), name, split_statements(entry.read_text(encoding="utf-8")))
+        for name, entry in entries
+    ]
+
+
+def split_statements(text: str) -> tuple[str, ...]:
+    """The statements of a file, each ending with a semicolon at the end of its line."""
+    statements: list[str] = []
+    lines: list[str] = []
+    for line in text.splitlines():
+        lines.append(line)
+        if line.rstrip().endswith(";") and not line.lstrip().startswith("--"):
+            statements.append("\n".join(lines).strip().rstrip(";"))
+            lines.clear()
+    return tuple(statements)

@@ -1,0 +1,160 @@
+"""Reading traces: the HTTP API v3 that Jaeger publishes, answering OTLP JSON.
+
+Source: jaeger-idl, proto/api_v3/query_service.proto and its OpenAPI description.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from lambdatrace_collector.errors import (
+    RETRY_AFTER_S,
+    BadRequestError,
+    NotFoundError,
+    RequestError,
+    ServiceError,
+)
+from lambdatrace_collector.exchange import Request, Response, json_response
+from lambdatrace_collector.otlp.json import resource_spans_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lambdatrace_collector.store.engine import Store
+
+TRACES_DEFAULT = 20
+TRACES_MAX = 1000
+SPANS_MAX = 50_000  # in one answer: about 50 MB of JSON, more than any viewer draws
+UINT64_MAX = 2**64 - 1
+SPAN_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
+
+_W3C_TRACE_ID = re.compile(r"[0-9a-f]{32}")
+_XRAY_TRACE_ID = re.compile(r"1-([0-9a-f]{8})-([0-9a-f]{24})")
+_FRACTION = re.compile(r"\.(\d+)")
+
+
+class TracesApi:
+    """The handlers of `/api/v3`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get_trace(self, request: Request) -> Response:
+        """`GET /api/v3/traces/{trace_id}`: every span of one trace; 404 when there is none."""
+        text = request.path_parameters["trace_id"]
+        resource_spans = await self._resource_spans([parse_trace_id(text)])
+        if not resource_spans:
+            raise NotFoundError(f"trace {text} is not stored here")
+        return json_response({"result": {"resourceSpans": resource_spans}})
+
+    async def find_traces(self, request: Request) -> Response:
+        """`GET /api/v3/traces`: the newest traces that match the query, with all their spans."""
+        rows = await self._store.query(
+            "recent_traces",
+            service_name=request.parameter("query.service_name") or "",
+            operation_name=request.parameter("query.operation_name") or "",
+            start_ns_min=_time_parameter(request, "query.start_time_min", 0),
+            start_ns_max=_time_parameter(request, "query.start_time_max", UINT64_MAX),
+            traces_max=_count_parameter(request, "query.num_traces"),
+        )
+        resource_spans = await self._resource_spans([row["trace_id"] for row in rows])
+        return json_response({"result": {"resourceSpans": resource_spans}})
+
+    async def services(self, request: Request) -> Response:  # noqa: ARG002
+        """`GET /api/v3/services`: the names of all services, sorted."""
+        rows = await self._store.query("services")
+        return json_response({"services": [row["service_name"] for row in rows]})
+
+    async def operations(self, request: Request) -> Response:
+        """`GET /api/v3/operations?service=`: the span names of a service, with their kinds."""
+        rows = await self._store.query(
+            "operations", service_name=request.parameter("service") or ""
+        )
+        return json_response(
+            {"operations": [{"name": row["name"], "spanKind": _kind(row["kind"])} for row in rows]}
+        )
+
+    async def _resource_spans(self, trace_ids: Sequence[str]) -> list[dict[str, Any]]:
+        if not trace_ids:
+            return []
+        spans = await self._store.query(
+            "trace_spans_bytes", trace_ids=list(trace_ids), spans_max=SPANS_MAX
+        )
+        order = {bytes.fromhex(trace_id): place for place, trace_id in enumerate(trace_ids)}
+        spans.sort(key=lambda row: order[row["trace_id"]])  # stable: keeps the order inside a trace
+        resources = await self._store.query(
+            "resources_bytes", ids=sorted({row["resource_id"] for row in spans})
+        )
+        scopes = await self._store.query(
+            "scopes_bytes", ids=sorted({row["scope_id"] for row in spans})
+        )
+        return resource_spans_json(
+            spans,
+            {row["resource_id"]: row for row in resources},
+            {row["scope_id"]: row for row in scopes},
+        )
+
+
+def api_error(error: RequestError | ServiceError) -> Response:
+    """An error in the shape that Jaeger's gateway gives it."""
+    body = {"error": {"httpCode": error.status, "message": str(error)}}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, ServiceError) else {}
+    response = json_response(body, error.status)
+    return Response(response.status, response.body, response.content_type, headers)
+
+
+def parse_trace_id(text: str) -> str:
+    """The trace id as 32 hex digits; X-Ray's `1-8hex-24hex` is the same id in another spelling.
+
+    Raises BadRequestError.
+    """
+    lowered = text.lower()
+    if _W3C_TRACE_ID.fullmatch(lowered):
+        return lowered
+    xray = _XRAY_TRACE_ID.fullmatch(lowered)
+    if xray is None:
+        raise BadRequestError(
+            f"trace id is {text!r}: expected 32 hex digits, or 1-8hex-24hex as X-Ray writes it"
+        )
+    return xray[1] + xray[2]
+
+
+def parse_time_ns(text: str) -> int:
+    """Unix time in nanoseconds of an RFC 3339 time. Raises ValueError."""
+    fraction = _FRACTION.search(text)
+    whole = _FRACTION.sub("", text, count=1)
+    # A '+' in a query string means a space; nobody writes a space before an offset.
+    whole = re.sub(r"[zZ]$", "+00:00", whole.replace(" ", "+"))
+    moment = datetime.fromisoformat(whole)
+    if moment.tzinfo is None:
+        raise ValueError("no offset from UTC")
+    seconds = int((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds())
+    digits = fraction[1][:9].ljust(9, "0") if fraction else "0"
+    return seconds * 10**9 + int(digits)
+
+
+def _time_parameter(request: Request, name: str, default: int) -> int:
+    text = request.parameter(name)
+    if text is None:
+        return default
+    try:
+        return min(max(parse_time_ns(text), 0), UINT64_MAX)
+    except ValueError as error:
+        raise BadRequestError(
+            f"{name} is {text!r}: expected an RFC 3339 time such as 2026-01-31T12:00:00Z"
+        ) from error
+
+
+def _count_parameter(request: Request, name: str) -> int:
+    text = request.parameter(name)
+    if text is None:
+        return TRACES_DEFAULT
+    if not text.isdecimal() or not 1 <= int(text) <= TRACES_MAX:
+        raise BadRequestError(f"{name} is {text!r}: expected a number from 1 to {TRACES_MAX}")
+    return int(text)
+
+
+def _kind(kind: int) -> str:
+    return SPAN_KINDS[kind] if 0 <= kind < len(SPAN_KINDS) else str(kind)
