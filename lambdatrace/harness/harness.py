@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lambdatrace.harness import invoke_api
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX
+from lambdatrace.harness.delivery import Delivery
 from lambdatrace.harness.errors import FunctionConfigurationError, HarnessStateError, InvokeError
 from lambdatrace.harness.http_server import Request
 from lambdatrace.harness.service import LambdaService, ServiceSettings, is_collector_url
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from lambdatrace.harness.delivery import Delivery
     from lambdatrace.harness.function import Function
     from lambdatrace.harness.invocation import Invocation, Outcome
     from lambdatrace.harness.log_stream import LogEvent
@@ -72,7 +72,8 @@ class Harness:
 
     `port` 0 takes any free port. `collector_url` is where platform logs and metrics go, and where
     the functions' AWS SDKs and OpenTelemetry exporters are pointed. Environments idle for
-    `idle_timeout_s` are shut down. Errors of the functions are raised by `start`.
+    `idle_timeout_s` are shut down. `on_log` gets each log event with the function's name, in the
+    harness's thread, and must not wait. What is wrong with a function is raised by `start`.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Harness:
         idle_timeout_s: float = 600.0,
         region: str = "us-east-1",
         concurrency_max: int = CONCURRENCY_MAX,
+        on_log: Callable[[str, LogEvent], None] | None = None,
     ) -> None:
         if collector_url and not is_collector_url(collector_url):
             raise FunctionConfigurationError(
@@ -99,6 +101,7 @@ class Harness:
             idle_timeout_s,
             concurrency_max,
         )
+        self._on_log = on_log
         self._service: LambdaService | None = None
         self._delivery: Delivery | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,6 +125,11 @@ class Harness:
         return self._running().endpoint_url
 
     @property
+    def names(self) -> list[str]:
+        """The functions that can be invoked, in the order they were added."""
+        return [function.name for function in self._functions]
+
+    @property
     def is_tmp_private(self) -> bool:
         """Whether functions have a /tmp of their own; otherwise TMPDIR names their folder."""
         return bool(self._running().supervisor.private_tmp)
@@ -130,6 +138,9 @@ class Harness:
         """Starts the service in a thread of its own. Raises what `LambdaService.start` raises."""
         if self._thread:
             raise HarnessStateError("the harness is running already")
+        if self._settings.collector_url:
+            self._delivery = Delivery(self._settings.collector_url, self._settings.region)
+            self._delivery.start()
         self._loop = _new_event_loop()
         self._thread = threading.Thread(
             target=self._run_loop, args=(self._loop,), name="lambdatrace-harness", daemon=True
@@ -148,14 +159,15 @@ class Harness:
         """
         if self._loop is None or self._thread is None:
             return
-        service = self._service
-        if service:
-            self._call(service.stop(), STOP_S)
-        if self._delivery:
-            self._delivery.stop(FLUSH_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop = self._thread = self._service = self._delivery = None
+        try:
+            if self._service:
+                self._call(self._service.stop(), STOP_S)
+            if self._delivery:
+                self._delivery.stop(FLUSH_S)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop = self._thread = self._service = self._delivery = None
 
     def add_function(self, function: Function) -> None:
         """Makes one more function invocable. Raises FunctionConfigurationError."""
@@ -236,7 +248,7 @@ class Harness:
         return self._call(events(), START_S)
 
     async def _start(self) -> None:
-        service = self._service = LambdaService(self._settings, self._delivery)
+        service = self._service = LambdaService(self._settings, self._delivery, self._on_log)
         await service.start(self._functions)
 
     def _pool(self, name: str) -> Any:

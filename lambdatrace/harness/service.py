@@ -57,13 +57,19 @@ class ServiceSettings:
 class LambdaService:
     """Functions that can be invoked, over HTTP or by `submit`. `start` before, `stop` after use."""
 
-    def __init__(self, settings: ServiceSettings, delivery: Delivery | None = None) -> None:
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        delivery: Delivery | None = None,
+        on_log: Callable[[str, LogEvent], None] | None = None,
+    ) -> None:
         self.settings = settings
         self.pools: dict[str, Pool] = {}
         self.logs: dict[str, deque[LogEvent]] = {}
         self.concurrency = Concurrency(settings.concurrency_max)
         self.endpoint_url = ""
         self._delivery = delivery
+        self._on_log = on_log
         self._temp_dirs = TempDirs()
         self.supervisor = Supervisor(self._temp_dirs.root)
         self._server: Server | None = None
@@ -200,6 +206,8 @@ class LambdaService:
         self.logs[function_name].append(event)
         if self._delivery:
             self._delivery.log(log_group, event)
+        if self._on_log:
+            self._on_log(function_name, event)
 
     def executed(self, facts: InvocationFacts) -> None:
         """Counts an executed invoke."""

@@ -1,0 +1,59 @@
+"""`lambdatrace invoke`: one invoke of one function, on a harness that lives as long as it takes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lambdatrace.cli.start import add_function_arguments, functions, print_log
+
+if TYPE_CHECKING:
+    import argparse
+
+PATH_CHARACTERS_MAX = 4096  # a longer argument is JSON, and asking the file system would fail
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `lambdatrace invoke`."""
+    parser.add_argument("target", metavar="TARGET", help="a handler, as app.handler")
+    parser.add_argument(
+        "-e",
+        "--event",
+        default="{}",
+        metavar="FILE|JSON",
+        help="the event: a file, JSON, or - for standard input (default {})",
+    )
+    add_function_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the response on stdout, all else on stderr. 0, or 1 for a failed function or input."""
+    from lambdatrace.harness import Harness, HarnessError
+
+    try:
+        event = read_event(arguments.event)
+        [function] = functions([arguments.target], arguments)
+        with Harness(
+            [function],
+            collector_url=arguments.collector,
+            region=arguments.region,
+            on_log=print_log,
+        ) as harness:
+            result = harness.invoke(function.name, event)
+            harness.wait_frozen(function.name, function.timeout_s + 10)
+    except (HarnessError, OSError) as error:
+        print(f"lambdatrace invoke: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    sys.stderr.flush()
+    sys.stdout.write(result.payload.decode("utf-8", "replace") + "\n")
+    return 1 if result.function_error else 0
+
+
+def read_event(text: str) -> bytes:
+    """The event: a file's content, standard input for `-`, else the text itself."""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if len(text) < PATH_CHARACTERS_MAX and Path(text).is_file():
+        return Path(text).read_bytes()
+    return text.encode()

@@ -1,0 +1,131 @@
+"""`lambdatrace start`: a local Lambda API for functions of this folder."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lambdatrace.harness import Function, LogEvent
+
+PORT = 3001  # as `sam local start-lambda`
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `lambdatrace start`."""
+    parser.add_argument(
+        "targets",
+        metavar="TARGET",
+        nargs="+",
+        help="a handler, as app.handler; the function is called app, or NAME with NAME=app.handler",
+    )
+    parser.add_argument("--port", type=int, default=PORT, help="of the Lambda API (default 3001)")
+    parser.add_argument("--host", default="127.0.0.1", help="to listen on (default 127.0.0.1)")
+    parser.add_argument(
+        "--idle-timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="after which an unused environment is shut down (default 600)",
+    )
+    parser.add_argument("--logs", action="store_true", help="print the functions' logs on stderr")
+    add_function_arguments(parser)
+
+
+def add_function_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that describe functions, the same for every command that runs one."""
+    parser.add_argument("--collector", metavar="URL", help="where logs, metrics and traces go")
+    parser.add_argument(
+        "--code-dir", type=Path, default=Path(), help="the functions' folder (default: this one)"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=3.0, metavar="SECONDS", help="of each function (default 3)"
+    )
+    parser.add_argument(
+        "--memory-size", type=int, default=128, metavar="MB", help="of each function (default 128)"
+    )
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an environment variable of each function; may be repeated",
+    )
+    parser.add_argument(
+        "--runtime", default="", help="to tell the functions, as python3.12 (default: this Python)"
+    )
+    parser.add_argument(
+        "--layer",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="a layer's folder or zip file, seen as /opt; may be repeated",
+    )
+    parser.add_argument("--region", default="us-east-1", help="the functions believe to be in")
+
+
+def functions(targets: list[str], arguments: argparse.Namespace) -> list[Function]:
+    """The functions a command line describes. Raises FunctionConfigurationError."""
+    from lambdatrace.harness import Function, FunctionConfigurationError
+    from lambdatrace.harness.target import check_handler, parse_target
+
+    environment = {}
+    for item in arguments.env:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise FunctionConfigurationError(f"--env '{item}': expected KEY=VALUE")
+        environment[key] = value
+    found = []
+    for target in map(parse_target, targets):
+        function = Function(
+            target.name,
+            target.handler,
+            code_dir=arguments.code_dir,
+            timeout_s=arguments.timeout,
+            memory_size_mb=arguments.memory_size,
+            environment=environment,
+            runtime=arguments.runtime,
+            layers=arguments.layer,
+        )
+        check_handler(function.handler, function.code_dir)
+        found.append(function)
+    return found
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serves until SIGTERM or SIGINT, then shuts the environments down. 0, or 1 for bad input."""
+    from lambdatrace.harness import Harness, HarnessError
+
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        harness = Harness(
+            functions(arguments.targets, arguments),
+            host=arguments.host,
+            port=arguments.port,
+            collector_url=arguments.collector,
+            idle_timeout_s=arguments.idle_timeout,
+            region=arguments.region,
+            on_log=print_log if arguments.logs else None,
+        )
+        with harness:
+            names = ", ".join(harness.names)
+            tmp = "" if harness.is_tmp_private else "; /tmp is shared: TMPDIR names each one's own"
+            print(f"Lambda API on {harness.endpoint_url}: {names}{tmp}", flush=True)  # noqa: T201
+            stopped.wait()
+    except HarnessError as error:
+        print(f"lambdatrace start: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def print_log(_: str, event: LogEvent) -> None:
+    """Writes one log event to stderr as a function's terminal would show it."""
+    sys.stderr.write(event.message if event.message.endswith("\n") else f"{event.message}\n")
