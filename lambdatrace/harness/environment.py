@@ -99,8 +99,8 @@ class Environment:
         self._init_done: asyncio.Future[InitFailure | None] | None = None
         self._registered = asyncio.Event()
         self._init_ms: float | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._sampler: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -256,8 +256,8 @@ class Environment:
             self._fail(result.status, result.error_type, result.payload)
 
     def _deliver(self, invocation: Invocation, sandbox: Sandbox, left_s: float) -> None:
-        self._deadline = self._loop.call_later(left_s, self._time_out)
-        self._sampler = self._loop.call_later(MEMORY_SAMPLE_S, self._sample_memory)
+        self._deadline = self._loop.time() + left_s
+        self._timer = self._loop.call_later(min(left_s, MEMORY_SAMPLE_S), self._watch)
         self._api.deliver(
             Event(
                 invocation.request_id,
@@ -315,10 +315,7 @@ class Environment:
         error_type: str = "",
     ) -> None:
         """Writes END and REPORT and tells the facts; the invoke is then over."""
-        for timer in (self._deadline, self._sampler):
-            if timer:
-                timer.cancel()
-        self._deadline = self._sampler = None
+        self._stop_watching()
         init_ms, self._init_ms = self._init_ms, None
         peak_bytes = self._sandbox.memory.peak_bytes if self._sandbox else 0
         self._log(platform_logs.end(invocation.request_id))
@@ -361,10 +358,19 @@ class Environment:
         payload = platform_error("Sandbox.Timedout", invocation.request_id, reason)
         self._fail("timeout", "", payload)
 
-    def _sample_memory(self) -> None:
-        if self._sandbox and self.phase is Phase.INVOKE:
+    def _watch(self) -> None:
+        """During an invoke: measures its memory now and then, and ends it at its deadline."""
+        left_s = self._deadline - self._loop.time()
+        if left_s <= 0:
+            self._time_out()
+        elif self._sandbox:
             self._sandbox.memory.sample()
-            self._sampler = self._loop.call_later(MEMORY_SAMPLE_S, self._sample_memory)
+            self._timer = self._loop.call_later(min(left_s, MEMORY_SAMPLE_S), self._watch)
+
+    def _stop_watching(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
     # Shutdown
 
@@ -373,9 +379,7 @@ class Environment:
         if self._is_stopping():
             return
         self.phase = advance(self.phase, Turn.STOP)
-        for timer in (self._deadline, self._sampler):
-            if timer:
-                timer.cancel()
+        self._stop_watching()
         invocation, self._invocation = self._invocation, None
         if invocation and invocation.outcome is None:
             payload = platform_error(

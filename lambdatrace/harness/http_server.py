@@ -2,7 +2,8 @@
 
 A request is handed to a plain function as an `Exchange`; the function answers at once or keeps the
 exchange and answers later (a parked `next`). Requests of one connection are served in order.
-`asyncio.Protocol` with httptools takes 60 µs per request here, a third of uvicorn's time for it.
+Bytes are received into one buffer per connection (`asyncio.BufferedProtocol`): a plain protocol
+allocates 256 KiB for every read, which was a tenth of a warm invoke.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 HEADER_BYTES_MAX = 1024 * 1024  # the request line and headers together, as on AWS
 PIPELINED_MAX = 16  # requests one connection may send ahead of its answers
 DISCARD_BYTES_MAX = 64 * 1024 * 1024  # of a body that is too large: read, counted, not kept
+RECEIVE_BYTES = 65536  # per connection, for its whole life
 REQUEST_READ_S = 30.0  # from a request's first byte to its last
 _SWEEP_S = 5.0
 
@@ -149,11 +151,12 @@ class Server:
         self._sweep = loop.call_later(_SWEEP_S, self._close_slow_readers)
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client connection: parses, queues what is sent ahead, writes answers in order."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
@@ -181,12 +184,16 @@ class Connection(asyncio.Protocol):
         self._current = None
         self._waiting.clear()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """Where the next bytes go."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Feeds the parser, whose callbacks do the rest."""
         if self._is_broken:
             return
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._buffer[:nbytes])
         except httptools.HttpParserUpgrade:
             # The offer (h2c, websocket) is not taken: the request was served as plain HTTP/1.1.
             self._parser = httptools.HttpRequestParser(self)

@@ -8,8 +8,10 @@ moment of a sample, so pages shared after a fork are counted once.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
+LOOK_AGAIN_S = 0.02  # a child that lives shorter is part of some longer invoke, or too small to matter
 _BUFFER_BYTES = 4096
 
 
@@ -19,6 +21,8 @@ class PeakMemory:
     def __init__(self) -> None:
         self.peak_bytes = 0
         self._leaders: dict[int, int] = {}
+        self._children_bytes = 0
+        self._looked_at = 0.0
 
     def watch(self, pid: int) -> None:
         """Adds a process to measure; its descendants are found by themselves."""
@@ -38,9 +42,19 @@ class PeakMemory:
                 total += _high_water_bytes(os.pread(descriptor, _BUFFER_BYTES, 0))
             except ProcessLookupError:
                 continue
-            total += sum(_proportional_bytes(child) for child in _descendants(pid))
+        total += self._children()
         self.peak_bytes = max(self.peak_bytes, total)
         return self.peak_bytes
+
+
+    def _children(self) -> int:
+        """The memory of descendants, looked up at most every LOOK_AGAIN_S: it costs five samples."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_AGAIN_S:
+            self._looked_at = now
+            found = (child for pid in self._leaders for child in _descendants(pid))
+            self._children_bytes = sum(map(_proportional_bytes, found))
+        return self._children_bytes
 
 
 def _high_water_bytes(status: bytes) -> int:

@@ -62,7 +62,7 @@ class Pool:
         self._owner = owner
         self._idle_timeout_s = idle_timeout_s
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Invocation] = deque()
+        self._waiting: deque[tuple[Invocation, asyncio.TimerHandle]] = deque()
         self._temp_dirs: dict[Environment, Path] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -77,8 +77,8 @@ class Pool:
         if self.idle:
             self._start(invocation)
         elif any(environment.is_about_to_be_idle for environment in self.environments):
-            self._waiting.append(invocation)
-            self._loop.call_later(ROUND_TRIP_S, self._stop_waiting, invocation)
+            timer = self._loop.call_later(ROUND_TRIP_S, self._stop_waiting)
+            self._waiting.append((invocation, timer))
         else:
             self._start(invocation)
 
@@ -121,10 +121,10 @@ class Pool:
         self.environments.append(environment)
         environment.open(invocation)
 
-    def _stop_waiting(self, invocation: Invocation) -> None:
-        if invocation in self._waiting:
-            self._waiting.remove(invocation)
-            self._start(invocation)
+    def _stop_waiting(self) -> None:
+        """The event that waits for longest has waited long enough."""
+        invocation, _ = self._waiting.popleft()
+        self._start(invocation)
 
     def _close_unused(self) -> None:
         oldest = self._loop.time() - self._idle_timeout_s
@@ -139,7 +139,9 @@ class Pool:
         """An environment can take an event: the one waiting longest, if any."""
         self.idle.append(environment)
         if self._waiting:
-            self._start(self._waiting.popleft())
+            invocation, timer = self._waiting.popleft()
+            timer.cancel()
+            self._start(invocation)
         elif not self._changed.is_set():
             self._changed.set()
 
