@@ -147,16 +147,14 @@ class RunningInvocation:
         tracer.end_span(self._root)
 
     def _hand_over(self) -> None:
-        """Leave the sending to the extension; without one, send now, for a bounded time."""
+        """Leave writing and sending to the extension; without one, do it now, in bounded time."""
         current = self._current
         if current.extension is not None:
-            current.guard.run(current.write_metrics)
             self._signal()
         else:
             until_ns = current.clock.time_ns() + telemetry.SEND_BEFORE_RESPONSE_NS_MAX
             deadline_ns = self._invocation.deadline_ns or until_ns
             current.guard.run(current.flush, min(deadline_ns, until_ns))
-        current.tracer.root = None
 
     def _signal(self) -> None:
         if self._current.extension is not None:

@@ -73,11 +73,12 @@ class Connection:
     Not for several threads at once.
     """
 
-    __slots__ = ("_address", "_socket")
+    __slots__ = ("_address", "_received", "_socket")
 
     def __init__(self, address: Address) -> None:
         self._address = address
         self._socket: Any = None
+        self._received = b""
 
     def request(
         self,
@@ -92,40 +93,68 @@ class Connection:
         Raises SendError if the peer cannot be reached, breaks off, or answers what is not HTTP.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        message = self._message(method, path, headers, body)
+        message = self.encode(method, path, headers, body)
         is_reused = self._socket is not None
         try:
             try:
                 return self._exchange(message, deadline_s)
-            except (_ClosedError, ConnectionError, BrokenPipeError):
+            except (_ClosedError, ConnectionError):
                 if not is_reused:
                     raise
                 self.close()
                 return self._exchange(message, deadline_s)
-        except SendError:
-            self.close()
-            raise
         except TimeoutError:
             self.close()
             raise SendError(
                 f"{self._address.authority} did not answer within {timeout_s} s"
             ) from None
-        except (OSError, ValueError) as error:
-            self.close()
-            raise SendError(f"{self._address.authority}: {error}") from error
+        except (OSError, ValueError, SendError) as error:
+            raise self._failed(error) from error
+
+    def begin(self, message: bytes) -> None:
+        """Send an encoded request and return when the response begins, without reading it.
+
+        What comes back is left to `finish`, so that the caller can see to more urgent things
+        first. There is no deadline: this is for long polls. Raises SendError.
+        """
+        try:
+            if self._socket is None:
+                self._socket = self._connect(None)
+            self._socket.settimeout(None)
+            self._socket.sendall(message)
+            self._received = self._more(None, has_begun=False)
+        except (OSError, SendError) as error:
+            raise self._failed(error) from error
+
+    def finish(self) -> Response:
+        """The response that `begin` has seen begin. Raises SendError."""
+        try:
+            return self._receive(None)
+        except (OSError, ValueError, SendError) as error:
+            raise self._failed(error) from error
 
     def close(self) -> None:
         """Close the socket, if there is one."""
+        self._received = b""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _message(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    def encode(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> bytes:
+        """The bytes of a request to this address."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._address.authority}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body or method != "GET":
             lines.append(f"Content-Length: {len(body)}")
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+    def _failed(self, error: Exception) -> SendError:
+        self.close()
+        if isinstance(error, SendError):
+            return error
+        return SendError(f"{self._address.authority}: {error}")
 
     def _exchange(self, message: bytes, deadline_s: float | None) -> Response:
         if self._socket is None:
@@ -157,7 +186,7 @@ class Connection:
         raise error
 
     def _receive(self, deadline_s: float | None) -> Response:
-        received = b""
+        received, self._received = self._received, b""
         while (end := received.find(b"\r\n\r\n")) < 0:
             if len(received) > _HEAD_BYTES_MAX:
                 raise SendError(f"{self._address.authority} sent headers without end")

@@ -20,7 +20,7 @@ X_RAY = "X-Amzn-Trace-Id"
 TRACE_ID_DIGITS = 32
 SPAN_ID_DIGITS = 16
 TRACE_STATE_LENGTH_MAX = 512  # what a tracer must at least carry; longer is dropped whole
-_HEX = frozenset("0123456789abcdef")
+_HEX = "0123456789abcdef"
 
 
 class XRayHeader:
@@ -78,13 +78,10 @@ def read_x_ray(value: Any) -> XRayHeader | None:
     """The fields of an `X-Amzn-Trace-Id` header; None without a valid Root."""
     if not isinstance(value, str):
         return None
-    fields = {}
-    for item in value.split(";"):
-        key, _, text = item.strip().partition("=")
-        fields[key] = text
-    version, _, rest = fields.get("Root", "").partition("-")
-    trace_id = rest.replace("-", "", 1)
-    if version != "1" or not is_trace_id(trace_id):
+    fields = dict(item.strip().partition("=")[::2] for item in value.split(";"))
+    root = fields.get("Root", "")
+    trace_id = root[2:10] + root[11:]
+    if root[:2] != "1-" or root[10:11] != "-" or not is_trace_id(trace_id):
         return None
     parent_id = fields.get("Parent", "")
     return XRayHeader(
@@ -145,4 +142,4 @@ def is_span_id(text: str) -> bool:
 
 
 def _is_hex(text: str) -> bool:
-    return _HEX.issuperset(text)
+    return not text.strip(_HEX)

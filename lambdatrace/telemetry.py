@@ -179,7 +179,7 @@ class Telemetry:
     # -- InvocationListener: called by the extension's thread -----------------------------------
 
     def invocation_ended(self, deadline_ns: int) -> None:
-        """The response is out: send what waits."""
+        """The response is out: write and send what waits."""
         self.guard.run(self.flush, deadline_ns)
 
     def invocation_times_out(self, deadline_ns: int) -> None:

@@ -50,8 +50,10 @@ class Tracer:
 
     def current_span(self) -> Span | None:
         """The innermost open span of this thread or task, else the invocation's."""
-        span = _current.get()
-        return span if span is not None and not span.end_ns else self.root
+        for span in (_current.get(), self.root):
+            if span is not None and not span.end_ns:
+                return span
+        return None
 
     def start_root(
         self,

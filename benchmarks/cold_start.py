@@ -1,0 +1,160 @@
+"""What tracing costs a function: init, response and idle, over a handler with nothing.
+
+    python -m benchmarks.cold_start [--environments 7] [--calls 100]
+
+Three functions on the real runtime client, in the same run, in turn: bare, lambdatrace (from the
+layer as it ships), and the OpenTelemetry SDK set up by hand. Each environment is fresh. "init" is
+the REPORT line's Init Duration; "response" is what the caller waits for a warm invoke; "idle" is
+the warm REPORT line's Duration, which ends when runtime and extensions have asked for the next
+event.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import re
+import statistics
+import tempfile
+import time
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.otlp_endpoint import otlp_endpoint
+from lambdatrace.harness.function import Function
+from lambdatrace.harness.harness import Harness
+from lambdatrace.layer import build_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FUNCTIONS = Path(__file__).parent / "functions"
+VARIANTS = ("bare", "with_lambdatrace", "with_opentelemetry_sdk")
+
+# The bars: init over bare as a share of the bare init, the others in ms over bare.
+BARS = {"init": 0.15, "response": 0.06, "idle": 0.3}
+
+# What the functions import: on Lambda its bytecode is there before the first start, so here too.
+PRECOMPILED = (
+    *("awslambdaric", "simplejson", "snapshot_restore_py", "opentelemetry", "google"),
+    *("requests", "urllib3", "charset_normalizer", "idna", "certifi"),
+)
+
+
+class Figures(NamedTuple):
+    """Medians in ms."""
+
+    init: float
+    response: float
+    idle: float
+    memory_mb: float
+
+
+def measure(environments: int, calls: int) -> dict[str, Figures]:
+    """The medians of each variant over `environments` fresh environments of `calls` warm calls."""
+    samples: dict[str, list[Figures]] = {variant: [] for variant in VARIANTS}
+    with tempfile.TemporaryDirectory() as folder, otlp_endpoint() as url:
+        layer = _layer(Path(folder))
+        for round_number in range(environments):
+            for variant in VARIANTS:
+                samples[variant].append(_environment(variant, round_number, layer, url, calls))
+    return {
+        variant: Figures(*(statistics.median(column) for column in zip(*rows, strict=True)))
+        for variant, rows in samples.items()
+    }
+
+
+def _environment(
+    variant: str, round_number: int, layer: Path, endpoint: str, calls: int
+) -> Figures:
+    name = f"{variant}-{round_number}"
+    function = Function(
+        name,
+        f"{variant}.handler",
+        code_dir=FUNCTIONS,
+        layers=[layer] if variant == "with_lambdatrace" else [],
+        environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
+    )
+    with Harness([function]) as harness:
+        harness.invoke(name, {})
+        harness.wait_frozen(name)
+        for _ in range(5):  # past what is loaded at the first use
+            harness.invoke(name, {})
+            harness.wait_frozen(name)
+        responses = []
+        for _ in range(calls):
+            started = time.perf_counter()
+            harness.invoke(name, {})
+            responses.append((time.perf_counter() - started) * 1000)
+            harness.wait_frozen(name)
+        reports = [e.message for e in harness.logs(name) if e.message.startswith("REPORT")]
+    durations = [_field(report, "Duration") for report in reports[-calls:]]
+    return Figures(
+        _field(reports[0], "Init Duration"),
+        statistics.median(responses),
+        statistics.median(durations),
+        _field(reports[-1], "Max Memory Used"),
+    )
+
+
+def _field(report: str, name: str) -> float:
+    found = re.search(rf"\t{name}: ([0-9.]+)", report)
+    assert found, report
+    return float(found[1])
+
+
+def _layer(folder: Path) -> Path:
+    for package in PRECOMPILED:
+        spec = find_spec(package)
+        for location in (spec.submodule_search_locations or []) if spec else []:
+            compileall.compile_dir(location, quiet=2, workers=2)
+    compileall.compile_dir(FUNCTIONS, quiet=2)
+    archive = folder / "layer.zip"
+    build_layer(archive)
+    with zipfile.ZipFile(archive) as layer:
+        layer.extractall(folder / "opt")
+    return folder / "opt"
+
+
+def rows(figures: dict[str, Figures]) -> Iterable[str]:
+    """The table, and each bar with the figure that meets or misses it."""
+    bare = figures["bare"]
+    yield f"{'':24}{'init ms':>16}{'response ms':>18}{'idle ms':>18}{'memory MB':>12}"
+    for variant, own in figures.items():
+        cells = (
+            f"{own.init:7.1f} ({own.init - bare.init:+6.1f})",
+            f"{own.response:8.3f} ({own.response - bare.response:+6.3f})",
+            f"{own.idle:8.3f} ({own.idle - bare.idle:+6.3f})",
+            f"{own.memory_mb:12.0f}",
+        )
+        yield f"{variant:24}" + "  ".join(cells)
+    own, other = figures["with_lambdatrace"], figures["with_opentelemetry_sdk"]
+    found = {
+        "init": (own.init - bare.init) / bare.init,
+        "response": own.response - bare.response,
+        "idle": own.idle - bare.idle,
+    }
+    for name, bar in BARS.items():
+        unit = "x bare" if name == "init" else "ms"
+        verdict = "met" if found[name] <= bar else "MISSED"
+        yield f"{name} over bare: {found[name]:.3f} {unit} (bar {bar} {unit}): {verdict}"
+    ratios = (
+        f"{name} {(theirs - floor) / max(ours - floor, 0.001):.0f}x"
+        for name, theirs, ours, floor in zip(Figures._fields, other, own, bare, strict=True)
+    )
+    yield "OpenTelemetry SDK / lambdatrace, each over bare: " + ", ".join(ratios)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--environments", type=int, default=7)
+    parser.add_argument("--calls", type=int, default=100)
+    arguments = parser.parse_args()
+    for row in rows(measure(arguments.environments, arguments.calls)):
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
