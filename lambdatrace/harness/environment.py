@@ -294,6 +294,8 @@ class Environment:
             self._sandbox.freeze()
             self._sandbox.drain()
             self._sandbox.memory.sample()
+        if invocation.outcome and invocation.outcome.function_error:
+            error_type = invocation.error_type  # the first fault is the one reported
         invocation.error_type = error_type or status
         if invocation.outcome is None:
             invocation.settle(Outcome(payload, UNHANDLED))

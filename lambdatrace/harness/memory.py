@@ -11,7 +11,9 @@ import os
 import time
 from pathlib import Path
 
-LOOK_AGAIN_S = 0.02  # a child that lives shorter is part of some longer invoke, or too small to matter
+LOOK_AGAIN_S = (
+    0.02  # a child that lives shorter is part of some longer invoke, or too small to matter
+)
 _BUFFER_BYTES = 4096
 
 
@@ -45,7 +47,6 @@ class PeakMemory:
         total += self._children()
         self.peak_bytes = max(self.peak_bytes, total)
         return self.peak_bytes
-
 
     def _children(self) -> int:
         """The memory of descendants, looked up at most every LOOK_AGAIN_S: it costs five samples."""
