@@ -17,7 +17,7 @@ import time
 
 from lambdatrace.errors import SendError
 from lambdatrace.flushing import watchdog_ns
-from lambdatrace.http1 import Address, Connection
+from lambdatrace.http1 import Address, Connection, get_message, post_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     class InvocationListener(Protocol):
         """Who is told what to send."""
 
-        def invocation_ended(self, deadline_ns: int) -> None:
-            """The response of an invocation is out: send what waits before `deadline_ns`."""
+        def invocation_ended(self) -> None:
+            """The response of an invocation is out: write and send what waits."""
             ...
 
         def invocation_times_out(self, deadline_ns: int) -> None:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 NAME = "lambdatrace"
 _API = "/2020-01-01/extension"
 _READ_AFTER_S = 0.02  # most handlers have ended by then; the watchdog's margin is never below it
+_OK = 200
 _REGISTER_S_MAX = 2.0
 
 # The runtime client's function around handler and response; while it is on the main thread's
@@ -60,12 +61,12 @@ class InternalExtension:
     """Registers in a thread of its own; `is_registered` tells, once that is decided."""
 
     __slots__ = (
+        "_address",
         "_clock",
         "_connection",
         "_decided",
         "_ended",
         "_ended_request_id",
-        "_has_ended_early",
         "_identifier",
         "_is_registered",
         "_listener",
@@ -77,7 +78,8 @@ class InternalExtension:
     def __init__(
         self, runtime_api: str, listener: InvocationListener, clock: Clock, on_error: Any
     ) -> None:
-        self._connection = Connection(Address("http://" + runtime_api))
+        self._address = Address("http://" + runtime_api)
+        self._connection = Connection(self._address)
         self._listener = listener
         self._clock = clock
         self._on_error = on_error
@@ -89,7 +91,6 @@ class InternalExtension:
         self._decided.acquire()
         self._ended = _thread.allocate_lock()
         self._ended.acquire()
-        self._has_ended_early = False
         self._ended_request_id: str | None = None
         self.started_request_id: str | None = None
 
@@ -119,58 +120,56 @@ class InternalExtension:
             self._on_error("the internal extension could not register", error)
         finally:
             self._decided.release()
-        next_event = self._connection.encode(
-            "GET", _API + "/event/next", {"Lambda-Extension-Identifier": self._identifier}
+        next_event = get_message(
+            self._address, _API + "/event/next", {"Lambda-Extension-Identifier": self._identifier}
         )
         while self._is_registered:
             try:
-                self._connection.begin(next_event)
-                # The runtime's thread has its event in the same moment and needs the interpreter:
-                # stay off it, without so much as reading the event, while a fast handler runs.
-                self._has_ended_early = self._ended.acquire(timeout=_READ_AFTER_S)
-                event = self._read_event()
+                event, has_ended = self._next_event(next_event)
             except SendError as error:
                 self._is_registered = False  # from now on, the handler sends before its response
                 self._on_error("the internal extension lost the Extensions API", error)
                 return
-            if event.get("eventType") == "INVOKE":
-                self._attend(str(event.get("requestId")), int(event["deadlineMs"]) * 1_000_000)
+            if not has_ended:
+                self._attend(event)
+            self._wait_for_response()
+            self._listener.invocation_ended()
+
+    def _next_event(self, message: bytes) -> tuple[bytes, bool]:
+        """The next event as it came, and whether its handler has ended already."""
+        self._connection.begin(message)
+        # The runtime's thread has its event in the same moment and needs the interpreter: stay off
+        # it, without so much as reading ours, while a fast handler runs.
+        has_ended = self._ended.acquire(timeout=_READ_AFTER_S)
+        response = self._connection.finish()
+        if response.status != _OK:
+            raise SendError(f"HTTP {response.status} {response.body[:200]!r}")
+        return response.body, has_ended and (self._ended_request_id or "").encode() in response.body
 
     def _register(self) -> bool:
-        response = self._connection.request(
-            "POST",
-            _API + "/register",
-            {"Lambda-Extension-Name": NAME, "Content-Type": "application/json"},
+        headers = {"Lambda-Extension-Name": NAME, "Content-Type": "application/json"}
+        response = self._connection.post(
+            post_head(self._address, _API + "/register", headers),
             b'{"events":["INVOKE"]}',
             _REGISTER_S_MAX,
         )
         self._identifier = response.headers.get("lambda-extension-identifier", "")
-        if response.status != 200 or not self._identifier:  # noqa: PLR2004 - OK
+        if response.status != _OK or not self._identifier:
             raise SendError(f"HTTP {response.status} {response.body[:200]!r}")
         return True
 
-    def _read_event(self) -> dict[str, Any]:
-        response = self._connection.finish()
-        if response.status != 200:  # noqa: PLR2004 - OK
-            raise SendError(f"HTTP {response.status} {response.body[:200]!r}")
-        event: dict[str, Any] = json.loads(response.body)
-        return event
-
-    def _attend(self, request_id: str, deadline_ns: int) -> None:
-        """See one invocation through: its end, or its watchdog and then its end."""
+    def _attend(self, body: bytes) -> None:
+        """See an invocation through whose handler has not ended yet, as its watchdog."""
+        event = json.loads(body)
+        request_id = str(event.get("requestId"))
+        deadline_ns = int(event.get("deadlineMs", 0)) * 1_000_000
         warn_ns = watchdog_ns(self._clock.time_ns(), deadline_ns)
         if not self._wait_for_end(request_id, warn_ns):
             self._listener.invocation_times_out(deadline_ns)
             self._wait_for_end(request_id, deadline_ns)
-        self._wait_for_response()
-        self._listener.invocation_ended(deadline_ns)
 
     def _wait_for_end(self, request_id: str, until_ns: int) -> bool:
         """Whether the handler has ended, or will never begin, before `until_ns`."""
-        if self._has_ended_early:
-            self._has_ended_early = False
-            if self._ended_request_id in (request_id, ""):
-                return True
         check_s = _UNSTARTED_CHECK_S_FIRST
         while True:
             left_s = (until_ns - self._clock.time_ns()) / 1e9

@@ -65,6 +65,10 @@ def instrument(function: F) -> F:
 
 def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation:
     """Open the spans of an invocation that starts now."""
+    previous = current.running
+    if previous is not None:
+        # The extension has not come to it: it lost its API, or never had this invocation.
+        current.guard.run(previous.complete)
     start_ns = current.clock.time_ns()
     is_first = current.invocation_count == 0
     current.invocation_count += 1
@@ -73,38 +77,47 @@ def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation:
         start_ns,
         is_cold_start=is_first and current.function.is_cold_on_first_invocation,
     )
-    current.invocation = invocation
     if current.extension is not None:
         current.extension.started_request_id = invocation.request_id
     trigger = current.guard.run(read_trigger, event)
     parent, trace_id = _parent(trigger, context)
-    attributes = invocation.attributes()
-    name = current.function.name
-    if trigger is not None:
-        attributes["faas.trigger"] = trigger.faas_trigger
-        attributes.update(trigger.attributes)
-        name = trigger.name or name
+    name = trigger.name if trigger is not None else ""
     root = current.tracer.start_root(
-        name, parent, trace_id, start_ns, kind=SERVER, attributes=attributes
+        name or current.function.name, parent, trace_id, start_ns, kind=SERVER
     )
-    running = RunningInvocation(current, invocation, trigger, root)
+    current.running = running = RunningInvocation(current, invocation, trigger, root)
     if is_first:
         current.guard.run(_record_initialization, current, root)
     return running
 
 
 class RunningInvocation:
-    """An invocation between its begin and its end, which is one of `succeed` and `fail`."""
+    """An invocation from its begin to the last of its records.
 
-    __slots__ = ("_batch", "_current", "_invocation", "_root", "_tokens", "_trigger")
+    Between begin and response only what cannot wait is done: `succeed` or `fail` notes the end.
+    `complete`, which the extension calls after the response, makes the records of it.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_current",
+        "_end_ns",
+        "_result",
+        "_root",
+        "_tokens",
+        "_trigger",
+        "invocation",
+    )
 
     def __init__(
         self, current: Telemetry, invocation: Invocation, trigger: Trigger | None, root: Span
     ) -> None:
+        self.invocation = invocation
         self._current = current
-        self._invocation = invocation
         self._trigger = trigger
         self._root = root
+        self._end_ns = 0
+        self._result: Any = None
         self._tokens: list[Token[Span | None]] = [activate(root)]
         self._batch: Span | None = None
         if trigger is not None and trigger.process_name:
@@ -118,8 +131,7 @@ class RunningInvocation:
 
     def succeed(self, result: Any) -> None:
         """The handler returned `result`."""
-        if self._trigger is not None:
-            self._current.guard.run(self._trigger.read_response, result, self._root)
+        self._result = result
         self._end()
         self._hand_over()
 
@@ -130,35 +142,49 @@ class RunningInvocation:
             self._current.guard.run(tracer.record_exception, self._batch, error)
         self._current.guard.run(tracer.record_exception, self._root, error)
         self._end()
-        if isinstance(error, Exception):
-            self._hand_over()
-        else:
+        if not isinstance(error, Exception):
             # SystemExit and its like end the process before any extension could send.
-            self._current.guard.run(self._current.flush, self._invocation.deadline_ns)
-            self._signal()
+            self._current.guard.run(self._current.flush, self.invocation.deadline_ns)
+        self._hand_over()
+
+    def describe(self) -> None:
+        """Give the invocation's span its facts; what the handler has set goes before them."""
+        attributes = self.invocation.attributes()
+        if self._trigger is not None:
+            attributes["faas.trigger"] = self._trigger.faas_trigger
+            attributes.update(self._trigger.attributes)
+        attributes.update(self._root.attributes)
+        self._root.attributes = attributes
+
+    def complete(self) -> None:
+        """Make the records of an invocation whose handler has ended; a second time does nothing."""
+        current = self._current
+        if current.running is not self or not self._end_ns:
+            return
+        current.running = None
+        self.describe()
+        if self._trigger is not None:
+            current.guard.run(self._trigger.read_response, self._result, self._root)
+        tracer = current.tracer
+        if self._batch is not None:
+            tracer.end_span(self._batch, self._end_ns)
+        tracer.end_all(INCOMPLETE, self._end_ns)
+        tracer.end_span(self._root, self._end_ns)
 
     def _end(self) -> None:
-        tracer = self._current.tracer
         for token in reversed(self._tokens):
             deactivate(token)
-        if self._batch is not None:
-            tracer.end_span(self._batch)
-        tracer.end_all(INCOMPLETE)
-        tracer.end_span(self._root)
+        self._end_ns = self._current.clock.time_ns()
 
     def _hand_over(self) -> None:
-        """Leave writing and sending to the extension; without one, do it now, in bounded time."""
+        """Leave the rest to the extension; without one, do it now, in bounded time."""
         current = self._current
         if current.extension is not None:
-            self._signal()
-        else:
-            until_ns = current.clock.time_ns() + telemetry.SEND_BEFORE_RESPONSE_NS_MAX
-            deadline_ns = self._invocation.deadline_ns or until_ns
-            current.guard.run(current.flush, min(deadline_ns, until_ns))
-
-    def _signal(self) -> None:
-        if self._current.extension is not None:
-            self._current.extension.end_invocation(self._invocation.request_id)
+            current.extension.end_invocation(self.invocation.request_id)
+            return
+        until_ns = current.clock.time_ns() + telemetry.SEND_BEFORE_RESPONSE_NS_MAX
+        deadline_ns = self.invocation.deadline_ns or until_ns
+        current.guard.run(current.flush, min(deadline_ns, until_ns))
 
 
 def _parent(trigger: Trigger | None, context: Any) -> tuple[SpanContext | None, str | None]:

@@ -65,6 +65,22 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def get_message(address: Address, path: str, headers: Mapping[str, str]) -> bytes:
+    """A GET request, whole."""
+    return _lines("GET", address, path, headers) + b"\r\n"
+
+
+def post_head(address: Address, path: str, headers: Mapping[str, str]) -> bytes:
+    """A POST request up to the value of Content-Length: what stays the same for every body."""
+    return _lines("POST", address, path, headers) + b"Content-Length: "
+
+
+def _lines(method: str, address: Address, path: str, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {address.authority}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "".join(line + "\r\n" for line in lines).encode("latin-1")
+
+
 class Connection:
     """A connection to one address, opened at first use and again after the peer has closed it.
 
@@ -80,20 +96,14 @@ class Connection:
         self._socket: Any = None
         self._received = b""
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes = b"",
-        timeout_s: float | None = None,
-    ) -> Response:
-        """The response, when it is whole. `timeout_s` bounds all of it; None waits for ever.
+    def post(self, head: bytes, body: bytes, timeout_s: float) -> Response:
+        """The response to `body` after `head`, from `post_head`, when it is whole.
 
-        Raises SendError if the peer cannot be reached, breaks off, or answers what is not HTTP.
+        `timeout_s` bounds all of it. Raises SendError if the peer cannot be reached in time, breaks
+        off, or answers what is not HTTP.
         """
-        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        message = self.encode(method, path, headers, body)
+        message = b"%s%d\r\n\r\n%s" % (head, len(body), body)
+        deadline_s = time.monotonic() + timeout_s
         is_reused = self._socket is not None
         try:
             try:
@@ -112,7 +122,7 @@ class Connection:
             raise self._failed(error) from error
 
     def begin(self, message: bytes) -> None:
-        """Send an encoded request and return when the response begins, without reading it.
+        """Send a whole request and return when the response begins, without reading it.
 
         What comes back is left to `finish`, so that the caller can see to more urgent things
         first. There is no deadline: this is for long polls. Raises SendError.
@@ -139,16 +149,6 @@ class Connection:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-    def encode(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
-    ) -> bytes:
-        """The bytes of a request to this address."""
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self._address.authority}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        if body or method != "GET":
-            lines.append(f"Content-Length: {len(body)}")
-        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
     def _failed(self, error: Exception) -> SendError:
         self.close()

@@ -7,7 +7,7 @@ from lambdatrace.records import Metric
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 # CloudWatch's StandardUnit, and the limits of a metric datum (API reference, MetricDatum; embedded
@@ -33,13 +33,17 @@ PENDING_COUNT_MAX = 10_000
 
 
 class MetricRecorder:
-    """Metrics recorded since the last `take`, in order. `dropped` counts what did not fit."""
+    """What was recorded since the last `take`, in order, as it was given.
+
+    Checking waits until `take`, which comes after the response. `dropped` counts what did not fit
+    or CloudWatch would refuse.
+    """
 
     __slots__ = ("_default_dimensions", "_pending", "dropped")
 
     def __init__(self, default_dimensions: Mapping[str, str]) -> None:
         self._default_dimensions = dict(default_dimensions)
-        self._pending: list[Metric] = []
+        self._pending: list[tuple[Any, Any, Any, Any, Any]] = []
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -53,34 +57,47 @@ class MetricRecorder:
         dimensions: Mapping[str, str] | None,
         resolution_s: int,
     ) -> None:
-        """Keep one value. Raises MetricError, naming the rule, if CloudWatch would refuse it."""
-        _check(name, value, unit, resolution_s)
-        merged = self._default_dimensions
-        if dimensions:
-            merged = {**merged, **{key: str(text) for key, text in dimensions.items()}}
-            _check_dimensions(name, merged)
-        if name in merged or name == "_aws":
-            raise MetricError(f"metric {name!r} has the name of a dimension or of `_aws`")
+        """Keep one value. Raises MetricError if too many wait."""
         if len(self._pending) >= PENDING_COUNT_MAX:
             self.dropped += 1
             raise MetricError(
                 f"metric {name!r} dropped: {PENDING_COUNT_MAX} wait; call flush() in long loops"
             )
-        self._pending.append(
-            Metric(name, float(value), unit, tuple(sorted(merged.items())), resolution_s)
-        )
+        # A copy: the caller may use its dict again for the next value.
+        self._pending.append((name, value, unit, dimensions and dict(dimensions), resolution_s))
 
-    def take(self) -> list[Metric]:
-        """What was recorded, which is then forgotten."""
+    def take(self, on_error: Callable[[MetricError], None]) -> list[Metric]:
+        """The metrics recorded, which are then forgotten; `on_error` is told of the refused."""
         taken, self._pending = self._pending, []
-        return taken
+        metrics = []
+        for values in taken:
+            try:
+                metrics.append(self._metric(*values))
+            except MetricError as error:
+                self.dropped += 1
+                on_error(error)
+        return metrics
+
+    def _metric(self, name: Any, value: Any, unit: Any, given: Any, resolution_s: Any) -> Metric:
+        _check(name, value, unit, resolution_s)
+        dimensions = self._default_dimensions
+        if given:
+            dimensions = {**dimensions, **{key: str(text) for key, text in given.items()}}
+            _check_dimensions(name, dimensions)
+        if name in dimensions or name == "_aws":
+            raise MetricError(f"metric {name!r} has the name of a dimension or of `_aws`")
+        return Metric(name, float(value), unit, tuple(sorted(dimensions.items())), resolution_s)
 
 
 def _check(name: Any, value: Any, unit: Any, resolution_s: Any) -> None:
     if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH_MAX:
         raise MetricError(f"metric name {name!r}: expected 1 to {NAME_LENGTH_MAX} characters")
     # `not <=` refuses NaN too, which JSON cannot carry.
-    if isinstance(value, bool) or not -VALUE_MAX <= value <= VALUE_MAX:
+    if (
+        not isinstance(value, (int, float))
+        or isinstance(value, bool)
+        or not -VALUE_MAX <= value <= VALUE_MAX
+    ):
         raise MetricError(f"metric {name!r} has value {value!r}: expected a number within ±2^360")
     if unit not in UNITS:
         raise MetricError(f"metric {name!r} has unit {unit!r}: expected a CloudWatch StandardUnit")

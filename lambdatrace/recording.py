@@ -132,6 +132,6 @@ def flush() -> bool:
     current = telemetry.current()
     if not current.is_active:
         return True
-    invocation = current.invocation
-    deadline_ns = invocation.deadline_ns if invocation is not None else 0
+    running = current.running
+    deadline_ns = running.invocation.deadline_ns if running is not None else 0
     return bool(current.guard.run(current.flush, deadline_ns))

@@ -15,7 +15,7 @@ from lambdatrace.clock import Clock, Ids
 from lambdatrace.errors import SettingError
 from lambdatrace.guard import Guard
 from lambdatrace.initialization import Initialization
-from lambdatrace.invocation import Function, Invocation
+from lambdatrace.invocation import Function
 from lambdatrace.records import ERROR
 from lambdatrace.sampling import Sampler
 from lambdatrace.settings import Settings
@@ -25,13 +25,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lambdatrace.errors import MetricError
     from lambdatrace.extension import InternalExtension
+    from lambdatrace.handler import RunningInvocation
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Span
     from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
 
-# Without an extension the send stands before the response; it may cost at most this.
+# Without an extension the send stands before the response; it may cost at most this. So may a send
+# for an invocation of which nothing is known but that it is over.
 SEND_BEFORE_RESPONSE_NS_MAX = 1_000_000_000
 
 
@@ -62,7 +65,7 @@ class Telemetry:
         self.buffer = Buffer(settings.buffer_size_max)
         self.tracer = Tracer(self.clock, ids or Ids(), self._sampler(), self.buffer)
         self.extension: InternalExtension | None = None
-        self.invocation: Invocation | None = None
+        self.running: RunningInvocation | None = None
         self.invocation_count = 0
         self.handler_module = environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
         self._sink = sink
@@ -151,6 +154,8 @@ class Telemetry:
     def flush(self, deadline_ns: int = 0) -> bool:
         """Write the metrics and send the finished spans now; False if something had to be kept."""
         self.write_metrics()
+        if self.running is not None:
+            self.running.complete()
         sender = self.sender
         if sender is None:
             self.buffer.take(self.settings.buffer_size_max)
@@ -161,14 +166,14 @@ class Telemetry:
         """Write what was recorded to standard output, which Lambda turns into metrics."""
         if not self._metrics:  # None, or nothing recorded
             return
-        taken = self._metrics.take()
-        if self.settings.metrics_exporter == "none":
+        taken = self._metrics.take(self._report_metric)
+        if self.settings.metrics_exporter == "none" or not taken:
             return
         from lambdatrace.wire.emf import encode_metrics
 
         properties = {}
-        if self.invocation is not None:
-            properties["requestId"] = self.invocation.request_id
+        if self.running is not None:
+            properties["requestId"] = self.running.invocation.request_id
         if self.tracer.root is not None:
             properties["traceId"] = self.tracer.root.context.trace_id
         lines = encode_metrics(
@@ -176,10 +181,17 @@ class Telemetry:
         )
         sys.stdout.write("\n".join(lines) + "\n")
 
+    def _report_metric(self, error: MetricError) -> None:
+        self.guard.report("metric", error)
+
     # -- InvocationListener: called by the extension's thread -----------------------------------
 
-    def invocation_ended(self, deadline_ns: int) -> None:
-        """The response is out: write and send what waits."""
+    def invocation_ended(self) -> None:
+        """The response is out: write and send what waits, within the invocation's time."""
+        if self.running is not None:
+            deadline_ns = self.running.invocation.deadline_ns
+        else:
+            deadline_ns = self.clock.time_ns() + SEND_BEFORE_RESPONSE_NS_MAX
         self.guard.run(self.flush, deadline_ns)
 
     def invocation_times_out(self, deadline_ns: int) -> None:
@@ -190,6 +202,8 @@ class Telemetry:
         self.write_metrics()
         if self.sender is None:
             return
+        if self.running is not None:
+            self.running.describe()
         now_ns = self.clock.time_ns()
         spans: list[Span] = []
         for span in list(self.tracer.open_spans.values()):

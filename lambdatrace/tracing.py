@@ -63,8 +63,6 @@ class Tracer:
         start_ns: int,
         *,
         kind: int,
-        attributes: Mapping[str, Any],
-        links: Sequence[Link] = (),
     ) -> Span:
         """Start the span of an invocation; without a parent it takes `trace_id`, or a new one."""
         if parent is not None:
@@ -77,7 +75,7 @@ class Tracer:
             is_sampled=self._sampler.is_sampled(trace_id, parent),
             trace_state=parent.trace_state if parent is not None else "",
         )
-        span = Span(name, context, parent, start_ns, kind=kind, attributes=attributes, links=links)
+        span = Span(name, context, parent, start_ns, kind=kind)
         self.open_spans[context.span_id] = span
         self.root = span
         return span
@@ -115,12 +113,12 @@ class Tracer:
             if span.context.is_sampled:
                 self._buffer.append(span)
 
-    def end_all(self, mark: str) -> None:
-        """End all that is open but the root, with the attribute `mark` set to true."""
+    def end_all(self, mark: str, end_ns: int) -> None:
+        """End all that is open but the root at `end_ns`, with the attribute `mark` set to true."""
         for span in list(self.open_spans.values()):
             if span is not self.root:
                 span.set_attribute(mark, value=True)
-                self.end_span(span)
+                self.end_span(span, end_ns)
 
     def add_event(self, span: Span, name: str, attributes: Mapping[str, Any]) -> None:
         """Record that something happened now in `span`."""

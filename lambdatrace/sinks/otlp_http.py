@@ -7,7 +7,7 @@ any other failure may not.
 from __future__ import annotations
 
 from lambdatrace import __version__
-from lambdatrace.http1 import Address, Connection
+from lambdatrace.http1 import Address, Connection, post_head
 from lambdatrace.sinks import Outcome
 from lambdatrace.wire.otlp_protobuf import encode_resource, encode_span, encode_spans
 
@@ -41,18 +41,17 @@ class OtlpHttpSink:
         on_error: Callable[[str, Exception], None],
     ) -> None:
         address = Address(url)
-        self._path = address.path
         self._connection = Connection(address)
         self._resource = encode_resource(resource_attributes)
         self._on_error = on_error
         self._is_gzip = is_gzip
-        self._headers = {
+        own_headers = {
             "Content-Type": "application/x-protobuf",
             "User-Agent": f"lambdatrace/{__version__}",
-            **headers,
         }
         if is_gzip:
-            self._headers["Content-Encoding"] = "gzip"
+            own_headers["Content-Encoding"] = "gzip"
+        self._head = post_head(address, address.path, {**own_headers, **headers})
 
     def send(self, spans: list[Span], timeout_s: float) -> Outcome:
         """Post one request. Raises SendError if no whole answer came within `timeout_s`."""
@@ -68,7 +67,7 @@ class OtlpHttpSink:
             # wbits 31: deflate in gzip's frame; the gzip module costs 1 ms and adds nothing here.
             compressor = zlib.compressobj(wbits=31)
             body = compressor.compress(body) + compressor.flush()
-        response = self._connection.request("POST", self._path, self._headers, body, timeout_s)
+        response = self._connection.post(self._head, body, timeout_s)
         return _outcome(response, len(encoded), len(spans) - len(encoded))
 
     def close(self) -> None:

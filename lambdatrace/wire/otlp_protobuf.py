@@ -7,6 +7,7 @@ field numbers stand beside each field's name. Tests decode what comes out with
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import pack
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lambdatrace.records import Event, Link, Span, SpanContext
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
+_KNOWN_LENGTH_MAX = 128  # of values kept encoded, so that they take at most 100 kB
 _DEPTH_MAX = 16  # of nested attribute values; a self-referring list must end
 
 # SpanFlags: the low byte is W3C's; the next bits say whether `is_remote` is known, and is.
@@ -100,7 +102,18 @@ def _flags(is_sampled: bool, remote: SpanContext | None) -> int:
 
 
 def _attributes(field: int, attributes: Mapping[str, Any]) -> list[bytes]:
-    return [_message(field, _key_value(key, value, 0)) for key, value in attributes.items()]
+    return [
+        _known_attribute(field, key, value)
+        if type(value) is str and len(value) <= _KNOWN_LENGTH_MAX
+        else _message(field, _key_value(key, value, 0))
+        for key, value in attributes.items()
+    ]
+
+
+@lru_cache(maxsize=512)
+def _known_attribute(field: int, key: str, value: str) -> bytes:
+    """Most attributes are the same for each invocation: the ARN, the route, the queue."""
+    return _message(field, _key_value(key, value, 0))
 
 
 def _key_value(key: Any, value: Any, depth: int) -> bytes:

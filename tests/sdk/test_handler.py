@@ -402,6 +402,7 @@ def test_an_error_of_a_metric_is_reported_once_and_never_raised() -> None:
     try:
         for _ in range(3):
             lambdatrace.metric("Orders", float("nan"))
+        lambdatrace.flush()
     finally:
         telemetry.install(before)
     assert len(reports) == 1

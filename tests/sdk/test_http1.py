@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lambdatrace.errors import SendError
-from lambdatrace.http1 import Address, Connection
+from lambdatrace.http1 import Address, Connection, get_message, post_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,8 @@ def serving(*connections: list[bytes]) -> Iterator[tuple[Server, Connection]]:
 
 
 def post(connection: Connection, body: bytes = b"body") -> tuple[int, bytes]:
-    response = connection.request("POST", "/path?q=1", {"X-A": "1"}, body, timeout_s=5)
+    address = connection._address
+    response = connection.post(post_head(address, address.path, {"X-A": "1"}), body, timeout_s=5)
     return response.status, response.body
 
 
@@ -84,6 +85,25 @@ def test_the_connection_is_kept_for_the_next_request() -> None:
     with serving([OK, OK, OK]) as (server, connection):
         assert [post(connection)[0] for _ in range(3)] == [200, 200, 200]
     assert len(server.requests) == 3
+
+
+def test_a_long_poll_is_told_when_its_answer_begins_and_reads_it_later() -> None:
+    with serving([OK, OK]) as (server, connection):
+        message = get_message(connection._address, "/next", {"X-A": "1"})
+        for _ in range(2):
+            connection.begin(message)
+            response = connection.finish()
+            assert (response.status, response.body) == (200, b"ok")
+    assert server.requests == [message, message]
+
+
+def test_a_long_poll_whose_peer_goes_away_is_a_send_error() -> None:
+    with serving([OK]) as (_, connection):
+        message = get_message(connection._address, "/next", {})
+        connection.begin(message)
+        connection.finish()
+        with pytest.raises(SendError):
+            connection.begin(message)
 
 
 def test_a_connection_the_peer_dropped_meanwhile_is_opened_again() -> None:
@@ -142,7 +162,7 @@ def test_a_peer_that_does_not_answer_is_given_up_after_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         connection = Connection(Address(f"http://127.0.0.1:{listener.getsockname()[1]}"))
         with pytest.raises(SendError, match=r"did not answer within 0\.05 s"):
-            connection.request("GET", "/", {}, timeout_s=0.05)
+            connection.post(b"POST / HTTP/1.1\r\nContent-Length: ", b"", 0.05)
 
 
 def test_nobody_listening_is_a_send_error_that_names_the_address() -> None:
@@ -150,7 +170,7 @@ def test_nobody_listening_is_a_send_error_that_names_the_address() -> None:
         port = listener.getsockname()[1]
     connection = Connection(Address(f"http://127.0.0.1:{port}"))
     with pytest.raises(SendError, match=f"127.0.0.1:{port}: .*refused"):
-        connection.request("GET", "/", {}, timeout_s=1)
+        connection.post(b"POST / HTTP/1.1\r\nContent-Length: ", b"", 1)
 
 
 @pytest.mark.parametrize(

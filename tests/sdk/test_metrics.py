@@ -9,6 +9,11 @@ import pytest
 from lambdatrace.errors import MetricError
 from lambdatrace.metrics import PENDING_COUNT_MAX, UNITS, MetricRecorder
 
+
+def refuse(error: MetricError) -> None:
+    raise error
+
+
 GOOD: dict[str, Any] = {
     "name": "Orders",
     "value": 1,
@@ -21,7 +26,7 @@ GOOD: dict[str, Any] = {
 def test_a_metric_is_kept_with_the_default_dimensions_in_order_of_name() -> None:
     recorder = MetricRecorder({"service": "orders"})
     recorder.record(**{**GOOD, "dimensions": {"tier": "gold", "area": 7}})
-    (metric,) = recorder.take()
+    (metric,) = recorder.take(refuse)
     assert (metric.name, metric.value, metric.unit, metric.resolution_s) == (
         "Orders",
         1.0,
@@ -45,6 +50,8 @@ def test_a_metric_is_kept_with_the_default_dimensions_in_order_of_name() -> None
         {"value": math.inf},
         {"value": 2.0**361},
         {"value": True},
+        {"value": "1"},
+        {"value": None},
         {"unit": "Stones"},
         {"resolution_s": 30},
         {"dimensions": {"": "x"}},
@@ -57,9 +64,11 @@ def test_a_metric_is_kept_with_the_default_dimensions_in_order_of_name() -> None
 )
 def test_what_cloudwatch_would_refuse_is_refused_and_named(wrong: dict[str, Any]) -> None:
     recorder = MetricRecorder({"service": "orders"})
-    with pytest.raises(MetricError):
-        recorder.record(**{**GOOD, **wrong})
-    assert recorder.take() == []
+    recorder.record(**GOOD)
+    recorder.record(**{**GOOD, **wrong})
+    errors: list[MetricError] = []
+    assert [metric.name for metric in recorder.take(errors.append)] == ["Orders"]
+    assert len(errors) == recorder.dropped == 1
 
 
 def test_the_number_of_waiting_metrics_is_bounded() -> None:
@@ -69,7 +78,7 @@ def test_the_number_of_waiting_metrics_is_bounded() -> None:
     with pytest.raises(MetricError, match="10000 wait"):
         recorder.record(**GOOD)
     assert recorder.dropped == 1
-    assert len(recorder.take()) == PENDING_COUNT_MAX
+    assert len(recorder.take(refuse)) == PENDING_COUNT_MAX
 
 
 def test_the_units_are_cloudwatchs() -> None:
