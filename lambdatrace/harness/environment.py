@@ -95,6 +95,7 @@ class Environment:
         self._server: Server | None = None
         self._sandbox: Sandbox | None = None
         self._api = self._new_api()
+        self._first: Invocation | None = None  # the event an init was started for
         self._invocation: Invocation | None = None
         self._init_done: asyncio.Future[InitFailure | None] | None = None
         self._registered = asyncio.Event()
@@ -123,6 +124,7 @@ class Environment:
 
     def open(self, invocation: Invocation) -> None:
         """Starts the environment for its first event."""
+        self._first = invocation
         self._run(self._open(invocation))
 
     async def _open(self, invocation: Invocation) -> None:
@@ -233,6 +235,7 @@ class Environment:
         """Gives an event to the environment, which starts its processes first if it was reset."""
         self.phase = advance(self.phase, Turn.INVOKE)
         self.invocations += 1
+        self._first = None
         self._invocation = invocation
         invocation.begin(self.function.timeout_s)
         if self._sandbox is None:
@@ -382,7 +385,8 @@ class Environment:
             return
         self.phase = advance(self.phase, Turn.STOP)
         self._stop_watching()
-        invocation, self._invocation = self._invocation, None
+        invocation = self._invocation or self._first
+        self._invocation = self._first = None
         if invocation and invocation.outcome is None:
             payload = platform_error(
                 "Sandbox.Failure", invocation.request_id, "The harness was stopped"

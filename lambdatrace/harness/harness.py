@@ -279,6 +279,8 @@ class Harness:
         try:
             loop.run_forever()
         finally:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()

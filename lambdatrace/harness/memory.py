@@ -39,7 +39,7 @@ class PeakMemory:
     def sample(self) -> int:
         """Measures now and gives the peak so far, in bytes; processes that have gone count 0."""
         total = 0
-        for pid, descriptor in self._leaders.items():
+        for descriptor in self._leaders.values():
             try:
                 total += _high_water_bytes(os.pread(descriptor, _BUFFER_BYTES, 0))
             except ProcessLookupError:

@@ -91,6 +91,10 @@ class Pool:
     async def close(self) -> None:
         """Shuts every environment down."""
         self._sweep.cancel()
+        while self._waiting:
+            invocation, timer = self._waiting.popleft()
+            timer.cancel()
+            invocation.refuse(InvokeError(500, "ServiceException", "The harness was stopped"))
         for environment in list(self.environments):
             self.close_environment(environment)
         while self._closing:

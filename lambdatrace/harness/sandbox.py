@@ -112,8 +112,10 @@ class Sandbox:
         if runtime is None:
             return
         if grace_s > 0:
+            # Thaw first: a SIGTERM sent to stopped threads may later be taken by any of them, and
+            # Python's handlers run in the main thread only, which then sleeps on.
+            runtime.signal_group(signal.SIGCONT)
             runtime.signal_group(signal.SIGTERM)
-            runtime.signal_group(signal.SIGCONT)  # a stopped process takes the SIGTERM first of all
             await asyncio.wait([runtime.exited], timeout=grace_s)
         runtime.signal_group(signal.SIGKILL)
 

@@ -1,0 +1,218 @@
+"""What is left when the harness goes, one way or another: nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lambdatrace.harness import (
+    Function,
+    FunctionConfigurationError,
+    Harness,
+    HarnessStateError,
+    PortInUseError,
+)
+from lambdatrace.harness.temp_dirs import TempDirs, remove_stale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    Run = Callable[..., AbstractContextManager[Harness]]
+
+# A function with a child in its group, and one that left the group for a session of its own.
+FAMILY = """
+    import os, subprocess, sys
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    children = [subprocess.Popen(sleep), subprocess.Popen(sleep, start_new_session=True)]
+
+    def handler(event, context):
+        return [os.getpid(), *(child.pid for child in children)]
+"""
+
+
+def is_alive(pid: int) -> bool:
+    """A process that exists and is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_gone(pids: list[int]) -> list[int]:
+    """Those still alive after a while."""
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return [pid for pid in pids if is_alive(pid)]
+
+
+@contextlib.contextmanager
+def started(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`lambdatrace start app.handler`, and the URL it prints."""
+    command = [sys.executable, "-m", "lambdatrace.cli", "start", "app.handler", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--code-dir", str(folder), *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            found = re.match(r"Lambda API on (http://127\.0\.0\.1:\d+): app\n", line)
+            assert found, line
+            yield process, found[1]
+        finally:
+            process.kill()
+
+
+def invoke(url: str) -> list[int]:
+    """The pids that the family function answers with."""
+    import json
+    import urllib.request
+
+    request = urllib.request.Request(
+        f"{url}/2015-03-31/functions/app/invocations", data=b"{}", method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        pids: list[int] = json.load(answer)
+    return pids
+
+
+def harness_folders() -> set[str]:
+    base = Path(f"/tmp/lambdatrace-harness-{os.getuid()}")
+    return {f.name for f in base.iterdir() if f.is_dir()} if base.is_dir() else set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_harness_that_ends_takes_every_process_with_it(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "app.py").write_text(textwrap.dedent(FAMILY))
+    before = harness_folders()
+    with started(tmp_path) as (process, url):
+        pids = invoke(url)
+        time.sleep(0.1)  # frozen by now: stopped processes must go as well
+        assert [pid for pid in pids if is_alive(pid)] == pids
+        process.send_signal(number)
+        status = process.wait(20)
+    assert wait_gone(pids) == []
+    assert status == (-number if number is signal.SIGKILL else 0)
+    deadline = time.monotonic() + 10
+    while harness_folders() - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert harness_folders() - before == set()
+
+
+def test_a_killed_supervisor_takes_the_runtimes_with_it_and_invokes_fail_clearly(run: Run) -> None:
+    with run("import os\ndef handler(event, context): return os.getpid()") as harness:
+        pid = harness.invoke("app").json()
+        supervisor = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(supervisor, signal.SIGKILL)
+        assert wait_gone([pid]) == []
+        failed = harness.invoke("app")
+    assert failed.json()["errorType"] == "Sandbox.Failure"
+
+
+def test_stopping_ends_children_and_what_left_the_group(run: Run) -> None:
+    with run(FAMILY) as harness:
+        pids = harness.invoke("app").json()
+    assert wait_gone(pids) == []
+
+
+def test_a_reset_ends_children_and_what_left_the_group(run: Run) -> None:
+    source = textwrap.dedent(FAMILY) + (
+        "    \nbusy = handler\ndef handler(event, context):\n"
+        "    pids = busy(event, context)\n"
+        "    if event == 'exit': print(pids, flush=True); os._exit(1)\n"
+        "    return pids\n"
+    )
+    with run(source) as harness:
+        pids = harness.invoke("app").json()
+        harness.invoke("app", "exit")
+        harness.wait_frozen("app")
+        assert wait_gone(pids) == []
+
+
+def test_a_harness_is_usable_within_start_and_stop_only(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("def handler(event, context): return 1")
+    harness = Harness([Function("app", "app.handler", code_dir=tmp_path)])
+    with pytest.raises(HarnessStateError, match="is not running"):
+        harness.invoke("app")
+    with harness, pytest.raises(HarnessStateError, match="running already"):
+        harness.start()
+    with pytest.raises(HarnessStateError, match="is not running"):
+        harness.logs("app")
+    with harness:
+        assert harness.invoke("app").json() == 1
+
+
+def test_a_port_in_use_is_named(run: Run) -> None:
+    with run("def handler(event, context): ...") as harness:
+        port = int(harness.endpoint_url.rpartition(":")[2])
+        with pytest.raises(PortInUseError, match=f"port {port} of 127.0.0.1 is in use"):
+            Harness(port=port).start()
+
+
+def test_functions_can_be_added_once(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "more.py").write_text("def handler(event, context): return 'more'")
+    function = Function("more", "more.handler", code_dir=tmp_path)
+    with run("def handler(event, context): ...") as harness:
+        harness.add_function(function)
+        assert harness.names == ["app", "more"]
+        assert harness.invoke("more").json() == "more"
+        with pytest.raises(FunctionConfigurationError, match="there is a function more already"):
+            harness.add_function(function)
+
+
+def test_stopping_during_an_invoke_answers_its_caller(run: Run) -> None:
+    import threading
+
+    answers: list[str] = []
+    with run("import time\ndef handler(event, context): time.sleep(30)", timeout_s=60) as harness:
+        caller = threading.Thread(
+            target=lambda: answers.append(harness.invoke("app").json()["errorMessage"])
+        )
+        caller.start()
+        deadline = time.monotonic() + 10
+        while not any("START" in e.message for e in harness.logs("app")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    caller.join(10)
+    assert [re.sub("[0-9a-f-]{36}", "ID", answer) for answer in answers] == [
+        "RequestId: ID Error: The harness was stopped"
+    ]
+
+
+def test_folders_of_dead_harnesses_are_removed_and_those_of_living_ones_kept(
+    tmp_path: Path,
+) -> None:
+    for name in ("dead", "alive", "half-made"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "dead" / "lock").touch()
+    with (tmp_path / "alive" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        removed = remove_stale(tmp_path)
+        assert sorted(f.name for f in removed) == ["dead", "half-made"]
+    assert [f.name for f in tmp_path.iterdir()] == ["alive"]
+
+
+def test_a_temp_folder_is_private_to_its_harness_and_goes_with_it() -> None:
+    first, second = TempDirs(), TempDirs()
+    folder = first.make("tmp-1")
+    assert first.root != second.root
+    assert folder.is_dir()
+    first.close()
+    second.close()
+    assert not first.root.exists()
+    assert not second.root.exists()
