@@ -49,7 +49,7 @@ class PeakMemory:
         return self.peak_bytes
 
     def _children(self) -> int:
-        """The memory of descendants, looked up at most every LOOK_AGAIN_S: it costs five samples."""
+        """Memory of descendants, looked up every LOOK_AGAIN_S: it costs five samples."""
         now = time.monotonic()
         if now - self._looked_at >= LOOK_AGAIN_S:
             self._looked_at = now

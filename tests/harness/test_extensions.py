@@ -170,7 +170,8 @@ def test_an_external_extension_starts_first_hears_of_invokes_and_of_the_shutdown
     run: Run, tmp_path: Path
 ) -> None:
     source = """
-        print("variables", sorted(k for k in os.environ if k in ("_HANDLER", "AWS_REGION")), flush=True)
+        names = sorted(k for k in os.environ if k in ("_HANDLER", "AWS_REGION"))
+        print("variables", names, flush=True)
         time.sleep(0.2)
         _, identifier, _ = register("probe.py", ["INVOKE", "SHUTDOWN"])
         while True:

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from lambdatrace.harness.invocation import InvocationFacts
+from lambdatrace.harness.metrics import Throttle, metric_data, requests
+
+AT = datetime.fromtimestamp(1_700_000_000, timezone.utc)
+AT_MS = 1_700_000_000_250.0
+FUNCTION = [{"Name": "FunctionName", "Value": "f"}]
+RESOURCE = [*FUNCTION, {"Name": "Resource", "Value": "f"}]
+
+
+def datum(
+    name: str, dimensions: list[dict[str, str]], values: dict[float, float], unit: str = "Count"
+) -> dict[str, object]:
+    return {
+        "MetricName": name,
+        "Dimensions": dimensions,
+        "Timestamp": AT,
+        "Unit": unit,
+        "Values": list(values),
+        "Counts": list(values.values()),
+    }
+
+
+def test_an_executed_invoke_gives_errors_and_throttles_a_sample_of_zero() -> None:
+    facts = InvocationFacts("f", AT_MS, 12.345, is_error=False, concurrency=(2, 5))
+    assert metric_data([facts], []) == [
+        datum(name, dimensions, {value: 1.0}, unit)
+        for name, unit, of_function, of_account in (
+            ("Invocations", "Count", 1.0, 1.0),
+            ("Errors", "Count", 0.0, 0.0),
+            ("Throttles", "Count", 0.0, 0.0),
+            ("Duration", "Milliseconds", 12.35, 12.35),
+            ("ConcurrentExecutions", "Count", 2.0, 5.0),
+        )
+        for dimensions, value in (
+            ([], of_account),
+            (FUNCTION, of_function),
+            (RESOURCE, of_function),
+        )
+    ]
+
+
+def test_samples_of_one_second_share_a_datum_with_counts() -> None:
+    facts = [
+        InvocationFacts("f", AT_MS, 1.0, is_error=n == 0, concurrency=(1, 1)) for n in range(3)
+    ]
+    data = metric_data(facts, [])
+    assert datum("Invocations", FUNCTION, {1.0: 3.0}) in data
+    assert datum("Errors", [], {1.0: 1.0, 0.0: 2.0}) in data
+    assert len(data) == 15
+
+
+def test_a_refused_invoke_is_a_throttle_and_nothing_else() -> None:
+    assert metric_data([], [Throttle("f", AT_MS)]) == [
+        datum("Throttles", dimensions, {1.0: 1.0}) for dimensions in ([], FUNCTION, RESOURCE)
+    ]
+
+
+def test_time_of_extensions_is_reported_where_there_are_any() -> None:
+    facts = InvocationFacts("f", AT_MS, 9.0, False, (1, 1), extensions_ms=0.0)
+    expected = datum("PostRuntimeExtensionsDuration", RESOURCE, {0.0: 1.0}, "Milliseconds")
+    assert expected in metric_data([facts], [])
+
+
+def test_more_values_than_a_datum_may_carry_give_more_data() -> None:
+    facts = [InvocationFacts("f", AT_MS, float(n), False, (1, 1)) for n in range(301)]
+    durations = [
+        len(d["Values"])
+        for d in metric_data(facts, [])
+        if d["MetricName"] == "Duration" and d["Dimensions"] == FUNCTION
+    ]
+    assert durations == [150, 150, 1]
+    assert [len(part) for part in requests([{}] * 2001)] == [1000, 1000, 1]
