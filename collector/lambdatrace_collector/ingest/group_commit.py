@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LINGER_S = (
     0.005  # time for requests sent together to arrive together; the INSERT itself gathers the rest
 )
-GROUP_BYTES_MAX = 8 * 1024 * 1024  # decoded, a body takes some five times its size in the engine
+GROUP_BYTES_MAX = 16 * 1024 * 1024  # decoded, a body takes some five times its size in the engine
 GROUPS_IN_FLIGHT = 2  # the store has two writers
 
 

@@ -7,6 +7,7 @@ Source: OTLP specification, "JSON Protobuf Encoding".
 from __future__ import annotations
 
 import base64
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -20,50 +21,49 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 
-def resource_spans_json(
-    spans: Iterable[Row], resources: Mapping[int, Row], scopes: Mapping[int, Row]
-) -> list[Json]:
-    """`resourceSpans` of the rows of `spans`, in their order, grouped by resource and then scope.
+def resource_spans_json(spans: Iterable[Row], sources: Mapping[int, Row]) -> list[Json]:
+    """`resourceSpans` of the rows of `spans`, in their order, grouped by resource and scope.
 
-    `resources` and `scopes` are their rows by id. Text is bytes, as the store gives it.
+    `sources` are the rows of span sources by id. Text is bytes, as the store gives it.
     """
-    by_resource: dict[int, dict[int, list[Json]]] = {}
+    by_source: dict[int, list[Json]] = {}
     for row in spans:
-        by_scope = by_resource.setdefault(row["resource_id"], {})
-        by_scope.setdefault(row["scope_id"], []).append(span_json(row))
-    return [
-        _present(
-            resource=resource_json(resources[resource_id]),
-            scopeSpans=[
-                _present(
-                    scope=scope_json(scopes[scope_id]),
-                    spans=members,
-                    schemaUrl=_text(scopes[scope_id]["schema_url"]),
-                )
-                for scope_id, members in by_scope.items()
-            ],
-            schemaUrl=_text(resources[resource_id]["schema_url"]),
+        by_source.setdefault(row["source_id"], []).append(span_json(row))
+    by_resource: dict[str, Json] = {}
+    for source_id, members in by_source.items():
+        source = sources[source_id]
+        head = _present(
+            resource=resource_json(source), schemaUrl=_text(source["resource_schema_url"])
         )
-        for resource_id, by_scope in by_resource.items()
-    ]
+        entry = by_resource.setdefault(json.dumps(head), {**head, "scopeSpans": []})
+        entry["scopeSpans"].append(
+            _present(
+                scope=scope_json(source),
+                spans=members,
+                schemaUrl=_text(source["scope_schema_url"]),
+            )
+        )
+    return list(by_resource.values())
 
 
-def resource_json(row: Row) -> Json:
-    """A Resource."""
+def resource_json(source: Row) -> Json:
+    """The Resource of a span source."""
     return _present(
-        attributes=_attributes(row["attributes"]),
-        droppedAttributesCount=row["dropped_attributes_count"],
-        entityRefs=[_entity_ref(EntityRef.FromString(ref)) for ref in row["entity_refs"]],
+        attributes=_attributes(source["resource_attributes"]),
+        droppedAttributesCount=source["resource_dropped_attributes_count"],
+        entityRefs=[
+            _entity_ref(EntityRef.FromString(ref)) for ref in source["resource_entity_refs"]
+        ],
     )
 
 
-def scope_json(row: Row) -> Json:
-    """An InstrumentationScope."""
+def scope_json(source: Row) -> Json:
+    """The InstrumentationScope of a span source."""
     return _present(
-        name=_text(row["name"]),
-        version=_text(row["version"]),
-        attributes=_attributes(row["attributes"]),
-        droppedAttributesCount=row["dropped_attributes_count"],
+        name=_text(source["scope_name"]),
+        version=_text(source["scope_version"]),
+        attributes=_attributes(source["scope_attributes"]),
+        droppedAttributesCount=source["scope_dropped_attributes_count"],
     )
 
 

@@ -84,17 +84,10 @@ class TracesApi:
         )
         order = {bytes.fromhex(trace_id): place for place, trace_id in enumerate(trace_ids)}
         spans.sort(key=lambda row: order[row["trace_id"]])  # stable: keeps the order inside a trace
-        resources = await self._store.query(
-            "resources_bytes", ids=sorted({row["resource_id"] for row in spans})
+        sources = await self._store.query(
+            "span_sources_bytes", ids=sorted({row["source_id"] for row in spans})
         )
-        scopes = await self._store.query(
-            "scopes_bytes", ids=sorted({row["scope_id"] for row in spans})
-        )
-        return resource_spans_json(
-            spans,
-            {row["resource_id"]: row for row in resources},
-            {row["scope_id"]: row for row in scopes},
-        )
+        return resource_spans_json(spans, {row["source_id"]: row for row in sources})
 
 
 def api_error(error: RequestError | ServiceError) -> Response:

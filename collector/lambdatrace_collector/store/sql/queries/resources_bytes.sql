@@ -1,1 +1,0 @@
-SELECT * FROM resources FINAL WHERE resource_id IN {ids:Array(UInt64)}

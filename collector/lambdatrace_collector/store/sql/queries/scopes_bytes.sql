@@ -1,1 +1,0 @@
-SELECT * FROM scopes FINAL WHERE scope_id IN {ids:Array(UInt64)}
