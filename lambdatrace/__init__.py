@@ -5,7 +5,12 @@ Names are loaded at their first use: importing the package alone costs next to n
 
 from __future__ import annotations
 
+from time import time_ns as _time_ns
+
 __version__ = "0.1.0"
+
+# When the function's module began to import us, in Unix time: the first it tells of its own import.
+_imported_ns = _time_ns()
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ class Initialization:
     `import_started_ns` is when the handler's module began to be imported, `import_ended_ns` when it
     was there. With a handler redirect both are exact. With the decorator alone, they are when
     lambdatrace was imported and when the last handler was decorated: what the module imported
-    before lambdatrace then counts as environment.
+    before lambdatrace then counts as environment. So import lambdatrace first.
     """
 
     __slots__ = ("_boot_ns", "_cpu_ns", "import_ended_ns", "import_started_ns", "loaded_ns")

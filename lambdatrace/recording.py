@@ -6,7 +6,7 @@ None of these raises because of lambdatrace, and none does anything outside Lamb
 from __future__ import annotations
 
 from lambdatrace import telemetry
-from lambdatrace.records import CONSUMER, INTERNAL
+from lambdatrace.records import CONSUMER, INTERNAL, KINDS
 from lambdatrace.tracing import SpanHandle, SpanScope, activate, deactivate
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     def span(
         name: str,
         *,
-        kind: int = ...,
+        kind: str = ...,
         attributes: Mapping[str, Any] | None = ...,
         links: Sequence[Link] = ...,
     ) -> SpanScope: ...
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def span(
     name: Any,
     *,
-    kind: int = INTERNAL,
+    kind: str = "internal",
     attributes: Mapping[str, Any] | None = None,
     links: Sequence[Link] = (),
 ) -> Any:
@@ -46,12 +46,19 @@ def span(
 
     `with lambdatrace.span("charge card") as span:` gives the span, to set attributes on.
     `@lambdatrace.span("load cart")` decorates def, async def and generators; `@lambdatrace.span`
-    alone takes the function's name. An exception is recorded and goes on unchanged.
+    alone takes the function's name. An exception is recorded and goes on unchanged. `kind` is one
+    of OpenTelemetry's SpanKinds: internal, server, client, producer, consumer; any other counts as
+    internal.
     """
+    arguments = {
+        "kind": KINDS.get(kind, INTERNAL),
+        "attributes": attributes,
+        "links": links,
+    }
     if callable(name):
         title = getattr(name, "__qualname__", type(name).__qualname__)
-        return SpanScope(_recorder, title, kind=kind, attributes=attributes, links=links)(name)
-    return SpanScope(_recorder, name, kind=kind, attributes=attributes, links=links)
+        return SpanScope(_recorder, title, **arguments)(name)
+    return SpanScope(_recorder, name, **arguments)
 
 
 def _recorder() -> tuple[Tracer, Guard]:

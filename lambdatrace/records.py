@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # SpanKind and StatusCode as OTLP numbers them (opentelemetry/proto/trace/v1/trace.proto).
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
+KINDS = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 UNSET, OK, ERROR = 0, 1, 2
 
 # The OpenTelemetry specification's defaults for span limits.

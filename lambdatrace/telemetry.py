@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from lambdatrace import __version__
+from lambdatrace import __version__, _imported_ns
 from lambdatrace.buffer import Buffer
 from lambdatrace.clock import Clock, Ids
 from lambdatrace.errors import SettingError
@@ -226,8 +226,10 @@ _telemetry: Telemetry | None = None
 def current() -> Telemetry:
     """The telemetry of this process, made from `os.environ` at the first call."""
     if _telemetry is None:
-        install(Telemetry(os.environ))
-    assert _telemetry is not None  # noqa: S101 - install() has set it
+        telemetry = Telemetry(os.environ)
+        telemetry.initialization.import_started_ns = _imported_ns
+        install(telemetry)
+        return telemetry
     return _telemetry
 
 

@@ -1,0 +1,108 @@
+"""`lambdatrace demo`: a small shop on a local Lambda, seen through the collector."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from lambdatrace.cli.demo import report, scenario
+from lambdatrace.cli.demo.collector_process import CollectorProcess, CollectorStartError
+from lambdatrace.cli.demo.scenario import UnexpectedResultError
+from lambdatrace.cli.demo.stored import Stored
+from lambdatrace.harness import Harness, HarnessError
+
+if TYPE_CHECKING:
+    import argparse
+
+# With --keep, the ports where the tools look by default; else any free one.
+COLLECTOR_PORT, LAMBDA_PORT = 4318, 3001
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="keep the collector's store and log here (default: a temporary folder, removed)",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave collector and Lambda running, and say how to reach them, until Ctrl-C",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the shop, show what came of it; the exit status."""
+    console = Console()
+    try:
+        with ExitStack() as stack:
+            folder = arguments.folder
+            if folder is None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-lambdatrace")))
+            folder.mkdir(parents=True, exist_ok=True)
+            _run(console, stack, folder.absolute(), keep=arguments.keep)
+    except (CollectorStartError, HarnessError, UnexpectedResultError, OSError) as error:
+        sys.stderr.write(f"lambdatrace demo: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _run(console: Console, stack: ExitStack, folder: Path, *, keep: bool) -> None:
+    since_ms = int(time.time() * 1000)
+    with console.status("starting the collector (chDB)") as status:
+        http = f"127.0.0.1:{COLLECTOR_PORT if keep else 0}"
+        collector = stack.enter_context(
+            CollectorProcess(folder / "store", http, folder / "collector.log")
+        )
+        console.print(f"collector at {collector.url}, store {folder / 'store'}")
+        status.update("starting the local Lambda")
+        harness = stack.enter_context(
+            Harness(
+                scenario.functions(),
+                port=LAMBDA_PORT if keep else 0,
+                collector_url=collector.url,
+            )
+        )
+        console.print(f"Lambda API at {harness.endpoint_url}")
+        steps = []
+        for step in scenario.run(harness, status.update):
+            console.print(f"  {step.title}: {step.outcome}", highlight=False, markup=False)
+            steps.append(step)
+        status.update("waiting until all is stored")
+        functions = [function.name for function in scenario.functions()]
+        for name in functions:
+            harness.wait_frozen(name)
+        harness.flush()
+    report.show(console, Stored(collector.url), steps, functions, since_ms)
+    _show_where(console, collector.url, harness.endpoint_url, steps[0].trace_id, keep=keep)
+    if keep:
+        console.print("\nRunning until Ctrl-C.")
+        threading.Event().wait()
+
+
+def _show_where(
+    console: Console, collector_url: str, lambda_url: str, trace_id: str, *, keep: bool
+) -> None:
+    console.rule("Where to look" if keep else "Where to look, with: lambdatrace demo --keep")
+    of_collector = f"aws --endpoint-url {collector_url}"
+    group = "--log-group-name /aws/lambda/orders"
+    payload = """--cli-binary-format raw-in-base64-out --payload '{"amount": 5}'"""
+    invoke = "lambda invoke --function-name payments"
+    for line in (
+        "export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo AWS_DEFAULT_REGION=us-east-1",
+        f"curl {collector_url}/api/v3/traces/{trace_id}",
+        f"{of_collector} logs filter-log-events {group} --filter-pattern REPORT",
+        f"{of_collector} cloudwatch list-metrics --namespace Shop",
+        f"aws --endpoint-url {lambda_url} {invoke} {payload} out.json",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
