@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+WAIT_S = 20.0
+
+
+class OtlpReceiver(ThreadingHTTPServer):
+    """An OTLP/HTTP endpoint that keeps what it gets.
+
+    While `gate` is cleared it answers nobody; with `status` other than 200 it keeps nothing.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.spans: list[Span] = []
+        self.resources: list[dict[str, Any]] = []
+        self.requests = 0
+        self.status = 200
+        self.gate = threading.Event()
+        self.gate.set()
+        self.arrived = threading.Semaphore(0)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def named(self, name: str) -> list[Span]:
+        return [span for span in self.spans if span.name == name]
+
+    def one(self, name: str) -> Span:
+        (span,) = self.named(name)
+        return span
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: OtlpReceiver
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server = self.server
+        server.requests += 1
+        server.arrived.release()
+        assert server.gate.wait(WAIT_S)
+        if server.status == 200:
+            for resource_spans in ExportTraceServiceRequest.FromString(body).resource_spans:
+                server.resources.append(attributes(resource_spans.resource))
+                for scope_spans in resource_spans.scope_spans:
+                    server.spans.extend(scope_spans.spans)
+        self.send_response(server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def attributes(holder: Any) -> dict[str, Any]:
+    """The attributes of an OTLP message as plain values."""
+    return {
+        pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in holder.attributes
+    }
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpReceiver]:
+    server = OtlpReceiver()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.gate.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
