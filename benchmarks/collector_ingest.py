@@ -1,8 +1,8 @@
 """Spans per second that the collector acknowledges from concurrent OTLP/HTTP clients.
 
-A fresh collector process on an empty embedded store; client processes that keep several connections
-each busy with requests of 500 spans, encoded before the clock starts. A span counts once its request
-was answered with 200; in the end the store must hold exactly that many.
+A fresh collector process on an empty embedded store; client processes that keep several
+connections each busy with requests of 500 spans, encoded before the clock starts. A span counts
+once its request was answered with 200; in the end the store must hold exactly that many.
 
     python -m benchmarks.collector_ingest [--spans 2000000] [--clients 2] [--connections 12]
 """
@@ -89,8 +89,10 @@ def main() -> int:
 def start_collector(store: Path) -> tuple[subprocess.Popen[str], str]:
     """A collector process on `store` and its URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "lambdatrace_collector", "--store", f"chdb://{store}"]
-        + ["--http", "127.0.0.1:0"],
+        (
+            *(sys.executable, "-m", "lambdatrace_collector"),
+            *("--store", f"chdb://{store}", "--http", "127.0.0.1:0"),
+        ),
         stdout=subprocess.PIPE,
         text=True,
     )

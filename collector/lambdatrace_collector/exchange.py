@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import zlib
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs
 from lambdatrace_collector.errors import (
     BadRequestError,
     BodyTooLargeError,
+    OverloadedError,
     RequestTimeoutError,
     UnsupportedMediaError,
 )
@@ -29,6 +31,8 @@ BODY_BYTES_MAX = (
     20 * 1024 * 1024
 )  # as sent and once decompressed: the OpenTelemetry Collector's limit
 BODY_DEADLINE_S = 30  # a client that sends slower than this would hold its bytes against all others
+DISCARD_BYTES_MAX = 4 * BODY_BYTES_MAX
+DISCARD_DEADLINE_S = 5
 GZIP_WINDOW = 31  # zlib: gzip framing with the largest window
 
 
@@ -89,6 +93,9 @@ async def read_body(headers: Mapping[str, str], receive: Receive, lease: Lease) 
         raise UnsupportedMediaError(f"Content-Encoding is {encoding!r}: expected gzip or none")
     try:
         body = await asyncio.wait_for(_receive_all(headers, receive, lease), BODY_DEADLINE_S)
+    except (BodyTooLargeError, OverloadedError):
+        await _discard(receive)
+        raise
     except (asyncio.TimeoutError, TimeoutError) as error:
         raise RequestTimeoutError(f"the body did not arrive within {BODY_DEADLINE_S} s") from error
     return _gunzip(body, lease) if encoding == "gzip" else body
@@ -128,6 +135,24 @@ async def _receive_all(headers: Mapping[str, str], receive: Receive, lease: Leas
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _discard(receive: Receive) -> None:
+    """Read what is left of a refused body and keep nothing of it.
+
+    A client that is still sending when the connection closes gets a reset, not our answer.
+    """
+    with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+        await asyncio.wait_for(_receive_none(receive), DISCARD_DEADLINE_S)
+
+
+async def _receive_none(receive: Receive) -> None:
+    size = 0
+    while size < DISCARD_BYTES_MAX:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
 
 
 def _gunzip(body: bytes, lease: Lease) -> bytes:

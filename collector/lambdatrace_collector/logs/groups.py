@@ -116,9 +116,8 @@ def group_name(parameters: Mapping[str, Any]) -> str:
 
 
 def name_of_identifier(identifier: str) -> str:
-    """The name in an ARN `arn:aws:logs:REGION:ACCOUNT:log-group:NAME[:*]`, or the bare name."""
-    _, separator, name = identifier.partition(":log-group:")
-    return name.removesuffix(":*") if separator else identifier
+    """The name in an ARN `arn:aws:logs:REGION:ACCOUNT:log-group:NAME`, or the bare name."""
+    return identifier.rpartition(":log-group:")[2]
 
 
 def group_arn(call: Call, name: str) -> str:

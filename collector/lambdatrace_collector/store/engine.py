@@ -68,7 +68,7 @@ INSERT_SETTINGS = {
     "async_insert": 0,  # we group ourselves; acknowledged means written
     # Replacing rows in each new part costs a third of the INSERT, and readers use FINAL anyway.
     "optimize_on_insert": 0,
-    # A view is planned anew for each INSERT; unnesting has nothing to optimize, and this saves 10 ms.
+    # A view is planned anew for each INSERT; unnesting leaves nothing to optimize: 10 ms less.
     "query_plan_enable_optimizations": 0,
     # Two INSERTs side by side use two cores better than one on two: 5.4 against 7.2 µs per span.
     "max_threads": 1,
