@@ -5,6 +5,7 @@ from __future__ import annotations
 from lambdatrace.harness.errors import (
     FunctionConfigurationError,
     HarnessError,
+    HarnessSettingsError,
     HarnessStateError,
     InvokeError,
     LaunchError,
@@ -20,6 +21,7 @@ __all__ = [
     "FunctionConfigurationError",
     "Harness",
     "HarnessError",
+    "HarnessSettingsError",
     "HarnessStateError",
     "InvokeError",
     "InvokeResult",

@@ -24,7 +24,11 @@ class HarnessStateError(HarnessError, RuntimeError):
     """The harness was used before it was started or after it was stopped."""
 
 
-class PortInUseError(HarnessError, OSError):
+class HarnessSettingsError(HarnessError, ValueError):
+    """An address, URL or bound given to the harness cannot work; says which one."""
+
+
+class PortInUseError(HarnessSettingsError):
     """The address for the Lambda API is taken by another process."""
 
 

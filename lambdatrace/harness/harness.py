@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import concurrent.futures
-import contextlib
 import json
 import threading
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lambdatrace.harness import invoke_api
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX
 from lambdatrace.harness.delivery import Delivery
-from lambdatrace.harness.errors import FunctionConfigurationError, HarnessStateError, InvokeError
+from lambdatrace.harness.errors import HarnessSettingsError, HarnessStateError, InvokeError
 from lambdatrace.harness.http_server import Request
 from lambdatrace.harness.service import LambdaService, ServiceSettings, is_collector_url
 
@@ -38,6 +37,7 @@ START_S = 60.0  # listening, supervisor, and one interpreter query per distinct 
 STOP_S = 30.0  # the longest shutdown phase is 2 s; killing and removing files comes on top
 INVOKE_GRACE_S = 30.0  # beyond init limit and function timeout: a machine under load
 FLUSH_S = 10.0
+PORT_MAX = 65535
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,15 @@ class Harness:
         on_log: Callable[[str, LogEvent], None] | None = None,
     ) -> None:
         if collector_url and not is_collector_url(collector_url):
-            raise FunctionConfigurationError(
+            raise HarnessSettingsError(
                 f"collector '{collector_url}': expected a URL, as http://127.0.0.1:4318"
+            )
+        if not 0 <= port <= PORT_MAX:
+            raise HarnessSettingsError(f"port {port}: expected 0 to {PORT_MAX}")
+        if idle_timeout_s <= 0 or concurrency_max < 1:
+            raise HarnessSettingsError(
+                f"idle timeout {idle_timeout_s} s and concurrency {concurrency_max}: expected more "
+                "than 0"
             )
         self._functions = list(functions)
         self._settings = ServiceSettings(
@@ -141,7 +148,7 @@ class Harness:
         if self._settings.collector_url:
             self._delivery = Delivery(self._settings.collector_url, self._settings.region)
             self._delivery.start()
-        self._loop = _new_event_loop()
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._run_loop, args=(self._loop,), name="lambdatrace-harness", daemon=True
         )
@@ -314,12 +321,3 @@ async def _invoke(service: LambdaService, request: invoke_api.InvokeRequest) -> 
         "$LATEST",
         (outcome.log_tail or b"").decode("utf-8", "replace"),
     )
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    with contextlib.suppress(ImportError):
-        import uvloop  # type: ignore[import-not-found,unused-ignore]
-
-        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-        return loop
-    return asyncio.new_event_loop()

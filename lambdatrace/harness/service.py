@@ -18,6 +18,7 @@ from lambdatrace.harness.concurrency import CONCURRENCY_MAX, Concurrency
 from lambdatrace.harness.deployment import deploy
 from lambdatrace.harness.errors import (
     FunctionConfigurationError,
+    HarnessSettingsError,
     InvokeError,
     PortInUseError,
 )
@@ -88,11 +89,13 @@ class LambdaService:
                 body_bytes_max=BODY_BYTES_MAX,
             )
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            raise PortInUseError(
-                f"port {settings.port} of {settings.host} is in use: give another one, or 0 for "
-                "any free port"
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUseError(
+                    f"port {settings.port} of {settings.host} is in use: give another one, or 0 "
+                    "for any free port"
+                ) from error
+            raise HarnessSettingsError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
             ) from error
         self.endpoint_url = f"http://{self._server.host}:{self._server.port}"
         await self.supervisor.start()

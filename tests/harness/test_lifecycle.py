@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,7 @@ from lambdatrace.harness import (
     Function,
     FunctionConfigurationError,
     Harness,
+    HarnessSettingsError,
     HarnessStateError,
     PortInUseError,
 )
@@ -216,3 +217,24 @@ def test_a_temp_folder_is_private_to_its_harness_and_goes_with_it() -> None:
     second.close()
     assert not first.root.exists()
     assert not second.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"port": 65536}, "port 65536: expected 0 to 65535"),
+        ({"collector_url": "localhost:4318"}, "collector 'localhost:4318': expected a URL"),
+        ({"idle_timeout_s": 0.0}, "idle timeout 0.0 s"),
+        ({"concurrency_max": 0}, "concurrency 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_with_their_value(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HarnessSettingsError, match=re.escape(message)):
+        Harness(**settings)
+
+
+def test_an_address_that_is_not_ours_is_named() -> None:
+    with pytest.raises(HarnessSettingsError, match=r"cannot listen on 192\.0\.2\.1:0"):
+        Harness(host="192.0.2.1").start()
