@@ -271,8 +271,9 @@ class Environment:
                 invocation.client_context,
             )
         )
+        now_ms = int(time.time() * 1000)  # taken before the function can write its first line
         sandbox.thaw()
-        self._log(platform_logs.start(invocation.request_id, LATEST))
+        self._log(platform_logs.start(invocation.request_id, LATEST), now_ms)
 
     def _finish(self, invocation: Invocation, sandbox: Sandbox) -> None:
         """Everyone asked for the next event: freeze, then account for the invoke."""

@@ -3,7 +3,8 @@
 HarnessError
 ├── FunctionConfigurationError   the function's description cannot work: the user's
 ├── HarnessStateError            used before start or after stop: the caller's
-├── PortInUseError               the Lambda API's port is taken: the user's
+├── HarnessSettingsError         an address, URL or bound of the harness cannot work: the user's
+│   └── PortInUseError           the Lambda API's port is taken: the user's
 ├── LaunchError                  a process could not be started: the machine's
 ├── PhaseError                   an event that its phase does not know: ours
 └── InvokeError                  an invoke the Lambda API refuses, with its AWS error code

@@ -54,12 +54,9 @@ class Sandbox:
         self._output_fd, self._output_end = os.pipe2(os.O_CLOEXEC)
         self._frame_fd, self._frame_end = os.pipe2(os.O_CLOEXEC)
         loop = asyncio.get_running_loop()
-        for descriptor, read in (
-            (self._output_fd, self._read_output),
-            (self._frame_fd, self._read_frames),
-        ):
+        for descriptor in (self._output_fd, self._frame_fd):
             os.set_blocking(descriptor, False)
-            loop.add_reader(descriptor, read)
+            loop.add_reader(descriptor, self._collect)
 
     async def start_extension(self, name: str, launch: Launch) -> None:
         """Starts an external extension. Raises LaunchError."""
@@ -99,10 +96,7 @@ class Sandbox:
     def drain(self) -> None:
         """Reads what the processes have written so far."""
         for _ in range(DRAIN_READS_MAX):
-            if self._read_output() < READ_BYTES:
-                break
-        for _ in range(DRAIN_READS_MAX):
-            if self._read_frames() < READ_BYTES:
+            if self._collect() < READ_BYTES:
                 break
 
     async def end_runtime(self, grace_s: float) -> None:
@@ -143,7 +137,7 @@ class Sandbox:
             await asyncio.wait(exits, timeout=KILL_WAIT_S)
         self.drain()
         for line in self._lines.finish():
-            self._watcher.wrote(_now_ms(), line)
+            self._watcher.wrote(time.time_ns() // 1_000_000, line)
         loop = asyncio.get_running_loop()
         for descriptor in (self._output_fd, self._frame_fd):
             loop.remove_reader(descriptor)
@@ -159,20 +153,23 @@ class Sandbox:
         processes = list(self.extensions.values())
         return [self.runtime, *processes] if self.runtime else processes
 
-    def _read_output(self) -> int:
-        data = _read(self._output_fd)
-        if data:
-            now_ms = _now_ms()
-            for line in self._lines.feed(data):
-                self._watcher.wrote(now_ms, line)
-        return len(data)
+    def _collect(self) -> int:
+        """Reads both pipes once and tells what they held; gives the bytes of the fuller one.
 
-    def _read_frames(self) -> int:
-        data = _read(self._frame_fd)
-        if data:
-            for timestamp_ms, message in self._frames.feed(data, _now_ms()):
-                self._watcher.wrote(timestamp_ms, message)
-        return len(data)
+        Records carry their time, lines have that of their reading. Lines that were waiting next to
+        a record are given its time at the latest, so that the log's times never go back.
+        """
+        output = _read(self._output_fd)
+        framed = _read(self._frame_fd)
+        now_ms = time.time_ns() // 1_000_000
+        records = self._frames.feed(framed, now_ms) if framed else ()
+        if output:
+            written_ms = min(now_ms, records[0][0]) if records else now_ms
+            for line in self._lines.feed(output):
+                self._watcher.wrote(written_ms, line)
+        for timestamp_ms, message in records:
+            self._watcher.wrote(timestamp_ms, message)
+        return max(len(output), len(framed))
 
 
 def _read(descriptor: int) -> bytes:
@@ -180,7 +177,3 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, READ_BYTES)
     except BlockingIOError:
         return b""
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
