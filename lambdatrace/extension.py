@@ -153,7 +153,7 @@ class InternalExtension:
             b'{"events":["INVOKE"]}',
             _REGISTER_S_MAX,
         )
-        self._identifier = response.headers.get("lambda-extension-identifier", "")
+        self._identifier = response.header(b"lambda-extension-identifier")
         if response.status != _OK or not self._identifier:
             raise SendError(f"HTTP {response.status} {response.body[:200]!r}")
         return True

@@ -77,6 +77,7 @@ def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation:
         start_ns,
         is_cold_start=is_first and current.function.is_cold_on_first_invocation,
     )
+    current.invocation = invocation
     if current.extension is not None:
         current.extension.started_request_id = invocation.request_id
     trigger = current.guard.run(read_trigger, event)

@@ -14,7 +14,7 @@ from lambdatrace.errors import SendError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 _HEAD_BYTES_MAX = 64 * 1024
@@ -25,14 +25,28 @@ _STATUS_NO_CONTENT = (204, 304)
 
 
 class Response:
-    """Status, headers by lower-case name, and the whole body."""
+    """Status, headers, and the whole body."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("_head", "_names", "body", "status")
 
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
+    def __init__(self, head: bytes) -> None:
+        """From the bytes before the empty line. Raises ValueError if they are not HTTP/1.1."""
+        if not head.startswith(b"HTTP/1.") or not head[9:12].isdigit():
+            raise ValueError(f"not an HTTP/1.1 answer: {head[:60]!r}")
+        self.status = int(head[9:12])
+        self.body = b""
+        # Headers are looked up when asked for: an answer has ten, and two are wanted.
+        self._head = head
+        self._names = head.lower()
+
+    def header(self, name: bytes) -> str:
+        """The value of the header `name`, in lower case; the empty string if there is none."""
+        start = self._names.find(b"\r\n" + name + b":")
+        if start < 0:
+            return ""
+        start += len(name) + 3
+        end = self._head.find(b"\r\n", start)
+        return self._head[start : end if end >= 0 else None].strip().decode("latin-1")
 
 
 class Address:
@@ -96,23 +110,30 @@ class Connection:
         self._socket: Any = None
         self._received = b""
 
-    def post(self, head: bytes, body: bytes, timeout_s: float) -> Response:
+    def post(
+        self,
+        head: bytes,
+        body: bytes,
+        timeout_s: float,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Response:
         """The response to `body` after `head`, from `post_head`, when it is whole.
 
-        `timeout_s` bounds all of it. Raises SendError if the peer cannot be reached in time, breaks
-        off, or answers what is not HTTP.
+        `timeout_s` bounds all of it. `meanwhile` is called when the request is out, to do something
+        useful while the peer works on it. Raises SendError if the peer cannot be reached in time,
+        breaks off, or answers what is not HTTP.
         """
         message = b"%s%d\r\n\r\n%s" % (head, len(body), body)
         deadline_s = time.monotonic() + timeout_s
         is_reused = self._socket is not None
         try:
             try:
-                return self._exchange(message, deadline_s)
+                return self._exchange(message, deadline_s, meanwhile)
             except (_ClosedError, ConnectionError):
                 if not is_reused:
                     raise
                 self.close()
-                return self._exchange(message, deadline_s)
+                return self._exchange(message, deadline_s, meanwhile)
         except TimeoutError:
             self.close()
             raise SendError(
@@ -156,11 +177,15 @@ class Connection:
             return error
         return SendError(f"{self._address.authority}: {error}")
 
-    def _exchange(self, message: bytes, deadline_s: float | None) -> Response:
+    def _exchange(
+        self, message: bytes, deadline_s: float, meanwhile: Callable[[], None] | None
+    ) -> Response:
         if self._socket is None:
             self._socket = self._connect(deadline_s)
         _set_timeout(self._socket, deadline_s)
         self._socket.sendall(message)
+        if meanwhile is not None:
+            meanwhile()
         return self._receive(deadline_s)
 
     def _connect(self, deadline_s: float | None) -> Any:
@@ -191,28 +216,32 @@ class Connection:
             if len(received) > _HEAD_BYTES_MAX:
                 raise SendError(f"{self._address.authority} sent headers without end")
             received += self._more(deadline_s, has_begun=bool(received))
-        status, headers = _parse_head(received[:end])
+        response = Response(received[:end])
         body = received[end + 4 :]
-        if status in _STATUS_NO_CONTENT:
+        length = response.header(b"content-length")
+        is_last = response.header(b"connection").lower() == "close"
+        if response.status in _STATUS_NO_CONTENT:
             body = b""
-        elif "chunked" in headers.get("transfer-encoding", "").lower():
+        elif length:
+            body = self._receive_length(body, int(length), deadline_s)
+        elif "chunked" in response.header(b"transfer-encoding").lower():
             body = self._receive_chunks(body, deadline_s)
-        elif "content-length" in headers:
-            length = int(headers["content-length"])
-            if not 0 <= length <= _BODY_BYTES_MAX:
-                raise SendError(f"{self._address.authority} announced a body of {length} bytes")
-            parts, missing = [body], length - len(body)
-            while missing > 0:
-                part = self._more(deadline_s, has_begun=True)
-                parts.append(part)
-                missing -= len(part)
-            body = b"".join(parts)
         else:
-            headers["connection"] = "close"  # without a length, the body ends with the connection
+            is_last = True  # without a length, the body ends with the connection
             body = self._receive_to_end(body, deadline_s)
-        if headers.get("connection", "").lower() == "close":
+        if is_last:
             self.close()
-        return Response(status, headers, body)
+        response.body = body
+        return response
+
+    def _receive_length(self, body: bytes, length: int, deadline_s: float | None) -> bytes:
+        if not 0 <= length <= _BODY_BYTES_MAX:
+            raise SendError(f"{self._address.authority} announced a body of {length} bytes")
+        parts, missing = [body], length - len(body)
+        while missing > 0:
+            parts.append(self._more(deadline_s, has_begun=True))
+            missing -= len(parts[-1])
+        return b"".join(parts)
 
     def _receive_chunks(self, received: bytes, deadline_s: float | None) -> bytes:
         body = b""
@@ -275,15 +304,3 @@ def _connect_tls(address: Address, deadline_s: float | None) -> Any:
     except BaseException:
         plain.close()
         raise
-
-
-def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
-    first, *lines = head.decode("latin-1").split("\r\n")
-    version, _, rest = first.partition(" ")
-    if not version.startswith("HTTP/1.") or not rest[:3].isdecimal():
-        raise ValueError(f"not an HTTP/1.1 answer: {first[:60]!r}")
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return int(rest[:3]), headers

@@ -28,6 +28,8 @@ DIMENSION_COUNT_MAX = 30
 VALUE_MAX = 2.0**360
 RESOLUTIONS_S = (1, 60)
 
+CHECKED_COUNT_MAX = 256  # a dimension with many values must not fill the memory
+
 # A handler that records without end must not fill the memory; a flush halfway is better than that.
 PENDING_COUNT_MAX = 10_000
 
@@ -39,10 +41,12 @@ class MetricRecorder:
     or CloudWatch would refuse.
     """
 
-    __slots__ = ("_default_dimensions", "_pending", "dropped")
+    __slots__ = ("_checked", "_default_dimensions", "_pending", "dropped")
 
     def __init__(self, default_dimensions: Mapping[str, str]) -> None:
         self._default_dimensions = dict(default_dimensions)
+        # What has been checked before, with its dimensions in order: a function has few metrics.
+        self._checked: dict[Any, tuple[tuple[str, str], ...]] = {}
         self._pending: list[tuple[Any, Any, Any, Any, Any]] = []
         self.dropped = 0
 
@@ -79,19 +83,23 @@ class MetricRecorder:
         return metrics
 
     def _metric(self, name: Any, value: Any, unit: Any, given: Any, resolution_s: Any) -> Metric:
-        _check(name, value, unit, resolution_s)
-        dimensions = self._default_dimensions
-        if given:
-            dimensions = {**dimensions, **{key: str(text) for key, text in given.items()}}
-            _check_dimensions(name, dimensions)
-        if name in dimensions or name == "_aws":
-            raise MetricError(f"metric {name!r} has the name of a dimension or of `_aws`")
-        return Metric(name, float(value), unit, tuple(sorted(dimensions.items())), resolution_s)
+        _check_value(name, value)
+        key = (name, unit, resolution_s, tuple(given.items()) if given else ())
+        try:
+            dimensions = self._checked.get(key)
+        except TypeError:  # a value that cannot be hashed: not yet checked, in any case
+            dimensions = None
+        if dimensions is None:
+            _check(name, unit, resolution_s)
+            merged = {**self._default_dimensions, **{k: str(v) for k, v in (given or {}).items()}}
+            _check_dimensions(name, merged)
+            dimensions = tuple(sorted(merged.items()))
+            if len(self._checked) < CHECKED_COUNT_MAX:
+                self._checked[key] = dimensions
+        return Metric(name, float(value), unit, dimensions, resolution_s)
 
 
-def _check(name: Any, value: Any, unit: Any, resolution_s: Any) -> None:
-    if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH_MAX:
-        raise MetricError(f"metric name {name!r}: expected 1 to {NAME_LENGTH_MAX} characters")
+def _check_value(name: Any, value: Any) -> None:
     # `not <=` refuses NaN too, which JSON cannot carry.
     if (
         not isinstance(value, (int, float))
@@ -99,6 +107,13 @@ def _check(name: Any, value: Any, unit: Any, resolution_s: Any) -> None:
         or not -VALUE_MAX <= value <= VALUE_MAX
     ):
         raise MetricError(f"metric {name!r} has value {value!r}: expected a number within ±2^360")
+
+
+def _check(name: Any, unit: Any, resolution_s: Any) -> None:
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH_MAX or name == "_aws":
+        raise MetricError(
+            f"metric name {name!r}: expected 1 to {NAME_LENGTH_MAX} characters, and not `_aws`"
+        )
     if unit not in UNITS:
         raise MetricError(f"metric {name!r} has unit {unit!r}: expected a CloudWatch StandardUnit")
     if resolution_s not in RESOLUTIONS_S:
@@ -114,6 +129,7 @@ def _check_dimensions(name: str, dimensions: Mapping[Any, str]) -> None:
         if (
             not isinstance(key, str)
             or not 0 < len(key) <= NAME_LENGTH_MAX
+            or key == name
             or key.startswith(":")
             or not text.strip()
             or len(text) > DIMENSION_VALUE_LENGTH_MAX
@@ -121,6 +137,6 @@ def _check_dimensions(name: str, dimensions: Mapping[Any, str]) -> None:
         ):
             raise MetricError(
                 f"metric {name!r} has dimension {key!r}={text!r}: expected ASCII, a name of 1 to "
-                f"{NAME_LENGTH_MAX} characters without leading colon, "
+                f"{NAME_LENGTH_MAX} characters, not the metric's, no leading colon, "
                 f"a value of 1 to {DIMENSION_VALUE_LENGTH_MAX}"
             )

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _LOCK_S_MAX = 10.0
 
 
+def _nothing() -> None:
+    """What there is to do meanwhile when nobody has anything."""
+
+
 class Sender:
     """Sends what waits, one thread at a time, within the invocation's remaining time.
 
@@ -49,14 +53,14 @@ class Sender:
         self.retried = 0
         self.rejected = 0
 
-    def send_pending(self, deadline_ns: int) -> bool:
+    def send_pending(self, deadline_ns: int, meanwhile: Callable[[], None] = _nothing) -> bool:
         """Send until the buffer is empty; False if something had to be kept.
 
-        `deadline_ns` is the end of the invocation in Unix time, 0 if there is none.
+        `deadline_ns` is the end of the invocation in Unix time, 0 if there is none. `meanwhile` is
+        called while an answer is awaited, if one is.
         """
         while len(self._buffer):
-            spans = self._send_batch(deadline_ns)
-            if spans is None:
+            if not self._send_batch(deadline_ns, meanwhile):
                 return False
         return True
 
@@ -68,30 +72,30 @@ class Sender:
         if not timeout_ms or not self._lock.acquire(timeout=timeout_ms / 1000):
             return False
         try:
-            return self._send(spans, timeout_ms)
+            return self._send(spans, timeout_ms, _nothing)
         finally:
             self._lock.release()
 
-    def _send_batch(self, deadline_ns: int) -> int | None:
-        """How many spans were taken care of; None if they were kept."""
+    def _send_batch(self, deadline_ns: int, meanwhile: Callable[[], None]) -> bool:
+        """False if a batch had to be kept."""
         timeout_ms = send_timeout_ms(
             self._clock.time_ns(), deadline_ns, self._health, self._timeout_ms_max
         )
         if not timeout_ms or not self._lock.acquire(timeout=min(timeout_ms / 1000, _LOCK_S_MAX)):
-            return None
+            return False
         try:
             spans = self._buffer.take(self._batch_size_max)
-            if not spans or self._send(spans, timeout_ms):
-                return len(spans)
+            if not spans or self._send(spans, timeout_ms, meanwhile):
+                return True
             self._buffer.put_back(spans)
             self.retried += len(spans)
-            return None
+            return False
         finally:
             self._lock.release()
 
-    def _send(self, spans: list[Span], timeout_ms: int) -> bool:
+    def _send(self, spans: list[Span], timeout_ms: int, meanwhile: Callable[[], None]) -> bool:
         try:
-            outcome = self._sink.send(spans, timeout_ms / 1000)
+            outcome = self._sink.send(spans, timeout_ms / 1000, meanwhile)
         except SendError as error:
             self._health = self._health.after_failure(self._clock.time_ns())
             self._on_error("spans could not be sent and wait", error)

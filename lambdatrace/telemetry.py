@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lambdatrace.errors import MetricError
     from lambdatrace.extension import InternalExtension
     from lambdatrace.handler import RunningInvocation
+    from lambdatrace.invocation import Invocation
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Span
     from lambdatrace.sender import Sender
@@ -65,6 +66,7 @@ class Telemetry:
         self.buffer = Buffer(settings.buffer_size_max)
         self.tracer = Tracer(self.clock, ids or Ids(), self._sampler(), self.buffer)
         self.extension: InternalExtension | None = None
+        self.invocation: Invocation | None = None
         self.running: RunningInvocation | None = None
         self.invocation_count = 0
         self.handler_module = environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
@@ -153,14 +155,20 @@ class Telemetry:
 
     def flush(self, deadline_ns: int = 0) -> bool:
         """Write the metrics and send the finished spans now; False if something had to be kept."""
-        self.write_metrics()
         if self.running is not None:
             self.running.complete()
         sender = self.sender
         if sender is None:
             self.buffer.take(self.settings.buffer_size_max)
+            self.write_metrics()
             return True
-        return sender.send_pending(deadline_ns)
+        is_all_sent = sender.send_pending(deadline_ns, self._write_metrics_meanwhile)
+        self.write_metrics()
+        return is_all_sent
+
+    def _write_metrics_meanwhile(self) -> None:
+        # Guarded: whatever fails here must not look like a failure of the send it runs within.
+        self.guard.run(self.write_metrics)
 
     def write_metrics(self) -> None:
         """Write what was recorded to standard output, which Lambda turns into metrics."""
@@ -172,8 +180,8 @@ class Telemetry:
         from lambdatrace.wire.emf import encode_metrics
 
         properties = {}
-        if self.running is not None:
-            properties["requestId"] = self.running.invocation.request_id
+        if self.invocation is not None:
+            properties["requestId"] = self.invocation.request_id
         if self.tracer.root is not None:
             properties["traceId"] = self.tracer.root.context.trace_id
         lines = encode_metrics(

@@ -23,7 +23,7 @@ from lambdatrace.sinks import Outcome
 from lambdatrace.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from lambdatrace.records import Span
 
@@ -86,9 +86,10 @@ class MemorySink:
         self.timeouts_s: list[float] = []
         self._outcomes = outcomes or []
 
-    def send(self, spans: list[Span], timeout_s: float) -> Outcome:
+    def send(self, spans: list[Span], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
         """Keep `spans`, or do what the next of `outcomes` says."""
         self.timeouts_s.append(timeout_s)
+        meanwhile()
         outcome = self._outcomes.pop(0) if self._outcomes else Outcome(is_accepted=True)
         if isinstance(outcome, Exception):
             raise outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from lambdatrace.records import Span
@@ -11,8 +12,13 @@ if TYPE_CHECKING:
     class Sink(Protocol):
         """Takes finished spans."""
 
-        def send(self, spans: list[Span], timeout_s: float) -> Outcome:
-            """Send `spans` within `timeout_s`; what became of them. Raises SendError."""
+        def send(
+            self, spans: list[Span], timeout_s: float, meanwhile: Callable[[], None]
+        ) -> Outcome:
+            """Send `spans` within `timeout_s`; what became of them. Raises SendError.
+
+            A sink that waits for an answer calls `meanwhile` before it does.
+            """
             ...
 
 

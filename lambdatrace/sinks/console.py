@@ -9,6 +9,7 @@ from lambdatrace.sinks import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from lambdatrace.records import Span
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 class ConsoleSink:
     """Writes each span as one line."""
 
-    def send(self, spans: list[Span], timeout_s: float) -> Outcome:  # noqa: ARG002 - never waits
+    def send(
+        self,
+        spans: list[Span],
+        timeout_s: float,  # noqa: ARG002 - never waits
+        meanwhile: Callable[[], None],  # noqa: ARG002 - same
+    ) -> Outcome:
         """Write `spans`; values JSON has no type for are written as their `str`."""
         lines = [json.dumps(_document(span), default=str) + "\n" for span in spans]
         sys.stdout.write("".join(lines))

@@ -53,7 +53,7 @@ class OtlpHttpSink:
             own_headers["Content-Encoding"] = "gzip"
         self._head = post_head(address, address.path, {**own_headers, **headers})
 
-    def send(self, spans: list[Span], timeout_s: float) -> Outcome:
+    def send(self, spans: list[Span], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
         """Post one request. Raises SendError if no whole answer came within `timeout_s`."""
         encoded = self._encode(spans)
         if not encoded:
@@ -67,7 +67,7 @@ class OtlpHttpSink:
             # wbits 31: deflate in gzip's frame; the gzip module costs 1 ms and adds nothing here.
             compressor = zlib.compressobj(wbits=31)
             body = compressor.compress(body) + compressor.flush()
-        response = self._connection.post(self._head, body, timeout_s)
+        response = self._connection.post(self._head, body, timeout_s, meanwhile)
         return _outcome(response, len(encoded), len(spans) - len(encoded))
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ def _outcome(response: Response, sent: int, unencodable: int) -> Outcome:
         )
     message = f"HTTP {response.status} {_readable(response.body)}".rstrip()
     if response.status in RETRYABLE:
-        retry_after = response.headers.get("retry-after", "")
+        retry_after = response.header(b"retry-after")
         return Outcome(
             is_accepted=False,
             retry_after_s=float(retry_after) if retry_after.isdecimal() else None,

@@ -5,6 +5,7 @@ Source: CloudWatch User Guide, "Specification: Embedded metric format".
 
 from __future__ import annotations
 
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 
 TYPE_CHECKING = False
@@ -43,27 +44,40 @@ def _document(
     properties: Mapping[str, str],
 ) -> str:
     """One document, written out: a third of the time that json.dumps takes for it."""
+    definitions = tuple((first.name, first.unit, first.resolution_s) for first, _ in batch)
+    dimension_members, names, directive = _frame(namespace, dimensions, definitions)
     taken = {name for name, _ in dimensions} | {first.name for first, _ in batch}
-    members = [f"{quoted(k)}:{quoted(v)}" for k, v in properties.items() if k not in taken]
-    members += [f"{quoted(name)}:{quoted(text)}" for name, text in dimensions]
-    definitions = []
-    for first, values in batch:
-        resolution = ',"StorageResolution":1' if first.resolution_s == 1 else ""
-        definitions.append(
-            f'{{"Name":{quoted(first.name)},"Unit":{quoted(first.unit)}{resolution}}}'
-        )
+    members = [f"{quoted(key)}:{quoted(properties[key])}" for key in properties.keys() - taken]
+    members += dimension_members
+    for name, (_, values) in zip(names, batch, strict=True):
         numbers = ",".join(map(repr, values))
-        members.append(
-            f"{quoted(first.name)}:[{numbers}]"
-            if len(values) > 1
-            else f"{quoted(first.name)}:{numbers}"
-        )
-    names = ",".join(quoted(name) for name, _ in dimensions)
-    members.append(
-        f'"_aws":{{"Timestamp":{now_ms},"CloudWatchMetrics":[{{"Namespace":{quoted(namespace)},'
-        f'"Dimensions":[[{names}]],"Metrics":[{",".join(definitions)}]}}]}}'
-    )
+        members.append(f"{name}:[{numbers}]" if len(values) > 1 else f"{name}:{numbers}")
+    members.append(f'"_aws":{{"Timestamp":{now_ms},{directive}}}')
     return "{" + ",".join(members) + "}"
+
+
+@lru_cache(maxsize=64)
+def _frame(
+    namespace: str,
+    dimensions: tuple[tuple[str, str], ...],
+    definitions: tuple[tuple[str, str, int], ...],
+) -> tuple[list[str], list[str], str]:
+    """What is the same in each document of these metrics, since most invocations write the same.
+
+    The members of the dimensions, the quoted names of the metrics, and the directive.
+    """
+    keys = ",".join(quoted(name) for name, _ in dimensions)
+    metrics = ",".join(
+        f'{{"Name":{quoted(name)},"Unit":{quoted(unit)}'
+        + (',"StorageResolution":1}' if resolution_s == 1 else "}")
+        for name, unit, resolution_s in definitions
+    )
+    directive = f'"Namespace":{quoted(namespace)},"Dimensions":[[{keys}]],"Metrics":[{metrics}]'
+    return (
+        [f"{quoted(name)}:{quoted(text)}" for name, text in dimensions],
+        [quoted(name) for name, _, _ in definitions],
+        f'"CloudWatchMetrics":[{{{directive}}}]',
+    )
 
 
 def _by_dimensions(

@@ -74,7 +74,7 @@ def send(server: Endpoint, spans: list[Span], *, is_gzip: bool = False) -> Outco
         on_error=lambda place, error: errors.append(f"{place}: {error}"),
     )
     try:
-        return sink.send(spans, 5)
+        return sink.send(spans, 5, lambda: None)
     finally:
         sink.close()
 
