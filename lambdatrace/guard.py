@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +52,9 @@ class Guard:
         if place not in self._reported:
             self._reported.add(place)
             # The error's own text may fail, and standard error may be closed.
-            with suppress(Exception):
+            try:  # noqa: SIM105 - contextlib is not loaded on 3.10
                 self._write(
                     f"{place}: {type(error).__name__}: {error} (further ones are only counted)"
                 )
+            except Exception:  # noqa: BLE001, S110 - said above
+                pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from contextvars import ContextVar
 from functools import wraps
 
@@ -162,9 +161,11 @@ def activate(span: Span) -> Token[Span | None]:
 
 def deactivate(token: Token[Span | None]) -> None:
     """Undo `activate`."""
-    # Entered in one context and left in another (a generator closed elsewhere): nothing to undo.
-    with suppress(ValueError):
+    try:  # noqa: SIM105 - contextlib is not loaded on 3.10
         _current.reset(token)
+    except ValueError:
+        # Entered in one context, left in another (a generator closed elsewhere): nothing to undo.
+        pass
 
 
 class SpanHandle:
