@@ -72,8 +72,10 @@ class Harness:
 
     `port` 0 takes any free port. `collector_url` is where platform logs and metrics go, and where
     the functions' AWS SDKs and OpenTelemetry exporters are pointed. Environments idle for
-    `idle_timeout_s` are shut down. `on_log` gets each log event with the function's name, in the
-    harness's thread, and must not wait. What is wrong with a function is raised by `start`.
+    `idle_timeout_s` are shut down. Without `private_tmp`, or where the system gives no mount
+    namespace, /tmp is the machine's and TMPDIR names each environment's own folder. `on_log` gets
+    each log event with the function's name, in the harness's thread, and must not wait. What is
+    wrong with a function is raised by `start`.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Harness:
         idle_timeout_s: float = 600.0,
         region: str = "us-east-1",
         concurrency_max: int = CONCURRENCY_MAX,
+        private_tmp: bool = True,
         on_log: Callable[[str, LogEvent], None] | None = None,
     ) -> None:
         if collector_url and not is_collector_url(collector_url):
@@ -107,6 +110,7 @@ class Harness:
             (collector_url or "").rstrip("/"),
             idle_timeout_s,
             concurrency_max,
+            private_tmp,
         )
         self._on_log = on_log
         self._service: LambdaService | None = None

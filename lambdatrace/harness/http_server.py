@@ -136,6 +136,7 @@ class Server:
         if self._listener:
             self._listener.close()
         self.drop_connections()
+        await asyncio.sleep(0)  # the transports tell of their end in the loop's next round
         if self._listener:
             await self._listener.wait_closed()
 

@@ -78,9 +78,10 @@ class Process:
 class Supervisor:
     """Our side of the supervisor process. All methods belong to the event loop's thread."""
 
-    def __init__(self, temp_dir: Path) -> None:
+    def __init__(self, temp_dir: Path, *, wants_private_tmp: bool = True) -> None:
         self.private_tmp = ""  # how processes get their own /tmp: "mount", "user", "" (TMPDIR only)
         self._temp_dir = temp_dir
+        self._wants_private_tmp = wants_private_tmp
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._spawned: dict[int, tuple[str, asyncio.Future[Process]]] = {}
@@ -94,7 +95,10 @@ class Supervisor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         script = Path(__file__).with_name("supervisor.py")
         self._process = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), str(self._temp_dir)],
+            [
+                *(sys.executable, "-I", "-S", str(script), str(theirs.fileno())),
+                *(str(self._temp_dir), "private" if self._wants_private_tmp else "shared"),
+            ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -53,6 +53,7 @@ class ServiceSettings:
     collector_url: str = ""
     idle_timeout_s: float = 600.0
     concurrency_max: int = CONCURRENCY_MAX
+    private_tmp: bool = True
 
 
 class LambdaService:
@@ -72,7 +73,7 @@ class LambdaService:
         self._delivery = delivery
         self._on_log = on_log
         self._temp_dirs = TempDirs()
-        self.supervisor = Supervisor(self._temp_dirs.root)
+        self.supervisor = Supervisor(self._temp_dirs.root, wants_private_tmp=settings.private_tmp)
         self._server: Server | None = None
         self._events = EventQueue(self._submit_event)
         self._environments_made = 0

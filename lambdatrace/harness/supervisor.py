@@ -277,7 +277,7 @@ def kill_all(groups: set[int]) -> None:
 
 
 def main() -> None:
-    """Arguments: the number of our socket's descriptor and the folder to remove at the end."""
+    """Arguments: our socket's descriptor, the folder to remove, `private` or `shared` /tmp."""
     harness = socket.socket(fileno=int(sys.argv[1]))
     folder = sys.argv[2]
     # Ctrl-C in a terminal reaches us as well: the harness decides when we end.
@@ -285,7 +285,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.setsid()
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    watch = Watch(harness, probe_privacy(folder))
+    watch = Watch(harness, probe_privacy(folder) if sys.argv[3] == "private" else "")
     try:
         watch.run()
     finally:

@@ -455,3 +455,37 @@ def test_thousands_of_invokes_leave_no_descriptor_behind(run: Run) -> None:
         assert descriptors() == running
         assert len(harness.environments("app")) == 1
     assert descriptors() == before
+
+
+def test_without_a_private_tmp_each_environment_has_a_folder_named_by_tmpdir(
+    run: Run, tmp_path: Path
+) -> None:
+    layer = tmp_path / "layer"
+    (layer / "python").mkdir(parents=True)
+    (layer / "python" / "shared.py").write_text("value = 5")
+    (layer / "wrapper").write_text('#!/bin/sh\nexec "$@"\n')
+    (layer / "wrapper").chmod(0o755)
+    source = """
+        import pathlib, shared, tempfile, time
+
+        def handler(event, context):
+            folder = pathlib.Path(tempfile.gettempdir())
+            found = [f.name for f in folder.iterdir()]
+            (folder / "marker").write_text("")
+            if event == "sleep":
+                time.sleep(30)
+            return [str(folder), found, shared.value]
+    """
+    options = {
+        "layers": [layer],
+        "environment": {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrapper"},
+        "timeout_s": 0.5,
+    }
+    with run(source, private_tmp=False, **options) as harness:
+        assert not harness.is_tmp_private
+        folder, found, value = harness.invoke("app").json()
+        harness.invoke("app", "sleep")
+        again = harness.invoke("app").json()
+    assert re.fullmatch(r"/tmp/lambdatrace-harness-\d+/\w+/tmp-1", folder)
+    assert (found, value) == ([], 5)
+    assert again == [folder, ["marker"], 5]
