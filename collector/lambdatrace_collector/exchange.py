@@ -101,13 +101,25 @@ async def read_body(headers: Mapping[str, str], receive: Receive, lease: Lease) 
     return _gunzip(body, lease) if encoding == "gzip" else body
 
 
+class _ExactName(bytes):
+    """A header's name that is sent as it is written.
+
+    uvicorn lowers names; some AWS clients look for `x-amzn-RequestId` to the letter.
+    """
+
+    __slots__ = ()
+
+    def lower(self) -> bytes:
+        return self
+
+
 async def send_response(send: Send, response: Response) -> None:
     """Send `response` over ASGI."""
     headers = [
         (b"content-type", response.content_type.encode("latin-1")),
         (b"content-length", str(len(response.body)).encode("latin-1")),
         *(
-            (name.encode("latin-1"), value.encode("latin-1"))
+            (_ExactName(name.encode("latin-1")), value.encode("latin-1"))
             for name, value in response.headers.items()
         ),
     ]
@@ -118,9 +130,7 @@ async def send_response(send: Send, response: Response) -> None:
 async def _receive_all(headers: Mapping[str, str], receive: Receive, lease: Lease) -> bytes:
     declared = headers.get("content-length", "")
     if declared.isdecimal():
-        # Before the first byte: what cannot be taken in whole is refused now.
         _check_size(int(declared))
-        lease.grow(int(declared))
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -130,8 +140,8 @@ async def _receive_all(headers: Mapping[str, str], receive: Receive, lease: Leas
         chunk = message.get("body", b"")
         size += len(chunk)
         _check_size(size)
-        if size > lease.body_bytes:
-            lease.grow(size - lease.body_bytes)
+        # By what has come, not by what is announced: silent connections must not hold the bound.
+        lease.grow(len(chunk))
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)

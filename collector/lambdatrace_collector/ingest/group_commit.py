@@ -13,6 +13,7 @@ identity.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,9 +26,10 @@ from lambdatrace_collector.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-LINGER_S = (
-    0.005  # time for requests sent together to arrive together; the INSERT itself gathers the rest
-)
+logger = logging.getLogger(__name__)
+
+# For requests that were sent together to arrive together; while an INSERT runs, the rest gathers.
+LINGER_S = 0.005
 GROUP_BYTES_MAX = 16 * 1024 * 1024  # decoded, a body takes some five times its size in the engine
 GROUPS_IN_FLIGHT = 2  # the store has two writers
 
@@ -137,9 +139,9 @@ class GroupCommit:
                 await self._write([member])
         except CollectorError as error:
             _fail(group, error)
-        except BaseException as error:
-            _fail(group, StoreUnavailableError(f"the store failed: {error!r}"))
-            raise
+        except Exception:
+            logger.exception("a group of %d bodies could not be written", len(group))
+            _fail(group, StoreUnavailableError("the store failed: send this again later"))
         else:
             for member in group:
                 if not member.done.done():

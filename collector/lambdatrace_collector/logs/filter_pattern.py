@@ -15,7 +15,7 @@ from lambdatrace_collector.errors import AwsError
 
 REGEXES_MAX = 2  # in one pattern; source: the same page, "Supported regular expressions syntax"
 
-_TERM = re.compile(r'\s*([?-]?)(?:"((?:[^"\\]|\\.)*)"|%([^%]+)%|([^\s"%]+))')
+_TERM = re.compile(r'\s*([?-]?)(?:"((?:[^"\\]|\\.)*)"|%([^%]+)%|((?![?-])[^\s"%]+))')
 _REGEX_TEXT = re.compile(r"[A-Za-z0-9:_#=@/;,\-^$?\[\]{}|\\*+.]+")
 _REGEX_ESCAPES = re.compile(r"\\(?![dDsSwW\\^$?\[\]{}|*+.\-/x])")
 

@@ -132,7 +132,9 @@ WHERE length(namespace) BETWEEN 1 AND 255
   AND length(metric_name) BETWEEN 1 AND 1024
   AND length(directive.Metrics) <= 100
   AND length(dimension_set) <= 30
-  AND arrayAll(name -> JSONType(message, name) = 'String' AND length(JSONExtractString(message, name)) BETWEEN 1 AND 1024, dimension_set)
+  AND arrayAll(name -> JSONType(message, name) = 'String', dimension_set)
+  -- ASCII with something visible, as PutMetricData demands of dimensions
+  AND arrayAll(value -> length(value) <= 1024 AND match(value, '^[\\x00-\\x7f]*[\\x21-\\x7e][\\x00-\\x7f]*$'), dimension_values)
   AND (JSONType(message, metric.Name) IN ('Int64', 'UInt64', 'Double')
        OR (JSONType(message, metric.Name) = 'Array'
            AND length(values) BETWEEN 1 AND 100

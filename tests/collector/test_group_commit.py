@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdatrace_collector.errors import (
+    OverloadedError,
+    StoreRejectedError,
+    StoreUnavailableError,
+)
+from lambdatrace_collector.ingest.admission import Admission
+from lambdatrace_collector.ingest.group_commit import GroupCommit
+from lambdatrace_collector.ingest.record_ids import RecordIds
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+
+class Table:
+    """Takes what is inserted; refuses `bad` bodies, fails on `down`, waits while it is shut."""
+
+    def __init__(self) -> None:
+        self.inserted: list[bytes] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def insert(self, body: bytes) -> None:
+        await self.open.wait()
+        if b"bad" in body:
+            raise StoreRejectedError("bad data")
+        if b"down" in body:
+            raise StoreUnavailableError("no disk")
+        if b"bug" in body:
+            raise ZeroDivisionError
+        self.inserted.append(body)
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 30))
+
+
+def test_bodies_that_wait_together_are_one_insert() -> None:
+    async def test() -> None:
+        table = Table()
+        group = GroupCommit(table.insert)
+        await asyncio.gather(*(group.commit(letter) for letter in (b"a", b"b", b"c")))
+        await group.drain()
+        assert table.inserted == [b"abc"]
+
+    run(test())
+
+
+def test_a_body_is_acknowledged_only_when_its_insert_has_returned() -> None:
+    async def test() -> None:
+        table = Table()
+        table.open.clear()
+        group = GroupCommit(table.insert, linger_s=0)
+        commit = asyncio.create_task(group.commit(b"a"))
+        done, _ = await asyncio.wait([commit], timeout=0.05)
+        assert not done
+        table.open.set()
+        await commit
+        assert table.inserted == [b"a"]
+        await group.drain()
+
+    run(test())
+
+
+def test_one_bad_body_never_harms_the_others_of_its_group() -> None:
+    async def test() -> None:
+        table = Table()
+        group = GroupCommit(table.insert)
+        results = await asyncio.gather(
+            *(group.commit(body) for body in (b"a", b"bad", b"b")), return_exceptions=True
+        )
+        await group.drain()
+        assert [type(result) for result in results] == [type(None), StoreRejectedError, type(None)]
+        assert table.inserted == [b"a", b"b"]
+
+    run(test())
+
+
+@pytest.mark.parametrize("body", [b"down", b"bug"])
+def test_when_the_store_cannot_work_the_whole_group_is_told_to_come_again(body: bytes) -> None:
+    async def test() -> None:
+        table = Table()
+        group = GroupCommit(table.insert)
+        results = await asyncio.gather(
+            group.commit(b"a"), group.commit(body), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [StoreUnavailableError] * 2
+        await group.commit(b"later")
+        await group.drain()
+        assert table.inserted == [b"later"]
+
+    run(test())
+
+
+def test_a_group_has_at_most_its_bytes_and_at_least_one_body() -> None:
+    async def test() -> None:
+        table = Table()
+        group = GroupCommit(table.insert, group_bytes_max=3, groups_in_flight=1)
+        bodies = (b"aa", b"b", b"cc", b"dddddd", b"e")
+        await asyncio.gather(*(group.commit(body) for body in bodies))
+        await group.drain()
+        assert table.inserted == [b"aab", b"cc", b"dddddd", b"e"]
+
+    run(test())
+
+
+def test_draining_writes_what_waits_and_refuses_what_comes() -> None:
+    async def test() -> None:
+        table = Table()
+        table.open.clear()
+        group = GroupCommit(table.insert, linger_s=60)
+        waiting = asyncio.create_task(group.commit(b"a"))
+        await asyncio.sleep(0)
+        draining = asyncio.create_task(group.drain())
+        await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailableError, match="the collector is stopping"):
+            await group.commit(b"b")
+        table.open.set()
+        await asyncio.gather(waiting, draining)
+        await group.drain()
+        assert table.inserted == [b"a"]
+
+    run(test())
+
+
+def test_a_client_that_gave_up_does_not_stop_its_group() -> None:
+    async def test() -> None:
+        table = Table()
+        table.open.clear()
+        group = GroupCommit(table.insert)
+        gone, stays = (asyncio.create_task(group.commit(body)) for body in (b"a", b"b"))
+        await asyncio.sleep(0.02)
+        gone.cancel()
+        table.open.set()
+        await stays
+        await group.drain()
+        assert table.inserted == [b"ab"]
+
+    run(test())
+
+
+def test_bytes_that_were_admitted_come_back_when_the_lease_ends() -> None:
+    admission = Admission(bytes_max=10)
+    with admission.lease() as first, admission.lease() as second:
+        first.grow(6)
+        with pytest.raises(OverloadedError, match="6 bytes of requests are waiting and 10 are"):
+            second.grow(5)
+        second.grow(4)
+        assert admission.bytes_admitted == 10
+    assert admission.bytes_admitted == 0
+
+
+def test_record_ids_rise_and_leave_room_for_a_request_s_records() -> None:
+    ids = RecordIds()
+    taken = [ids.take() for _ in range(1000)]
+    assert all(later - earlier >= 2**32 for earlier, later in itertools.pairwise(taken))
+    assert taken[-1] < 2**128

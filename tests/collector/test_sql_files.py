@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import pytest
+
+from lambdatrace_collector.store import sql_files
+
+QUERIES = sorted(
+    entry.name.removesuffix(".sql")
+    for entry in (files("lambdatrace_collector.store") / "sql" / "queries").iterdir()
+)
+# What the embedded engine has and a server's HTTP interface has not, or the other way round.
+EMBEDDED_ONLY = re.compile(r"\b(INFILE|OUTFILE|Python\(|file\()", re.IGNORECASE)
+
+
+def without_comments(text: str) -> str:
+    return re.sub(r"--.*", "", text)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_is_one_statement_that_both_engines_read(name: str) -> None:
+    text = without_comments(sql_files.query_text(name))
+    assert text.lstrip().startswith("SELECT")
+    assert ";" not in text
+    assert EMBEDDED_ONLY.search(text) is None
+
+
+def test_the_schema_files_are_numbered_without_gaps_and_may_be_repeated() -> None:
+    files_found = sql_files.schema_files()
+    statements = [without_comments(text) for file in files_found for text in file.statements]
+    assert [file.version for file in files_found] == list(range(1, len(files_found) + 1))
+    for statement in statements:
+        assert re.match(r"\s*CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS \w+", statement)
+        assert EMBEDDED_ONLY.search(statement) is None
+
+
+def test_statements_end_at_a_semicolon_that_ends_its_line() -> None:
+    text = "-- first; not the end;\nSELECT ';' AS a,\n  1;\n\nSELECT 2;\n"
+    assert sql_files.split_statements(text) == (
+        "-- first; not the end;\nSELECT ';' AS a,\n  1",
+        "SELECT 2",
+    )
