@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from lambdatrace.harness import environment_api, platform_logs
 from lambdatrace.harness.environment_api import EnvironmentApi
-from lambdatrace.harness.errors import LaunchError
 from lambdatrace.harness.extensions_api import Extension, ExtensionState
 from lambdatrace.harness.function import ACCOUNT_ID, LATEST
 from lambdatrace.harness.http_server import Exchange, Server
+from lambdatrace.harness.initialization import InitFailure, Initialization
 from lambdatrace.harness.invocation import (
     UNHANDLED,
     Invocation,
@@ -57,25 +56,6 @@ class Keeper(Protocol):
         """An invoke has ended."""
 
 
-@dataclass(frozen=True)
-class InitResult:
-    """How an init went; `payload` is what the caller of the invoke gets if it failed."""
-
-    duration_ms: float
-    status: str = "success"
-    error_type: str = ""
-    payload: bytes = b""
-
-
-@dataclass(frozen=True)
-class InitFailure:
-    """Why an init cannot succeed any more."""
-
-    error_type: str
-    payload: bytes = b""
-    reason: str = ""
-
-
 class Environment:
     """One execution environment of a function. `invoke` may be called in FREEZE and RESET."""
 
@@ -97,8 +77,7 @@ class Environment:
         self._api = self._new_api()
         self._first: Invocation | None = None  # the event an init was started for
         self._invocation: Invocation | None = None
-        self._init_done: asyncio.Future[InitFailure | None] | None = None
-        self._registered = asyncio.Event()
+        self._initialization: Initialization | None = None
         self._init_ms: float | None = None
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -135,12 +114,11 @@ class Environment:
             refuse=environment_api.refuse,
             body_bytes_max=environment_api.BODY_BYTES_MAX,
         )
-        result = await self._init(INIT_LIMIT_S, "init")
+        failure = await self._init(INIT_LIMIT_S, "init")
         if self._is_stopping():
             return
-        if result.status == "success":
+        if failure is None:
             self.phase = advance(self.phase, Turn.ALL_IDLE)
-            self._init_ms = result.duration_ms
         else:
             await self._end_processes("failure")
             if self._is_stopping():
@@ -148,8 +126,8 @@ class Environment:
             self.phase = advance(self.phase, Turn.FAILED)
         self.invoke(invocation)
 
-    async def _init(self, limit_s: float, phase: str) -> InitResult:
-        """Starts the processes and waits until all of them ask for an event, at most `limit_s`."""
+    async def _init(self, limit_s: float, phase: str) -> InitFailure | None:
+        """Starts the processes, with `limit_s` for all of them to ask for an event."""
         deployment = self._deployment
         self._log(
             platform_logs.init_start(
@@ -157,60 +135,33 @@ class Environment:
             )
         )
         started_ns = time.perf_counter_ns()
-        self._api = self._new_api()
-        self._init_done = self._loop.create_future()
-        failure: InitFailure | None
-        try:
-            failure = await asyncio.wait_for(self._start_processes(self._init_done), limit_s)
-        except asyncio.TimeoutError:
-            failure = InitFailure("")
-            status = "timeout"
-        except LaunchError as error:
-            failure = InitFailure("Sandbox.Failure", reason=str(error))
-            status = "error"
-        else:
-            status = "error" if failure else "success"
-        finally:
-            self._init_done = None
-        duration_ms = (time.perf_counter_ns() - started_ns) / 1e6
-        if self._sandbox:
-            self._sandbox.drain()
-            self._sandbox.memory.sample()
-        self._log_extensions()
-        if failure is None:
-            return InitResult(duration_ms)
-        if status == "timeout":
-            duration_ms = min(duration_ms, limit_s * 1000)
-        self._log(platform_logs.init_report(duration_ms, phase, status, failure.error_type))
-        request_id = self._invocation.request_id if self._invocation else ""
-        payload = failure.payload or platform_error(failure.error_type, request_id, failure.reason)
-        return InitResult(duration_ms, status, failure.error_type, payload)
-
-    async def _start_processes(
-        self, done: asyncio.Future[InitFailure | None]
-    ) -> InitFailure | None:
         address = f"127.0.0.1:{self._server.port if self._server else 0}"
-        launch = self._deployment.environment_launch(
+        launch = deployment.environment_launch(
             runtime_api=address, log_stream=self.log_stream, temp_dir=self._temp_dir
         )
-        sandbox = Sandbox(self._supervisor, self, f"AWS_LAMBDA_RUNTIME_API={address}")
-        self._sandbox = sandbox
-        if launch.extensions:
-            self._api.extensions.launch(launch.extensions)
-            for name, extension in launch.extensions.items():
-                await sandbox.start_extension(name, extension)
-            await self._external_registered(done)
-        if not done.done():
-            await sandbox.start_runtime(launch.runtime)
-        return await done
-
-    async def _external_registered(self, done: asyncio.Future[InitFailure | None]) -> None:
-        """Returns when every external extension has registered, or the init has failed."""
-        done.add_done_callback(lambda _: self._registered.set())
-        await self._registered.wait()
+        self._api = self._new_api()
+        sandbox = self._sandbox = Sandbox(
+            self._supervisor, self, f"AWS_LAMBDA_RUNTIME_API={address}"
+        )
+        running = self._initialization = Initialization(self._api.extensions)
+        await running.run(sandbox, launch, limit_s)
+        self._initialization = None
+        duration_ms = (time.perf_counter_ns() - started_ns) / 1e6
+        sandbox.drain()
+        sandbox.memory.sample()
+        self._log_extensions()
+        failure = running.failure
+        if failure is None:
+            self._init_ms = duration_ms if phase == "init" else None
+        else:
+            if failure.status == "timeout":
+                duration_ms = limit_s * 1000
+            self._log(
+                platform_logs.init_report(duration_ms, phase, failure.status, failure.error_type)
+            )
+        return failure
 
     def _new_api(self) -> EnvironmentApi:
-        self._registered = asyncio.Event()
         return EnvironmentApi(
             self,
             {
@@ -220,14 +171,6 @@ class Environment:
                 "accountId": ACCOUNT_ID,
             },
         )
-
-    def _fail_init(self, failure: InitFailure) -> bool:
-        """Ends a running init; False if none is running."""
-        if self._init_done is None:
-            return False
-        if not self._init_done.done():
-            self._init_done.set_result(failure)
-        return True
 
     # Invoke
 
@@ -245,18 +188,21 @@ class Environment:
 
     async def _start_again(self, invocation: Invocation) -> None:
         """A suppressed init: inside the invoke, on the function's time."""
-        result = await self._init(self.function.timeout_s, "invoke")
+        failure = await self._init(self.function.timeout_s, "invoke")
         if self._is_stopping():
             return
-        if result.status == "success" and self._sandbox:
+        if failure is None and self._sandbox:
             spent_s = (time.perf_counter_ns() - invocation.started_ns) / 1e9
             self._deliver(invocation, self._sandbox, self.function.timeout_s - spent_s)
             return
         self._log(platform_logs.start(invocation.request_id, LATEST))
-        if result.status == "timeout":
+        if failure is None or failure.status == "timeout":
             self._time_out()
         else:
-            self._fail(result.status, result.error_type, result.payload)
+            payload = failure.payload or platform_error(
+                failure.error_type, invocation.request_id, failure.reason
+            )
+            self._fail(failure.status, failure.error_type, payload)
 
     def _deliver(self, invocation: Invocation, sandbox: Sandbox, left_s: float) -> None:
         self._deadline = self._loop.time() + left_s
@@ -394,7 +340,8 @@ class Environment:
             )
             invocation.settle(Outcome(payload, UNHANDLED))
             invocation.close()
-        self._fail_init(InitFailure("Sandbox.Failure", reason="The harness was stopped"))
+        if self._initialization:
+            self._initialization.fail(InitFailure("Sandbox.Failure", reason="stopped"))
         await self._settle_tasks()
         await self._end_processes(reason)
         if self._server:
@@ -448,9 +395,8 @@ class Environment:
 
     def everyone_waits(self) -> None:
         """The end of an init or of an invoke."""
-        if self._init_done is not None:
-            if not self._init_done.done():
-                self._init_done.set_result(None)
+        if self._initialization:
+            self._initialization.everyone_waits()
         elif self._invocation and self._invocation.outcome and self._sandbox:
             self._finish(self._invocation, self._sandbox)
 
@@ -473,12 +419,13 @@ class Environment:
 
     def init_failed(self, payload: bytes, error_type: str) -> None:
         """The function could not be loaded."""
-        self._fail_init(InitFailure(error_type, payload))
+        if self._initialization:
+            self._initialization.fail(InitFailure(error_type, payload))
 
     def extension_registered(self) -> None:
-        """Once all external extensions have registered, the runtime may start."""
-        if self._api.extensions.are_external_registered:
-            self._registered.set()
+        """The runtime may be started by this."""
+        if self._initialization:
+            self._initialization.extension_registered()
 
     def extension_failed(self, extension: Extension, error_type: str) -> None:
         """An extension gave up: the init or the invoke fails with it."""
@@ -508,9 +455,9 @@ class Environment:
             self._fail_now("Extension.Crash", f"extension {name}: {how.reason}")
 
     def _fail_now(self, error_type: str, reason: str) -> None:
-        if self._fail_init(InitFailure(error_type, reason=reason)):
-            return
-        if self.phase is Phase.INVOKE and self._invocation:
+        if self._initialization:
+            self._initialization.fail(InitFailure(error_type, reason=reason))
+        elif self.phase is Phase.INVOKE and self._invocation:
             payload = platform_error(error_type, self._invocation.request_id, reason)
             self._fail("error", error_type, payload)
         elif self.phase is Phase.FREEZE:

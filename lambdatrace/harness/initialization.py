@@ -1,0 +1,68 @@
+"""One init of an execution environment: from no process to everyone waiting for an event."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lambdatrace.harness.errors import LaunchError
+
+if TYPE_CHECKING:
+    from lambdatrace.harness.deployment import EnvironmentLaunch
+    from lambdatrace.harness.extensions_api import ExtensionsApi
+    from lambdatrace.harness.sandbox import Sandbox
+
+
+@dataclass(frozen=True)
+class InitFailure:
+    """Why an init failed. `payload` is the runtime's own error, where it posted one."""
+
+    error_type: str
+    payload: bytes = b""
+    reason: str = ""
+    status: str = "error"
+
+
+class Initialization:
+    """A running init, told what the processes say; `failure` is None as long as all is well."""
+
+    def __init__(self, extensions: ExtensionsApi) -> None:
+        self.failure: InitFailure | None = None
+        self._extensions = extensions
+        self._registered = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    async def run(self, sandbox: Sandbox, launch: EnvironmentLaunch, limit_s: float) -> None:
+        """Starts the processes; returns when everyone waits, something failed, or time is up."""
+        try:
+            await asyncio.wait_for(self._start(sandbox, launch), limit_s)
+        except asyncio.TimeoutError:
+            self.fail(InitFailure("", status="timeout"))
+        except LaunchError as error:
+            self.fail(InitFailure("Sandbox.Failure", reason=str(error)))
+
+    async def _start(self, sandbox: Sandbox, launch: EnvironmentLaunch) -> None:
+        if launch.extensions:
+            self._extensions.launch(launch.extensions)
+            for name, extension in launch.extensions.items():
+                await sandbox.start_extension(name, extension)
+            await self._registered.wait()
+        if self.failure is None:
+            await sandbox.start_runtime(launch.runtime)
+        await self._ended.wait()
+
+    def extension_registered(self) -> None:
+        """Once all external extensions have registered, the runtime may start."""
+        if self._extensions.are_external_registered:
+            self._registered.set()
+
+    def everyone_waits(self) -> None:
+        """The runtime and every registered extension have asked for an event."""
+        self._ended.set()
+
+    def fail(self, failure: InitFailure) -> None:
+        """The init cannot succeed any more; the first reason counts."""
+        self.failure = self.failure or failure
+        self._registered.set()
+        self._ended.set()
