@@ -49,6 +49,9 @@ class Keeper(Protocol):
     def environment_closed(self, environment: Environment) -> None:
         """The environment has ended and everything of it is gone."""
 
+    def environment_broken(self, environment: Environment, error: BaseException) -> None:
+        """The environment cannot go on, by no fault of the function's: it is to be closed."""
+
     def logged(self, event: LogEvent) -> None:
         """One event for the function's log group."""
 
@@ -95,6 +98,11 @@ class Environment:
         if self.phase is Phase.RESET:
             return self._sandbox is not None
         return self._invocation is not None and self._invocation.outcome is not None
+
+    @property
+    def has_event(self) -> bool:
+        """An event was given to the environment and is not done."""
+        return self._invocation is not None or self._first is not None
 
     def _is_stopping(self) -> bool:
         return self.phase in (Phase.SHUTDOWN, Phase.CLOSED)
@@ -326,8 +334,11 @@ class Environment:
 
     # Shutdown
 
-    async def close(self, reason: str = "spindown") -> None:
-        """Ends the environment, whatever it is doing, within the budget of the shutdown phase."""
+    async def close(self, reason: str = "spindown", why: str = "The harness was stopped") -> None:
+        """Ends the environment, whatever it is doing, within the budget of the shutdown phase.
+
+        A caller that still waits is told `why`.
+        """
         if self._is_stopping():
             return
         self.phase = advance(self.phase, Turn.STOP)
@@ -335,9 +346,7 @@ class Environment:
         invocation = self._invocation or self._first
         self._invocation = self._first = None
         if invocation and invocation.outcome is None:
-            payload = platform_error(
-                "Sandbox.Failure", invocation.request_id, "The harness was stopped"
-            )
+            payload = platform_error("Sandbox.Failure", invocation.request_id, why)
             invocation.settle(Outcome(payload, UNHANDLED))
             invocation.close()
         if self._initialization:
@@ -381,7 +390,13 @@ class Environment:
     def _run(self, work: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error and not self._is_stopping():
+            self._keeper.environment_broken(self, error)
 
     # What the processes say (environment_api.Listener)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from lambdatrace.harness.environment import Environment
 from lambdatrace.harness.errors import InvokeError
-from lambdatrace.harness.phases import Phase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # of an environment that is reset (3 ms). For so long an event waits for an environment that has
 # answered already, before a new one is started for it.
 ROUND_TRIP_S = 0.02
+
+
+_log = logging.getLogger("lambdatrace.harness")
 
 
 class Owner(Protocol):
@@ -100,11 +103,16 @@ class Pool:
         while self._closing:
             await asyncio.wait(self._closing)
 
-    def close_environment(self, environment: Environment) -> None:
-        """Starts the shutdown of one environment."""
+    def close_environment(
+        self,
+        environment: Environment,
+        reason: str = "spindown",
+        why: str = "The harness was stopped",
+    ) -> None:
+        """Starts the shutdown of one environment; a caller that still waits is told `why`."""
         if environment in self.idle:
             self.idle.remove(environment)
-        task = self._loop.create_task(environment.close())
+        task = self._loop.create_task(environment.close(reason, why))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -149,6 +157,13 @@ class Pool:
         elif not self._changed.is_set():
             self._changed.set()
 
+    def environment_broken(self, environment: Environment, error: BaseException) -> None:
+        """An environment cannot go on: its caller is told, and it is closed."""
+        _log.error("an environment of %s broke", self.function.name, exc_info=error)
+        if environment.has_event:
+            self._owner.concurrency.leave(self.function.name)
+        self.close_environment(environment, "failure", str(error))
+
     def environment_closed(self, environment: Environment) -> None:
         """An environment has gone: so does its /tmp."""
         self.environments.remove(environment)
@@ -163,8 +178,3 @@ class Pool:
         """An invoke has ended."""
         self._owner.concurrency.leave(self.function.name)
         self._owner.executed(facts)
-
-
-def is_idle(environment: Environment) -> bool:
-    """Whether an environment holds nothing but memory."""
-    return environment.phase in (Phase.FREEZE, Phase.RESET)

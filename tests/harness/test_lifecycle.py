@@ -238,3 +238,24 @@ def test_settings_that_cannot_work_are_refused_with_their_value(
 def test_an_address_that_is_not_ours_is_named() -> None:
     with pytest.raises(HarnessSettingsError, match=r"cannot listen on 192\.0\.2\.1:0"):
         Harness(host="192.0.2.1").start()
+
+
+def test_an_environment_that_cannot_be_made_is_an_answer_and_not_a_hang(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import asyncio
+
+    async def no_descriptors(*_: object, **__: object) -> None:
+        await asyncio.sleep(0)
+        raise OSError(24, "Too many open files")
+
+    with run("def handler(event, context): return 1", concurrency_max=1) as harness:
+        with monkeypatch.context() as broken:
+            broken.setattr("lambdatrace.harness.environment.Server.listen", no_descriptors)
+            failed = harness.invoke("app")
+        assert harness.invoke("app").json() == 1
+    assert failed.json() == {
+        "errorType": "Sandbox.Failure",
+        "errorMessage": f"RequestId: {failed.request_id} Error: [Errno 24] Too many open files",
+    }
+    assert caplog.messages == ["an environment of app broke"]
