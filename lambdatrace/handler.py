@@ -63,13 +63,15 @@ def instrument(function: F) -> F:
     return result
 
 
-def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation:
-    """Open the spans of an invocation that starts now."""
+def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation | None:
+    """Open the spans of an invocation that starts now; None if it is within one that runs."""
+    start_ns = current.clock.time_ns()
     previous = current.running
     if previous is not None:
+        if previous.is_around(context):
+            return None
         # The extension has not come to it: it lost its API, or never had this invocation.
         current.guard.run(previous.complete)
-    start_ns = current.clock.time_ns()
     is_first = current.invocation_count == 0
     current.invocation_count += 1
     invocation = Invocation(
@@ -129,6 +131,11 @@ class RunningInvocation:
                 links=trigger.links,
             )
             self._tokens.append(activate(self._batch))
+
+    def is_around(self, context: Any) -> bool:
+        """Whether a handler called with `context` is called from this invocation's."""
+        request_id = getattr(context, "aws_request_id", None)
+        return not self._end_ns and request_id == self.invocation.request_id
 
     def succeed(self, result: Any) -> None:
         """The handler returned `result`."""

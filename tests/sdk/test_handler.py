@@ -262,6 +262,20 @@ def test_decorating_twice_is_the_same_as_once() -> None:
         assert len([span for span in recorded.spans if span.name == "orders"]) == 1
 
 
+def test_a_decorated_handler_called_by_another_is_part_of_its_invocation() -> None:
+    with recording() as recorded:
+        inner = lambdatrace.instrument(answer)
+
+        def outer(event: Any, context: Any) -> Any:
+            inner(event, context)
+            with lambdatrace.span("after"):
+                return inner(event, context)
+
+        assert lambdatrace.instrument(outer)({"a": 1}, LambdaContext()) == {"a": 1}
+        root = recorded.span("orders")
+        assert recorded.span("after").parent is root.context
+
+
 @pytest.mark.parametrize(
     "environment",
     [

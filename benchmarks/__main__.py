@@ -1,0 +1,14 @@
+"""All benchmarks, one after the other: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHMARKS = ("cold_start", "harness_invoke", "collector_ingest", "freeze_loss")
+
+if __name__ == "__main__":
+    for name in BENCHMARKS:
+        print(f"\n# {name}", flush=True)
+        sys.argv[1:] = []
+        importlib.import_module(f"benchmarks.{name}").main()
