@@ -3,7 +3,7 @@
 A request is handed to a plain function as an `Exchange`; the function answers at once or keeps the
 exchange and answers later (a parked `next`). Requests of one connection are served in order.
 Bytes are received into one buffer per connection (`asyncio.BufferedProtocol`): a plain protocol
-allocates 256 KiB for every read, which was a tenth of a warm invoke.
+allocates 256 KiB for every read.
 """
 
 from __future__ import annotations
