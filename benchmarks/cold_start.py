@@ -2,11 +2,10 @@
 
     python -m benchmarks.cold_start [--environments 7] [--calls 100]
 
-Three functions on the real runtime client, in the same run, in turn: bare, lambdatrace (from the
-layer as it ships), and the OpenTelemetry SDK set up by hand. Each environment is fresh. "init" is
-the REPORT line's Init Duration; "response" is what the caller waits for a warm invoke; "idle" is
-the warm REPORT line's Duration, which ends when runtime and extensions have asked for the next
-event.
+Three functions on the real runtime client, called in turn: bare, lambdatrace (from the layer as it
+ships), and the OpenTelemetry SDK set up by hand. Each round has fresh environments. "init" is the
+REPORT line's Init Duration; "response" is from the event given to a warm environment to its answer;
+"idle" is until runtime and extensions have asked for the next event, the REPORT line's Duration.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import compileall
 import re
 import statistics
 import tempfile
-import time
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,44 +55,43 @@ def measure(environments: int, calls: int) -> dict[str, Figures]:
     samples: dict[str, list[Figures]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as folder, otlp_endpoint() as url:
         layer = _layer(Path(folder))
-        for round_number in range(environments):
-            for variant in VARIANTS:
-                samples[variant].append(_environment(variant, round_number, layer, url, calls))
+        for _ in range(environments):
+            for variant, figures in _round(layer, url, calls).items():
+                samples[variant].append(figures)
     return {
         variant: Figures(*(statistics.median(column) for column in zip(*rows, strict=True)))
         for variant, rows in samples.items()
     }
 
 
-def _environment(
-    variant: str, round_number: int, layer: Path, endpoint: str, calls: int
-) -> Figures:
-    name = f"{variant}-{round_number}"
-    function = Function(
-        name,
-        f"{variant}.handler",
-        code_dir=FUNCTIONS,
-        layers=[layer] if variant == "with_lambdatrace" else [],
-        environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
-    )
-    with Harness([function]) as harness:
-        harness.invoke(name, {})
-        harness.wait_frozen(name)
-        for _ in range(5):  # past what is loaded at the first use
-            harness.invoke(name, {})
-            harness.wait_frozen(name)
-        responses = []
-        for _ in range(calls):
-            started = time.perf_counter()
-            harness.invoke(name, {})
-            responses.append((time.perf_counter() - started) * 1000)
-            harness.wait_frozen(name)
-        reports = [e.message for e in harness.logs(name) if e.message.startswith("REPORT")]
-    durations = [_field(report, "Duration") for report in reports[-calls:]]
+def _round(layer: Path, endpoint: str, calls: int) -> dict[str, Figures]:
+    """One environment of each variant, called in turn, so that all meet the same machine."""
+    functions = [
+        Function(
+            variant,
+            f"{variant}.handler",
+            code_dir=FUNCTIONS,
+            layers=[layer] if variant == "with_lambdatrace" else [],
+            environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
+        )
+        for variant in VARIANTS
+    ]
+    with Harness(functions) as harness:
+        # The first calls load what is loaded at the first use.
+        for _ in range(5 + calls):
+            for variant in VARIANTS:
+                harness.invoke(variant, {})
+                harness.wait_frozen(variant)
+        return {variant: _figures(harness, variant, calls) for variant in VARIANTS}
+
+
+def _figures(harness: Harness, variant: str, calls: int) -> Figures:
+    warm = harness.executions(variant)[-calls:]
+    reports = [e.message for e in harness.logs(variant) if e.message.startswith("REPORT")]
     return Figures(
         _field(reports[0], "Init Duration"),
-        statistics.median(responses),
-        statistics.median(durations),
+        statistics.median(facts.response_ms for facts in warm),
+        statistics.median(facts.duration_ms for facts in warm),
         _field(reports[-1], "Max Memory Used"),
     )
 

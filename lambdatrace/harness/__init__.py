@@ -13,6 +13,7 @@ from lambdatrace.harness.errors import (
 )
 from lambdatrace.harness.function import Function
 from lambdatrace.harness.harness import EnvironmentState, Harness, InvokeResult
+from lambdatrace.harness.invocation import InvocationFacts
 from lambdatrace.harness.log_stream import LogEvent
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "HarnessError",
     "HarnessSettingsError",
     "HarnessStateError",
+    "InvocationFacts",
     "InvokeError",
     "InvokeResult",
     "LaunchError",

@@ -215,18 +215,19 @@ class Environment:
     def _deliver(self, invocation: Invocation, sandbox: Sandbox, left_s: float) -> None:
         self._deadline = self._loop.time() + left_s
         self._timer = self._loop.call_later(min(left_s, MEMORY_SAMPLE_S), self._watch)
-        self._api.deliver(
-            Event(
-                invocation.request_id,
-                invocation.payload,
-                invocation.deadline_ms,
-                invocation.trace_header,
-                invocation.invoked_function_arn,
-                invocation.client_context,
-            )
+        event = Event(
+            invocation.request_id,
+            invocation.payload,
+            invocation.deadline_ms,
+            invocation.trace_header,
+            invocation.invoked_function_arn,
+            invocation.client_context,
         )
+        self._api.deliver(event)
         now_ms = int(time.time() * 1000)  # taken before the function can write its first line
         sandbox.thaw()
+        # Only now: the caller waits for the runtime, and nobody for the extensions.
+        self._api.tell_extensions(event)
         self._log(platform_logs.start(invocation.request_id, LATEST), now_ms)
 
     def _finish(self, invocation: Invocation, sandbox: Sandbox) -> None:
@@ -301,6 +302,8 @@ class Environment:
                 bool(invocation.error_type),
                 invocation.concurrency,
                 extensions_ms,
+                invocation.request_id,
+                invocation.response_ms,
             )
         )
         self._invocation = None

@@ -83,11 +83,14 @@ class EnvironmentApi:
         return self.runtime.is_waiting and self.extensions.are_idle
 
     def deliver(self, event: Event) -> None:
-        """Gives an invoke to the runtime and to the extensions that want to know of it."""
+        """Gives an invoke to the runtime; `tell_extensions` is the other half."""
         self._event = event
         answer = self.runtime.deliver(event)
         if self._runtime_exchange:
             _send(self._runtime_exchange, answer)
+
+    def tell_extensions(self, event: Event) -> None:
+        """Gives an invoke to the extensions that want to know of it."""
         for extension in self.extensions.listeners("INVOKE"):
             self._tell(
                 extension,

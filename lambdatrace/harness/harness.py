@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from lambdatrace.harness.function import Function
-    from lambdatrace.harness.invocation import Invocation, Outcome
+    from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
     from lambdatrace.harness.log_stream import LogEvent
 
 T = TypeVar("T")
@@ -247,6 +247,16 @@ class Harness:
             ]
 
         return self._call(states(), START_S)
+
+    def executions(self, name: str) -> list[InvocationFacts]:
+        """The latest executed invokes of a function, at most some thousands, in order of end."""
+        self._pool(name)
+        service = self._running()
+
+        async def facts() -> list[InvocationFacts]:
+            return list(service.executions[name])
+
+        return self._call(facts(), START_S)
 
     def logs(self, name: str) -> list[LogEvent]:
         """The latest log events of a function in the order read, at most some thousands."""

@@ -49,6 +49,7 @@ class Invocation:
     started_ns: int = 0
     started_ms: float = 0.0
     deadline_ms: int = 0
+    responded_ns: int = 0
     runtime_done_ns: int = 0
     outcome: Outcome | None = None
     error_type: str = ""
@@ -62,8 +63,14 @@ class Invocation:
     def settle(self, outcome: Outcome) -> None:
         """Fixes the outcome; the caller gets it now, or at the end if it wants the log's tail."""
         self.outcome = outcome
+        self.responded_ns = time.perf_counter_ns()
         if self.log_tail is None:
             self.answer(outcome)
+
+    @property
+    def response_ms(self) -> float:
+        """From the start of the invoke phase to the outcome; 0.0 until there is one."""
+        return (self.responded_ns - self.started_ns) / 1e6 if self.responded_ns else 0.0
 
     def close(self) -> None:
         """The invoke is over and its log complete."""
@@ -81,8 +88,9 @@ class Invocation:
 
 @dataclass(frozen=True)
 class InvocationFacts:
-    """What `AWS/Lambda` metrics are made of: one executed invoke. `started_ms` is Unix time.
+    """One executed invoke, as `AWS/Lambda` metrics see it. `started_ms` is Unix time.
 
+    `duration_ms` is until runtime and extensions were done, `response_ms` until the outcome.
     `extensions_ms` is from the runtime's end to the last extension's, None without extensions.
     """
 
@@ -92,6 +100,8 @@ class InvocationFacts:
     is_error: bool
     concurrency: tuple[int, int]
     extensions_ms: float | None = None
+    request_id: str = ""
+    response_ms: float = 0.0
 
 
 def platform_error(error_type: str, request_id: str, reason: str) -> bytes:

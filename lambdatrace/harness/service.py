@@ -68,6 +68,7 @@ class LambdaService:
         self.settings = settings
         self.pools: dict[str, Pool] = {}
         self.logs: dict[str, deque[LogEvent]] = {}
+        self.executions: dict[str, deque[InvocationFacts]] = {}
         self.concurrency = Concurrency(settings.concurrency_max)
         self.endpoint_url = ""
         self._delivery = delivery
@@ -119,6 +120,7 @@ class LambdaService:
         )
         self.pools[function.name] = Pool(deployment, self, self.settings.idle_timeout_s)
         self.logs[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
+        self.executions[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
 
     async def stop(self) -> None:
         """In order: no new invokes, shut environments down, end all processes, remove all files."""
@@ -214,7 +216,8 @@ class LambdaService:
             self._on_log(function_name, event)
 
     def executed(self, facts: InvocationFacts) -> None:
-        """Counts an executed invoke."""
+        """Keeps the facts of an executed invoke and hands them to the collector."""
+        self.executions[facts.function_name].append(facts)
         if self._delivery:
             self._delivery.executed(facts)
 
