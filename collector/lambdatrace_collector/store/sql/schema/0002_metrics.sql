@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS metrics (
     dimension_names SimpleAggregateFunction(anyLast, Array(String)),
     dimension_values SimpleAggregateFunction(anyLast, Array(String)),
     last_timestamp_ms SimpleAggregateFunction(max, Int64)
-) ENGINE = AggregatingMergeTree ORDER BY (account, region, namespace, metric_name, metric_id);
+) ENGINE = AggregatingMergeTree ORDER BY (account, region, namespace, metric_name, metric_id)
+SETTINGS min_parts_to_merge_at_once = 10, old_parts_lifetime = 480;
 
 -- sample_id and ordinal are given once, when the request arrives: a sample that is written again, since a
 -- group of requests failed half-way, settles to one copy (read with FINAL). Timestamps are admitted from two
@@ -54,7 +55,8 @@ CREATE TABLE IF NOT EXISTS metric_samples (
     maximum Float64
 ) ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(timestamp_ms, 'UTC'))
-ORDER BY (metric_id, timestamp_ms, sample_id, ordinal);
+ORDER BY (metric_id, timestamp_ms, sample_id, ordinal)
+SETTINGS old_parts_lifetime = 480;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS metric_input_to_metrics TO metrics AS
 SELECT

@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS log_streams (
     first_event_ms SimpleAggregateFunction(min, Nullable(Int64)),
     last_event_ms SimpleAggregateFunction(max, Nullable(Int64)),
     last_ingestion_ms SimpleAggregateFunction(max, Nullable(Int64))
-) ENGINE = AggregatingMergeTree ORDER BY (account, region, log_group, log_stream);
+) ENGINE = AggregatingMergeTree ORDER BY (account, region, log_group, log_stream)
+SETTINGS min_parts_to_merge_at_once = 10, old_parts_lifetime = 480;
 
 -- A group is read in order of time across its streams (FilterLogEvents), so the stream is not in front.
 -- The event id is given once, when the request arrives: an event that is written again settles to one
@@ -46,7 +47,8 @@ CREATE TABLE IF NOT EXISTS log_events (
     message String CODEC(ZSTD(1))
 ) ENGINE = ReplacingMergeTree
 PARTITION BY toDate(fromUnixTimestamp64Milli(timestamp_ms, 'UTC'))
-ORDER BY (account, region, log_group, timestamp_ms, event_id);
+ORDER BY (account, region, log_group, timestamp_ms, event_id)
+SETTINGS old_parts_lifetime = 480;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS log_input_to_events TO log_events AS
 SELECT
