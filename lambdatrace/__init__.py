@@ -31,6 +31,11 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'lambdatrace' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "instrument":
+        # Registering the extension takes a round trip: it runs beside the imports that follow.
+        from lambdatrace import telemetry
+
+        telemetry.current().start_extension()
     value = getattr(import_module(_HOMES.get(name, "lambdatrace.recording")), name)
     globals()[name] = value
     return value

@@ -35,4 +35,5 @@ def load(target: str) -> Callable[..., Any]:
     return function
 
 
+telemetry.current().start_extension()
 handler = instrument(load(telemetry.current().settings.handler))

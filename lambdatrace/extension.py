@@ -32,6 +32,10 @@ if TYPE_CHECKING:
             """The response of an invocation is out: write and send what waits."""
             ...
 
+        def extension_lost(self) -> None:
+            """Lambda waits for the extension no more: send before the response from now on."""
+            ...
+
         def invocation_times_out(self, deadline_ns: int) -> None:
             """The handler runs and `deadline_ns` is near: send what is open."""
             ...
@@ -127,13 +131,17 @@ class InternalExtension:
             try:
                 event, has_ended = self._next_event(next_event)
             except SendError as error:
-                self._is_registered = False  # from now on, the handler sends before its response
+                self._is_registered = False
                 self._on_error("the internal extension lost the Extensions API", error)
+                self._listener.extension_lost()
                 return
-            if not has_ended:
-                self._attend(event)
-            self._wait_for_response()
-            self._listener.invocation_ended()
+            try:
+                if not has_ended:
+                    self._attend(event)
+                self._wait_for_response()
+                self._listener.invocation_ended()
+            except Exception as error:  # noqa: BLE001 - Lambda waits until we ask for the next event
+                self._on_error("the internal extension", error)
 
     def _next_event(self, message: bytes) -> tuple[bytes, bool]:
         """The next event as it came, and whether its handler has ended already."""

@@ -37,6 +37,7 @@ def instrument(function: F) -> F:
     telemetry_now = telemetry.current()
     if not telemetry_now.is_active or getattr(function, _MARK, False):
         return function
+    telemetry_now.guard.run(telemetry_now.start_extension)
     telemetry_now.guard.run(telemetry_now.finish_start)
 
     def handler(*arguments: Any, **keywords: Any) -> Any:
@@ -247,7 +248,3 @@ def _record_initialization(current: Telemetry, root: Span) -> None:
     tracer.end_span(init, initialization.import_ended_ns)
     deactivate(inner)
     deactivate(token)
-
-
-# Registering takes a round trip: it runs beside the imports of the function that follow this one.
-telemetry.current().start_extension()

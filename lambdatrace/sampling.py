@@ -1,4 +1,4 @@
-"""Which traces are recorded, by OpenTelemetry's sampler names."""
+"""Which traces are recorded, by OpenTelemetry's sampler names; the default needs none of this."""
 
 from __future__ import annotations
 
@@ -7,31 +7,29 @@ from lambdatrace.errors import SettingError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lambdatrace.records import SpanContext
+    from lambdatrace.tracing import Sampler
 
 _TRACE_ID_BOUND = 1 << 64
 
 
-class Sampler:
-    """Decides for a whole trace at its root; children follow their local parent.
+def ratio_sampler(name: str, argument: str = "1.0") -> Sampler:
+    """The sampler called `name`: for a whole trace at its root, children follow their local parent.
 
     `traceidratio` keeps a trace when the low 64 bits of its id are below ratio x 2^64, as
     OpenTelemetry's TraceIdRatioBased does, so that all services keep the same traces.
     Raises SettingError if `argument` is not a number from 0 to 1 where one is needed.
     """
+    follows_parent = name.startswith("parentbased_")
+    kind = name.removeprefix("parentbased_")
+    share = {"always_on": 1.0, "always_off": 0.0}.get(kind)
+    bound = round((_share(argument) if share is None else share) * _TRACE_ID_BOUND)
 
-    __slots__ = ("_bound", "_follows_parent")
-
-    def __init__(self, name: str, argument: str = "1.0") -> None:
-        self._follows_parent = name.startswith("parentbased_")
-        kind = name.removeprefix("parentbased_")
-        share = {"always_on": 1.0, "always_off": 0.0}.get(kind)
-        self._bound = round((_share(argument) if share is None else share) * _TRACE_ID_BOUND)
-
-    def is_sampled(self, trace_id: str, parent: SpanContext | None) -> bool:
-        """Whether a span of this trace under `parent` is recorded."""
-        if parent is not None and self._follows_parent:
+    def is_sampled(trace_id: str, parent: SpanContext | None) -> bool:
+        if parent is not None and follows_parent:
             return parent.is_sampled
-        return self._bound == _TRACE_ID_BOUND or int(trace_id[16:], 16) < self._bound
+        return bound == _TRACE_ID_BOUND or int(trace_id[16:], 16) < bound
+
+    return is_sampled
 
 
 def _share(argument: str) -> float:

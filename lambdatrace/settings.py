@@ -63,6 +63,8 @@ def _percent_decoded(text: str) -> str:
     return unquote(text)
 
 
+DEFAULT_SAMPLER = "parentbased_always_on"
+
 # name, attribute, parser, default as written in the environment, one sentence
 TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     ("OTEL_SDK_DISABLED", "is_disabled", _boolean, "false", "Turn all of it off."),
@@ -112,7 +114,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
             "parentbased_always_off",
             "parentbased_traceidratio",
         ),
-        "parentbased_always_on",
+        DEFAULT_SAMPLER,
         "Which traces are recorded.",
     ),
     (

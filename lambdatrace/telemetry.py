@@ -17,9 +17,8 @@ from lambdatrace.guard import Guard
 from lambdatrace.initialization import Initialization
 from lambdatrace.invocation import Function
 from lambdatrace.records import ERROR
-from lambdatrace.sampling import Sampler
-from lambdatrace.settings import Settings
-from lambdatrace.tracing import Tracer
+from lambdatrace.settings import DEFAULT_SAMPLER, Settings
+from lambdatrace.tracing import Tracer, follow_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from lambdatrace.records import Span
     from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
+    from lambdatrace.tracing import Sampler
 
 # Without an extension the send stands before the response; it may cost at most this. So may a send
 # for an invocation of which nothing is known but that it is over.
@@ -66,6 +66,7 @@ class Telemetry:
         self.buffer = Buffer(settings.buffer_size_max)
         self.tracer = Tracer(self.clock, ids or Ids(), self._sampler(), self.buffer)
         self.extension: InternalExtension | None = None
+        self._is_extension_started = False
         self.invocation: Invocation | None = None
         self.running: RunningInvocation | None = None
         self.invocation_count = 0
@@ -78,19 +79,26 @@ class Telemetry:
                 self.guard.report(error.name, error)
 
     def _sampler(self) -> Sampler:
+        settings = self.settings
+        if self.is_active and settings.sampler == DEFAULT_SAMPLER:
+            return follow_parent
+        from lambdatrace.sampling import ratio_sampler
+
         if not self.is_active:
-            return Sampler("always_off")
+            return ratio_sampler("always_off")
         try:
-            return Sampler(self.settings.sampler, self.settings.sampler_argument)
+            return ratio_sampler(settings.sampler, settings.sampler_argument)
         except SettingError as error:
-            self.settings.errors.append(error)
-            return Sampler(self.settings.sampler)
+            settings.errors.append(error)
+            return ratio_sampler(settings.sampler)
 
     # -- when the environment starts ------------------------------------------------------------
 
     def start_extension(self) -> None:
-        """Begin to register the internal extension, where there is an Extensions API."""
-        if self.is_active and self.function.runtime_api and self.settings.traces_exporter != "none":
+        """Begin to register the internal extension, where there is an API for it; once."""
+        is_wanted = self.is_active and self.settings.traces_exporter != "none"
+        if is_wanted and self.function.runtime_api and not self._is_extension_started:
+            self._is_extension_started = True
             from lambdatrace.extension import InternalExtension
 
             self.extension = InternalExtension(
@@ -201,6 +209,10 @@ class Telemetry:
         else:
             deadline_ns = self.clock.time_ns() + SEND_BEFORE_RESPONSE_NS_MAX
         self.guard.run(self.flush, deadline_ns)
+
+    def extension_lost(self) -> None:
+        """Lambda waits for the extension no more: from now on the handler sends."""
+        self.extension = None
 
     def invocation_times_out(self, deadline_ns: int) -> None:
         """The deadline is near: send the open spans as they are, with the status of a timeout."""

@@ -150,7 +150,6 @@ def test_the_public_names_are_these() -> None:
 COLD_START_MODULES = {
     "_socket",
     "_contextvars",
-    "contextvars",
     "lambdatrace",
     "lambdatrace.buffer",
     "lambdatrace.clock",
@@ -164,7 +163,6 @@ COLD_START_MODULES = {
     "lambdatrace.invocation",
     "lambdatrace.propagation",
     "lambdatrace.records",
-    "lambdatrace.sampling",
     "lambdatrace.settings",
     "lambdatrace.telemetry",
     "lambdatrace.tracing",
