@@ -7,7 +7,7 @@ from functools import wraps
 
 from lambdatrace import propagation, telemetry
 from lambdatrace.invocation import Invocation
-from lambdatrace.records import CONSUMER, INTERNAL, SERVER, SpanContext
+from lambdatrace.records import CONSUMER, SERVER, SpanContext
 from lambdatrace.tracing import activate, deactivate
 from lambdatrace.triggers import read_trigger
 
@@ -65,7 +65,7 @@ def instrument(function: F) -> F:
 
 
 def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation | None:
-    """Open the spans of an invocation that starts now; None if it is within one that runs."""
+    """Note that an invocation starts now; None if it is within one that runs."""
     start_ns = current.clock.time_ns()
     previous = current.running
     if previous is not None:
@@ -73,25 +73,11 @@ def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation | N
             return None
         # The extension has not come to it: it lost its API, or never had this invocation.
         current.guard.run(previous.complete)
-    is_first = current.invocation_count == 0
+    running = RunningInvocation(current, start_ns, context, current.guard.run(read_trigger, event))
+    current.running = running
     current.invocation_count += 1
-    invocation = Invocation(
-        context,
-        start_ns,
-        is_cold_start=is_first and current.function.is_cold_on_first_invocation,
-    )
-    current.invocation = invocation
     if current.extension is not None:
-        current.extension.started_request_id = invocation.request_id
-    trigger = current.guard.run(read_trigger, event)
-    parent, trace_id = _parent(trigger, context)
-    name = trigger.name if trigger is not None else ""
-    root = current.tracer.start_root(
-        name or current.function.name, parent, trace_id, start_ns, kind=SERVER
-    )
-    current.running = running = RunningInvocation(current, invocation, trigger, root)
-    if is_first:
-        current.guard.run(_record_initialization, current, root)
+        current.extension.started_request_id = running.request_id
     return running
 
 
@@ -99,31 +85,44 @@ class RunningInvocation:
     """An invocation from its begin to the last of its records.
 
     Between begin and response only what cannot wait is done: `succeed` or `fail` notes the end.
-    `complete`, which the extension calls after the response, makes the records of it.
+    Its span is opened when somebody asks for the current span, and else by `complete`, which the
+    extension calls after the response and which makes all other records of it.
     """
 
     __slots__ = (
         "_batch",
+        "_context",
         "_current",
         "_end_ns",
+        "_facts",
+        "_is_described",
+        "_number",
         "_result",
-        "_root",
-        "_tokens",
+        "_start_ns",
+        "_token",
+        "_trace_header",
         "_trigger",
-        "invocation",
+        "request_id",
     )
 
     def __init__(
-        self, current: Telemetry, invocation: Invocation, trigger: Trigger | None, root: Span
+        self, current: Telemetry, start_ns: int, context: Any, trigger: Trigger | None
     ) -> None:
-        self.invocation = invocation
+        self.request_id = getattr(context, "aws_request_id", "")
         self._current = current
+        self._start_ns = start_ns
+        self._context = context
         self._trigger = trigger
-        self._root = root
+        # The runtime client sets it for each invocation, and deletes it.
+        self._trace_header = os.environ.get("_X_AMZN_TRACE_ID")
+        self._number = current.invocation_count
+        self._facts: Invocation | None = None
+        self._is_described = False
         self._end_ns = 0
         self._result: Any = None
-        self._tokens: list[Token[Span | None]] = [activate(root)]
         self._batch: Span | None = None
+        self._token: Token[Span | None] | None = None
+        current.tracer.expect_root(self._open_root)
         if trigger is not None and trigger.process_name:
             self._batch = current.tracer.start_span(
                 trigger.process_name,
@@ -131,12 +130,19 @@ class RunningInvocation:
                 attributes=trigger.process_attributes,
                 links=trigger.links,
             )
-            self._tokens.append(activate(self._batch))
+            self._token = activate(self._batch)
+
+    @property
+    def facts(self) -> Invocation:
+        """What the context tells of the invocation."""
+        if self._facts is None:
+            is_cold = self._number == 0 and self._current.function.is_cold_on_first_invocation
+            self._facts = Invocation(self._context, self._start_ns, is_cold_start=is_cold)
+        return self._facts
 
     def is_around(self, context: Any) -> bool:
         """Whether a handler called with `context` is called from this invocation's."""
-        request_id = getattr(context, "aws_request_id", None)
-        return not self._end_ns and request_id == self.invocation.request_id
+        return not self._end_ns and getattr(context, "aws_request_id", None) == self.request_id
 
     def succeed(self, result: Any) -> None:
         """The handler returned `result`."""
@@ -147,56 +153,73 @@ class RunningInvocation:
     def fail(self, error: BaseException) -> None:
         """The handler raised `error`, which goes on to the runtime."""
         tracer = self._current.tracer
-        if self._batch is not None:
-            self._current.guard.run(tracer.record_exception, self._batch, error)
-        self._current.guard.run(tracer.record_exception, self._root, error)
+        for span in (self._batch, tracer.root_span()):
+            if span is not None:
+                self._current.guard.run(tracer.record_exception, span, error)
         self._end()
         if not isinstance(error, Exception):
             # SystemExit and its like end the process before any extension could send.
-            self._current.guard.run(self._current.flush, self.invocation.deadline_ns)
+            self._current.guard.run(self._current.flush, self.facts.deadline_ns)
         self._hand_over()
 
     def describe(self) -> None:
-        """Give the invocation's span its facts; what the handler has set goes before them."""
-        attributes = self.invocation.attributes()
+        """Give the invocation's span its facts, and the first of an environment its init."""
+        root = self._current.tracer.root_span()
+        if self._is_described or root is None:
+            return
+        self._is_described = True
+        attributes = self.facts.attributes()
         if self._trigger is not None:
             attributes["faas.trigger"] = self._trigger.faas_trigger
             attributes.update(self._trigger.attributes)
-        attributes.update(self._root.attributes)
-        self._root.attributes = attributes
+        attributes.update(root.attributes)  # what the handler has set goes before
+        root.attributes = attributes
+        if self._number == 0:
+            self._current.guard.run(_record_initialization, self._current, root)
 
     def complete(self) -> None:
         """Make the records of an invocation whose handler has ended; a second time does nothing."""
-        current = self._current
+        current, tracer = self._current, self._current.tracer
         if current.running is not self or not self._end_ns:
             return
-        current.running = None
         self.describe()
-        if self._trigger is not None:
-            current.guard.run(self._trigger.read_response, self._result, self._root)
-        tracer = current.tracer
+        root = tracer.root_span()
+        current.running = None
         if self._batch is not None:
             tracer.end_span(self._batch, self._end_ns)
         tracer.end_all(INCOMPLETE, self._end_ns)
-        tracer.end_span(self._root, self._end_ns)
+        if root is not None:
+            if self._trigger is not None:
+                current.guard.run(self._trigger.read_response, self._result, root)
+            tracer.end_span(root, self._end_ns)
+
+    def _open_root(self) -> Span:
+        name = self._trigger.name if self._trigger is not None else ""
+        guard = self._current.guard
+        found = guard.run(_parent, self._trigger, self._context, self._trace_header)
+        parent, trace_id = found or (None, None)
+        return self._current.tracer.start_root(
+            name or self._current.function.name, parent, trace_id, self._start_ns, kind=SERVER
+        )
 
     def _end(self) -> None:
-        for token in reversed(self._tokens):
-            deactivate(token)
+        if self._token is not None:
+            deactivate(self._token)
         self._end_ns = self._current.clock.time_ns()
 
     def _hand_over(self) -> None:
         """Leave the rest to the extension; without one, do it now, in bounded time."""
         current = self._current
         if current.extension is not None:
-            current.extension.end_invocation(self.invocation.request_id)
+            current.extension.end_invocation(self.request_id)
             return
         until_ns = current.clock.time_ns() + telemetry.SEND_BEFORE_RESPONSE_NS_MAX
-        deadline_ns = self.invocation.deadline_ns or until_ns
-        current.guard.run(current.flush, min(deadline_ns, until_ns))
+        current.guard.run(current.flush, min(self.facts.deadline_ns or until_ns, until_ns))
 
 
-def _parent(trigger: Trigger | None, context: Any) -> tuple[SpanContext | None, str | None]:
+def _parent(
+    trigger: Trigger | None, context: Any, trace_header: str | None
+) -> tuple[SpanContext | None, str | None]:
     """The parent of the invocation's span, and the trace id to take when there is none.
 
     W3C context comes first, from the event or from the caller's client context; then Lambda's own
@@ -213,14 +236,11 @@ def _parent(trigger: Trigger | None, context: Any) -> tuple[SpanContext | None, 
         found = propagation.extract(fields) if isinstance(fields, dict) and fields else None
         if found is not None:
             return found, None
-    header = propagation.read_x_ray(os.environ.get("_X_AMZN_TRACE_ID"))
+    header = propagation.read_x_ray(trace_header)
     if header is None:
         return None, None
     if header.parent_id is not None and header.is_sampled:
-        return (
-            SpanContext(header.trace_id, header.parent_id, is_remote=True),
-            None,
-        )
+        return SpanContext(header.trace_id, header.parent_id, is_remote=True), None
     return None, header.trace_id
 
 
@@ -230,21 +250,19 @@ def _record_initialization(current: Telemetry, root: Span) -> None:
     They lie before their parent, as X-Ray's Init subsegment does.
     """
     initialization, tracer = current.initialization, current.tracer
-    token = activate(root)
     init = tracer.start_span(
         f"init {current.function.name}",
-        kind=INTERNAL,
+        parent=root,
         attributes={
             "faas.coldstart": current.function.is_cold_on_first_invocation,
             "aws.lambda.initialization_type": current.function.initialization_type,
         },
         start_ns=initialization.process_started_ns(),
     )
-    inner = activate(init)
     module = tracer.start_span(
-        f"import {current.handler_module}", start_ns=initialization.import_started_ns
+        f"import {current.handler_module}",
+        parent=init,
+        start_ns=initialization.import_started_ns,
     )
     tracer.end_span(module, initialization.import_ended_ns)
     tracer.end_span(init, initialization.import_ended_ns)
-    deactivate(inner)
-    deactivate(token)

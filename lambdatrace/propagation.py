@@ -20,7 +20,7 @@ X_RAY = "X-Amzn-Trace-Id"
 TRACE_ID_DIGITS = 32
 SPAN_ID_DIGITS = 16
 TRACE_STATE_LENGTH_MAX = 512  # what a tracer must at least carry; longer is dropped whole
-_HEX = "0123456789abcdef"
+_NO_TRACE_ID, _NO_SPAN_ID = "0" * TRACE_ID_DIGITS, "0" * SPAN_ID_DIGITS
 
 
 class XRayHeader:
@@ -78,18 +78,25 @@ def read_x_ray(value: Any) -> XRayHeader | None:
     """The fields of an `X-Amzn-Trace-Id` header; None without a valid Root."""
     if not isinstance(value, str):
         return None
-    fields = dict(item.strip().partition("=")[::2] for item in value.split(";"))
-    root = fields.get("Root", "")
+    root = _field(value, "Root=")
     trace_id = root[2:10] + root[11:]
     if root[:2] != "1-" or root[10:11] != "-" or not is_trace_id(trace_id):
         return None
-    parent_id = fields.get("Parent", "")
+    parent_id = _field(value, "Parent=")
     return XRayHeader(
         trace_id,
         parent_id if is_span_id(parent_id) else None,
-        {"1": True, "0": False}.get(fields.get("Sampled", "")),
-        fields.get("Lineage", ""),
+        {"1": True, "0": False}.get(_field(value, "Sampled=")),
+        _field(value, "Lineage="),
     )
+
+
+def _field(header: str, key: str) -> str:
+    start = header.find(key)
+    if start < 0 or (start > 0 and header[start - 1] not in "; "):
+        return ""
+    end = header.find(";", start)
+    return header[start + len(key) : end if end >= 0 else None].strip()
 
 
 def write_x_ray(context: SpanContext, lineage: str = "") -> str:
@@ -133,13 +140,20 @@ def link_context(x_ray: Any) -> SpanContext | None:
 
 def is_trace_id(text: str) -> bool:
     """Whether `text` is a valid W3C trace id: 32 lower-case hex digits, not all zero."""
-    return len(text) == TRACE_ID_DIGITS and _is_hex(text) and text.strip("0") != ""
+    return len(text) == TRACE_ID_DIGITS and _is_hex(text) and text != _NO_TRACE_ID
 
 
 def is_span_id(text: str) -> bool:
     """Whether `text` is a valid W3C parent id: 16 lower-case hex digits, not all zero."""
-    return len(text) == SPAN_ID_DIGITS and _is_hex(text) and text.strip("0") != ""
+    return len(text) == SPAN_ID_DIGITS and _is_hex(text) and text != _NO_SPAN_ID
 
 
 def _is_hex(text: str) -> bool:
-    return not text.strip(_HEX)
+    # Without sign, underscore, space or foreign digits, all of which int() would take.
+    if not (text.isascii() and text.isalnum() and text == text.lower()):
+        return False
+    try:
+        int(text, 16)
+    except ValueError:
+        return False
+    return True

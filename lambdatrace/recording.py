@@ -140,5 +140,5 @@ def flush() -> bool:
     if not current.is_active:
         return True
     running = current.running
-    deadline_ns = running.invocation.deadline_ns if running is not None else 0
+    deadline_ns = running.facts.deadline_ns if running is not None else 0
     return bool(current.guard.run(current.flush, deadline_ns))

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lambdatrace.errors import MetricError
     from lambdatrace.extension import InternalExtension
     from lambdatrace.handler import RunningInvocation
-    from lambdatrace.invocation import Invocation
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Span
     from lambdatrace.sender import Sender
@@ -67,7 +66,6 @@ class Telemetry:
         self.tracer = Tracer(self.clock, ids or Ids(), self._sampler(), self.buffer)
         self.extension: InternalExtension | None = None
         self._is_extension_started = False
-        self.invocation: Invocation | None = None
         self.running: RunningInvocation | None = None
         self.invocation_count = 0
         self.handler_module = environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
@@ -164,7 +162,7 @@ class Telemetry:
     def flush(self, deadline_ns: int = 0) -> bool:
         """Write the metrics and send the finished spans now; False if something had to be kept."""
         if self.running is not None:
-            self.running.complete()
+            self.guard.run(self.running.complete)
         sender = self.sender
         if sender is None:
             self.buffer.take(self.settings.buffer_size_max)
@@ -188,10 +186,10 @@ class Telemetry:
         from lambdatrace.wire.emf import encode_metrics
 
         properties = {}
-        if self.invocation is not None:
-            properties["requestId"] = self.invocation.request_id
-        if self.tracer.root is not None:
-            properties["traceId"] = self.tracer.root.context.trace_id
+        root = self.tracer.root_span()
+        if root is not None:
+            properties["traceId"] = root.context.trace_id
+            properties["requestId"] = str(root.attributes.get("faas.invocation_id", ""))
         lines = encode_metrics(
             self.settings.metrics_namespace, taken, self.clock.time_ns() // 1_000_000, properties
         )
@@ -205,7 +203,7 @@ class Telemetry:
     def invocation_ended(self) -> None:
         """The response is out: write and send what waits, within the invocation's time."""
         if self.running is not None:
-            deadline_ns = self.running.invocation.deadline_ns
+            deadline_ns = self.running.facts.deadline_ns
         else:
             deadline_ns = self.clock.time_ns() + SEND_BEFORE_RESPONSE_NS_MAX
         self.guard.run(self.flush, deadline_ns)
@@ -219,11 +217,11 @@ class Telemetry:
         self.guard.run(self._send_open_spans, deadline_ns)
 
     def _send_open_spans(self, deadline_ns: int) -> None:
+        if self.running is not None:
+            self.guard.run(self.running.describe)
         self.write_metrics()
         if self.sender is None:
             return
-        if self.running is not None:
-            self.running.describe()
         now_ns = self.clock.time_ns()
         spans: list[Span] = []
         for span in list(self.tracer.open_spans.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 from _contextvars import ContextVar  # what `contextvars` gives, without its 0.2 ms of import
 from functools import wraps
 
@@ -39,11 +40,19 @@ class Tracer:
     """Starts and ends spans; the finished and sampled ones go to the buffer.
 
     `open_spans` are those started and not ended, oldest first, for whoever must close them when
-    the invocation ends before they do. `root` is the span of the invocation under way: the parent
-    of what a thread starts that has no current span of its own.
+    the invocation ends before they do.
     """
 
-    __slots__ = ("_buffer", "_clock", "_ids", "_is_sampled", "open_spans", "root")
+    __slots__ = (
+        "_buffer",
+        "_clock",
+        "_ids",
+        "_is_sampled",
+        "_open_root",
+        "_opening",
+        "_root",
+        "open_spans",
+    )
 
     def __init__(self, clock: Clock, ids: Ids, sampler: Sampler, buffer: Buffer) -> None:
         self._clock = clock
@@ -51,14 +60,34 @@ class Tracer:
         self._is_sampled = sampler
         self._buffer = buffer
         self.open_spans: dict[str, Span] = {}
-        self.root: Span | None = None
+        self._root: Span | None = None
+        self._open_root: Callable[[], Span] | None = None
+        self._opening = _thread.allocate_lock()
 
     def current_span(self) -> Span | None:
         """The innermost open span of this thread or task, else the invocation's."""
-        for span in (_current.get(), self.root):
-            if span is not None and not span.end_ns:
-                return span
-        return None
+        span = _current.get()
+        if span is not None and not span.end_ns:
+            return span
+        root = self.root_span()
+        return root if root is not None and not root.end_ns else None
+
+    def expect_root(self, open_root: Callable[[], Span]) -> None:
+        """An invocation has begun, whose span `open_root` opens when it is first asked for."""
+        self._root = None
+        self._open_root = open_root
+
+    def root_span(self) -> Span | None:
+        """The span of the invocation under way, or of the last one.
+
+        It is the parent of what a thread starts that has no current span of its own.
+        """
+        if self._open_root is not None:
+            with self._opening:
+                if self._open_root is not None:
+                    self._root = self._open_root()
+                    self._open_root = None
+        return self._root
 
     def start_root(
         self,
@@ -82,7 +111,6 @@ class Tracer:
         )
         span = Span(name, context, parent, start_ns, kind=kind)
         self.open_spans[context.span_id] = span
-        self.root = span
         return span
 
     def start_span(
@@ -93,21 +121,21 @@ class Tracer:
         attributes: Mapping[str, Any] | None = None,
         links: Sequence[Link] = (),
         start_ns: int = 0,
+        parent: Span | None = None,
     ) -> Span:
-        """Start a child of the current span; the root of a new trace when there is none."""
+        """Start a child of `parent`, by default the current span; without one, a new trace."""
         start_ns = start_ns or self._clock.time_ns()
-        current = self.current_span()
+        current = parent or self.current_span()
         if current is None:
             trace_id = self._ids.trace_id()
-            parent, is_sampled, trace_state = None, self._is_sampled(trace_id, None), ""
+            above, is_sampled, trace_state = None, self._is_sampled(trace_id, None), ""
         else:
-            parent = current.context
-            trace_id, is_sampled = parent.trace_id, parent.is_sampled
-            trace_state = parent.trace_state
+            above = current.context
+            trace_id, is_sampled, trace_state = above.trace_id, above.is_sampled, above.trace_state
         context = SpanContext(
             trace_id, self._ids.span_id(), is_sampled=is_sampled, trace_state=trace_state
         )
-        span = Span(name, context, parent, start_ns, kind=kind, attributes=attributes, links=links)
+        span = Span(name, context, above, start_ns, kind=kind, attributes=attributes, links=links)
         self.open_spans[context.span_id] = span
         return span
 
@@ -121,7 +149,7 @@ class Tracer:
     def end_all(self, mark: str, end_ns: int) -> None:
         """End all that is open but the root at `end_ns`, with the attribute `mark` set to true."""
         for span in list(self.open_spans.values()):
-            if span is not self.root:
+            if span is not self._root:
                 span.set_attribute(mark, value=True)
                 self.end_span(span, end_ns)
 
