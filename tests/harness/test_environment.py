@@ -454,7 +454,7 @@ def test_thousands_of_invokes_leave_no_descriptor_behind(run: Run) -> None:
             assert harness.invoke("app", n).payload == json.dumps(n).encode()
         assert descriptors() == running
         assert len(harness.environments("app")) == 1
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_without_a_private_tmp_each_environment_has_a_folder_named_by_tmpdir(
