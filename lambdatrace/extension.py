@@ -119,6 +119,12 @@ class InternalExtension:
 
     def _run(self) -> None:
         try:
+            self._attend_all()
+        finally:
+            self._connection.close()
+
+    def _attend_all(self) -> None:
+        try:
             self._is_registered = self._register()
         except SendError as error:
             self._on_error("the internal extension could not register", error)
