@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from lambdatrace.clock import Clock
+from lambdatrace.initialization import Initialization
+
+PROBE = """
+import sys, time
+from lambdatrace.clock import Clock
+from lambdatrace.initialization import Initialization
+time.sleep(0.05)
+print(Initialization(Clock()).process_started_ns())
+"""
+TICK_NS = 10_000_000
+
+
+def test_the_start_of_the_process_is_told_within_the_kernels_tick() -> None:
+    before_ns = time.time_ns()
+    probe = subprocess.run(
+        [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True
+    )
+    after_ns = time.time_ns()
+    started_ns = int(probe.stdout)
+    # It slept for 50 ms, which CPU time alone would not show.
+    assert before_ns - TICK_NS <= started_ns <= after_ns - 50_000_000
+
+
+def test_the_moments_of_the_import_are_this_moment_until_they_are_known() -> None:
+    initialization = Initialization(Clock())
+    assert initialization.import_started_ns == initialization.loaded_ns
+    assert initialization.import_ended_ns == initialization.loaded_ns
