@@ -1,8 +1,8 @@
 """OTLP/HTTP traces: `POST /v1/traces`.
 
 The body is checked here and decoded by the engine. Checking is protobuf's C parser over the
-whole message (0.7 to 1 million spans/s, measured); nothing is done per span in Python unless a body is
-refused.
+whole message (0.7 to 1 million spans/s, measured); nothing is done per span in Python unless a
+body is refused.
 """
 
 from __future__ import annotations
