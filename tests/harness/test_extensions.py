@@ -201,7 +201,8 @@ def test_an_external_extension_starts_first_hears_of_invokes_and_of_the_shutdown
         "module\n",
         "EXTENSION\tName: probe.py\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n",
     ]
-    assert sorted(order[3:6]) == ["END RequestId: ID\n", "event INVOKE None\n", "handled\n"]
+    ended = ["END RequestId: ID\n", "event INVOKE None\n", "handled\n"]
+    assert sorted(order[3:6]) == ended, order
     assert order[6:] == ["event SHUTDOWN spindown\n", "within budget True\n"]
 
 
