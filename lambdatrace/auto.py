@@ -6,6 +6,9 @@ module imports the user's, and raises exactly what the runtime would have met wi
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+
 from lambdatrace import telemetry
 from lambdatrace.handler import instrument
 
@@ -18,20 +21,25 @@ if TYPE_CHECKING:
 def load(target: str) -> Callable[..., Any]:
     """The function that `target`, `module.function` or `path/module.function`, names.
 
-    As the runtime client resolves it: slashes are dots, the last dot parts off the function.
-    Raises ImportError with the remedy if `target` has no dot, and what importing raises.
+    Found by the runtime client's own function, so that a name that is wrong, and what importing
+    raises, is reported as it would be without us. Raises what that raises; outside the runtime
+    client, ImportError or AttributeError.
     """
-    from importlib import import_module
+    current = telemetry.current()
+    current.handler_module = target.rpartition(".")[0].replace("/", ".")
+    current.initialization.import_started_ns = current.clock.time_ns()
+    runtime = sys.modules.get("awslambdaric.bootstrap")
+    function: Callable[..., Any] = getattr(runtime, "_get_handler", _import_function)(target)
+    return function
 
+
+def _import_function(target: str) -> Callable[..., Any]:
     module_name, dot, function_name = target.rpartition(".")
     if not dot:
-        raise ImportError(
-            f"LAMBDATRACE_HANDLER is {target!r}: expected module.function, the handler to run"
-        )
-    current = telemetry.current()
-    current.handler_module = module_name.replace("/", ".")
-    current.initialization.import_started_ns = current.clock.time_ns()
-    function: Callable[..., Any] = getattr(import_module(current.handler_module), function_name)
+        raise ImportError(f"LAMBDATRACE_HANDLER is {target!r}: expected module.function")
+    function: Callable[..., Any] = getattr(
+        import_module(module_name.replace("/", ".")), function_name
+    )
     return function
 
 

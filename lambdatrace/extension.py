@@ -33,7 +33,7 @@ if TYPE_CHECKING:
             ...
 
         def extension_lost(self) -> None:
-            """Lambda waits for the extension no more: send before the response from now on."""
+            """The Extensions API is gone for good: send before the response from now on."""
             ...
 
         def invocation_times_out(self, deadline_ns: int) -> None:
@@ -136,7 +136,7 @@ class InternalExtension:
         while self._is_registered:
             try:
                 event, has_ended = self._next_event(next_event)
-            except SendError as error:
+            except BaseException as error:  # noqa: BLE001 - Lambda would wait for a dead thread
                 self._is_registered = False
                 self._on_error("the internal extension lost the Extensions API", error)
                 self._listener.extension_lost()
@@ -146,7 +146,7 @@ class InternalExtension:
                     self._attend(event)
                 self._wait_for_response()
                 self._listener.invocation_ended()
-            except Exception as error:  # noqa: BLE001 - Lambda waits until we ask for the next event
+            except BaseException as error:  # noqa: BLE001 - Lambda waits until we ask for the next
                 self._on_error("the internal extension", error)
 
     def _next_event(self, message: bytes) -> tuple[bytes, bool]:

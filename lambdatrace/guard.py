@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+PLACES_MAX = 100  # that report; a place may have a name of the user's in it
+
+
 def write_warning(message: str) -> None:
     """One line on standard error, which Lambda puts into the function's log."""
     sys.stderr.write(f"[lambdatrace] {message}\n")
@@ -49,12 +52,11 @@ class Guard:
     def report(self, place: str, error: Any) -> None:
         """Count a failure; the first of a place is written out, since a log line costs money."""
         self.failures += 1
-        if place not in self._reported:
+        if place not in self._reported and len(self._reported) < PLACES_MAX:
             self._reported.add(place)
             # The error's own text may fail, and standard error may be closed.
-            try:  # noqa: SIM105 - contextlib is not loaded on 3.10
-                self._write(
-                    f"{place}: {type(error).__name__}: {error} (further ones are only counted)"
-                )
-            except Exception:  # noqa: BLE001, S110 - said above
+            try:
+                kind = "" if isinstance(error, str) else type(error).__name__ + ": "
+                self._write(f"{place}: {kind}{error} (said once)")
+            except Exception:  # noqa: BLE001, S110 - there is nobody left to tell
                 pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 from functools import wraps
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Token
-    from typing import Any, TypeVar
+    from typing import Any, TypeVar, overload
 
     from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
@@ -27,13 +28,24 @@ INCOMPLETE = "lambdatrace.incomplete"
 _MARK = "__lambdatrace_instrumented__"
 
 
-def instrument(function: F) -> F:
+if TYPE_CHECKING:
+
+    @overload
+    def instrument(function: F) -> F: ...
+
+    @overload
+    def instrument() -> Callable[[F], F]: ...
+
+
+def instrument(function: Any = None) -> Any:
     """`function`, a Lambda handler, with each of its calls traced and timed.
 
     It returns, raises and is called as before; nothing that goes wrong in here reaches it or its
     caller. Decorating twice is the same as once. Outside Lambda, and when switched off, `function`
     itself is returned.
     """
+    if function is None:
+        return instrument
     telemetry_now = telemetry.current()
     if not telemetry_now.is_active or getattr(function, _MARK, False):
         return function
@@ -58,10 +70,9 @@ def instrument(function: F) -> F:
             current.guard.run(running.succeed, result)
         return result
 
-    instrumented: Any = wraps(function)(handler)
+    instrumented = wraps(function)(handler)
     setattr(instrumented, _MARK, True)
-    result: F = instrumented
-    return result
+    return instrumented
 
 
 def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation | None:
@@ -69,13 +80,14 @@ def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation | N
     start_ns = current.clock.time_ns()
     previous = current.running
     if previous is not None:
-        if previous.is_around(context):
+        if previous.is_around_this_call():
             return None
         # The extension has not come to it: it lost its API, or never had this invocation.
         current.guard.run(previous.complete)
     running = RunningInvocation(current, start_ns, context, current.guard.run(read_trigger, event))
     current.running = running
     current.invocation_count += 1
+    current.request_id = running.request_id
     if current.extension is not None:
         current.extension.started_request_id = running.request_id
     return running
@@ -99,6 +111,7 @@ class RunningInvocation:
         "_number",
         "_result",
         "_start_ns",
+        "_thread",
         "_token",
         "_trace_header",
         "_trigger",
@@ -108,9 +121,10 @@ class RunningInvocation:
     def __init__(
         self, current: Telemetry, start_ns: int, context: Any, trigger: Trigger | None
     ) -> None:
-        self.request_id = getattr(context, "aws_request_id", "")
+        self.request_id = str(getattr(context, "aws_request_id", ""))
         self._current = current
         self._start_ns = start_ns
+        self._thread = _thread.get_ident()
         self._context = context
         self._trigger = trigger
         # The runtime client sets it for each invocation, and deletes it.
@@ -140,9 +154,9 @@ class RunningInvocation:
             self._facts = Invocation(self._context, self._start_ns, is_cold_start=is_cold)
         return self._facts
 
-    def is_around(self, context: Any) -> bool:
-        """Whether a handler called with `context` is called from this invocation's."""
-        return not self._end_ns and getattr(context, "aws_request_id", None) == self.request_id
+    def is_around_this_call(self) -> bool:
+        """Whether the handler called now, in this thread, is called from this invocation's."""
+        return not self._end_ns and _thread.get_ident() == self._thread
 
     def succeed(self, result: Any) -> None:
         """The handler returned `result`."""
@@ -153,13 +167,13 @@ class RunningInvocation:
     def fail(self, error: BaseException) -> None:
         """The handler raised `error`, which goes on to the runtime."""
         tracer = self._current.tracer
-        for span in (self._batch, tracer.root_span()):
-            if span is not None:
-                self._current.guard.run(tracer.record_exception, span, error)
+        # With the batch and the root, the span of the message that was being handled.
+        for span in tracer.still_open():
+            self._current.guard.run(tracer.record_exception, span, error)
         self._end()
         if not isinstance(error, Exception):
             # SystemExit and its like end the process before any extension could send.
-            self._current.guard.run(self._current.flush, self.facts.deadline_ns)
+            self._send_now()
         self._hand_over()
 
     def describe(self) -> None:
@@ -168,12 +182,14 @@ class RunningInvocation:
         if self._is_described or root is None:
             return
         self._is_described = True
-        attributes = self.facts.attributes()
+        facts = self.facts.attributes()
         if self._trigger is not None:
-            attributes["faas.trigger"] = self._trigger.faas_trigger
-            attributes.update(self._trigger.attributes)
-        attributes.update(root.attributes)  # what the handler has set goes before
-        root.attributes = attributes
+            facts["faas.trigger"] = self._trigger.faas_trigger
+            facts.update(self._trigger.attributes)
+        for key, value in facts.items():
+            # One by one and in place: the handler may be setting attributes in this moment, and
+            # what it has set goes before.
+            root.attributes.setdefault(key, value)
         if self._number == 0:
             self._current.guard.run(_record_initialization, self._current, root)
 
@@ -183,6 +199,7 @@ class RunningInvocation:
         if current.running is not self or not self._end_ns:
             return
         self.describe()
+        current.guard.run(tracer.format_stack_traces)
         root = tracer.root_span()
         current.running = None
         if self._batch is not None:
@@ -213,6 +230,10 @@ class RunningInvocation:
         if current.extension is not None:
             current.extension.end_invocation(self.request_id)
             return
+        self._send_now()
+
+    def _send_now(self) -> None:
+        current = self._current
         until_ns = current.clock.time_ns() + telemetry.SEND_BEFORE_RESPONSE_NS_MAX
         current.guard.run(current.flush, min(self.facts.deadline_ns or until_ns, until_ns))
 

@@ -8,6 +8,7 @@ which is after a response. Source: RFC 9112.
 from __future__ import annotations
 
 import _socket
+import _thread
 import time
 
 from lambdatrace.errors import SendError
@@ -52,7 +53,7 @@ class Response:
 class Address:
     """Where a URL points: scheme, host, port and path with query.
 
-    Raises ValueError if the URL is not http or https with a host.
+    Raises ValueError if the URL is not http or https with a host, or has a user and password.
     """
 
     __slots__ = ("host", "is_tls", "path", "port")
@@ -63,7 +64,8 @@ class Address:
             raise ValueError(f"{url!r}: expected http://… or https://…")
         self.is_tls = scheme.lower() == "https"
         authority, slash, path = rest.partition("/")
-        authority = authority.rpartition("@")[2]
+        if "@" in authority:
+            raise ValueError("expected no user and password in the URL")
         host, colon, port = authority.rpartition(":")
         if not colon or authority.endswith("]"):
             host, port = authority, "443" if self.is_tls else "80"
@@ -146,16 +148,27 @@ class Connection:
         """Send a whole request and return when the response begins, without reading it.
 
         What comes back is left to `finish`, so that the caller can see to more urgent things
-        first. There is no deadline: this is for long polls. Raises SendError.
+        first. There is no deadline: this is for long polls. As with `post`, a connection that the
+        peer has dropped is opened once more. Raises SendError.
         """
+        is_reused = self._socket is not None
         try:
-            if self._socket is None:
-                self._socket = self._connect(None)
-            self._socket.settimeout(None)
-            self._socket.sendall(message)
-            self._received = self._more(None, has_begun=False)
+            try:
+                self._begin(message)
+            except (_ClosedError, ConnectionError):
+                if not is_reused:
+                    raise
+                self.close()
+                self._begin(message)
         except (OSError, SendError) as error:
             raise self._failed(error) from error
+
+    def _begin(self, message: bytes) -> None:
+        if self._socket is None:
+            self._socket = self._connect(None)
+        self._socket.settimeout(None)
+        self._socket.sendall(message)
+        self._received = self._more(None, has_begun=False)
 
     def finish(self) -> Response:
         """The response that `begin` has seen begin. Raises SendError."""
@@ -193,11 +206,7 @@ class Connection:
         if address.is_tls:
             return _connect_tls(address, deadline_s)
         error: OSError = OSError("no address found")
-        # As bytes: for a str, getaddrinfo imports the IDNA codec, which costs 2 ms.
-        host = address.host.encode() if address.host.isascii() else address.host
-        for family, kind, protocol, _, target in _socket.getaddrinfo(
-            host, address.port, 0, _socket.SOCK_STREAM
-        ):
+        for family, kind, protocol, _, target in _resolve(address, deadline_s):
             connection = _socket.socket(family, kind, protocol)
             try:
                 _set_timeout(connection, deadline_s)
@@ -292,15 +301,55 @@ def _set_timeout(connection: Any, deadline_s: float | None) -> None:
     connection.settimeout(left_s)
 
 
+def _resolve(address: Address, deadline_s: float | None) -> list[Any]:
+    """What `getaddrinfo` gives. Raises TimeoutError when the resolver takes longer than that."""
+    # As bytes: for a str, getaddrinfo imports the IDNA codec, which costs 2 ms.
+    host = address.host.encode() if address.host.isascii() else address.host
+    arguments = (host, address.port, 0, _socket.SOCK_STREAM)
+    if deadline_s is None or not address.host.strip("0123456789.:"):
+        return _socket.getaddrinfo(*arguments)
+    # A resolver has no timeout of ours: it is asked in a thread that may be left behind.
+    found: list[Any] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def look_up() -> None:
+        try:
+            found.append(_socket.getaddrinfo(*arguments))
+        except OSError as error:
+            found.append(error)
+        finally:
+            done.release()
+
+    _thread.start_new_thread(look_up, ())
+    if not done.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
+        raise TimeoutError
+    if isinstance(found[0], OSError):
+        raise found[0]
+    addresses: list[Any] = found[0]
+    return addresses
+
+
+_tls_context: Any = None
+
+
 def _connect_tls(address: Address, deadline_s: float | None) -> Any:
+    global _tls_context  # noqa: PLW0603 - reading the certificates takes tens of ms: once
     import socket
     import ssl
 
-    left_s = None if deadline_s is None else max(0.001, deadline_s - time.monotonic())
-    plain = socket.create_connection((address.host, address.port), timeout=left_s)
-    try:
-        plain.setsockopt(socket.IPPROTO_TCP, _TCP_NODELAY, 1)
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=address.host)
-    except BaseException:
-        plain.close()
-        raise
+    if _tls_context is None:
+        _tls_context = ssl.create_default_context()
+    error: OSError = OSError("no address found")
+    for family, kind, protocol, _, target in _resolve(address, deadline_s):
+        plain = socket.socket(family, kind, protocol)
+        try:
+            _set_timeout(plain, deadline_s)
+            plain.connect(target)
+            plain.setsockopt(socket.IPPROTO_TCP, _TCP_NODELAY, 1)
+            _set_timeout(plain, deadline_s)  # the handshake takes it as a whole
+            return _tls_context.wrap_socket(plain, server_hostname=address.host)
+        except OSError as failure:
+            plain.close()
+            error = failure
+    raise error

@@ -19,6 +19,10 @@ _NS = 1_000_000_000
 _INIT_NS_MAX = 15 * 60 * _NS  # the longest init Lambda allows anything; beyond, clocks disagree
 
 
+# Linux's, in which /proc tells the start of a process; elsewhere there is no /proc either.
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 class Initialization:
     """The moments of this process's init, in Unix nanoseconds.
 
@@ -33,7 +37,7 @@ class Initialization:
     def __init__(self, clock: Clock) -> None:
         self.loaded_ns = clock.time_ns()
         self._cpu_ns = time.process_time_ns()
-        self._boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._boot_ns = time.clock_gettime_ns(_BOOT_CLOCK)
         self.import_started_ns = self.loaded_ns
         self.import_ended_ns = self.loaded_ns
 

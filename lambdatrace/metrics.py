@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from lambdatrace.errors import MetricError
 from lambdatrace.records import Metric
 
@@ -47,7 +49,7 @@ class MetricRecorder:
         self._default_dimensions = dict(default_dimensions)
         # What has been checked before, with its dimensions in order: a function has few metrics.
         self._checked: dict[Any, tuple[tuple[str, str], ...]] = {}
-        self._pending: list[tuple[Any, Any, Any, Any, Any]] = []
+        self._pending: deque[tuple[Any, Any, Any, Any, Any]] = deque()
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -70,28 +72,28 @@ class MetricRecorder:
         # A copy: the caller may use its dict again for the next value.
         self._pending.append((name, value, unit, dimensions and dict(dimensions), resolution_s))
 
-    def take(self, on_error: Callable[[MetricError], None]) -> list[Metric]:
-        """The metrics recorded, which are then forgotten; `on_error` is told of the refused."""
-        taken, self._pending = self._pending, []
+    def take(self, on_error: Callable[[str, Exception], None]) -> list[Metric]:
+        """The metrics recorded, which are then forgotten; `on_error` gets the refused."""
         metrics = []
-        for values in taken:
+        while self._pending:
+            # One at a time: another thread may be recording in this moment.
+            values = self._pending.popleft()
             try:
                 metrics.append(self._metric(*values))
-            except MetricError as error:
+            except Exception as error:  # noqa: BLE001 - a value's __str__ may do anything
                 self.dropped += 1
-                on_error(error)
+                on_error(str(values[0])[:NAME_LENGTH_MAX], error)
         return metrics
 
     def _metric(self, name: Any, value: Any, unit: Any, given: Any, resolution_s: Any) -> Metric:
         _check_value(name, value)
-        key = (name, unit, resolution_s, tuple(given.items()) if given else ())
-        try:
-            dimensions = self._checked.get(key)
-        except TypeError:  # a value that cannot be hashed: not yet checked, in any case
-            dimensions = None
+        # As text: as a key, 1 would be the same as True and 1.0.
+        pairs = tuple((key, str(text)) for key, text in given.items()) if given else ()
+        key = (str(name), str(unit), str(resolution_s), pairs)
+        dimensions = self._checked.get(key)
         if dimensions is None:
             _check(name, unit, resolution_s)
-            merged = {**self._default_dimensions, **{k: str(v) for k, v in (given or {}).items()}}
+            merged = {**self._default_dimensions, **dict(pairs)}
             _check_dimensions(name, merged)
             dimensions = tuple(sorted(merged.items()))
             if len(self._checked) < CHECKED_COUNT_MAX:
@@ -114,7 +116,7 @@ def _check(name: Any, unit: Any, resolution_s: Any) -> None:
         raise MetricError(
             f"metric name {name!r}: expected 1 to {NAME_LENGTH_MAX} characters, and not `_aws`"
         )
-    if unit not in UNITS:
+    if not isinstance(unit, str) or unit not in UNITS:
         raise MetricError(f"metric {name!r} has unit {unit!r}: expected a CloudWatch StandardUnit")
     if resolution_s not in RESOLUTIONS_S:
         raise MetricError(f"metric {name!r} has resolution {resolution_s!r}: expected 1 or 60 s")

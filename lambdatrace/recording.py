@@ -51,7 +51,7 @@ def span(
     internal.
     """
     arguments = {
-        "kind": KINDS.get(kind, INTERNAL),
+        "kind": KINDS.get(str(kind), INTERNAL),
         "attributes": attributes,
         "links": links,
     }
@@ -115,9 +115,13 @@ def messages(event: Any) -> Iterator[Any]:
         token = activate(opened)
         try:
             yield record
-        finally:
+        except GeneratorExit:
+            # The loop was left: by `break`, or by an exception that only the handler's end shows.
             deactivate(token)
-            current.guard.run(current.tracer.end_span, opened)
+            current.guard.run(current.tracer.leave_span, opened)
+            raise
+        deactivate(token)
+        current.guard.run(current.tracer.end_span, opened)
 
 
 def _start_message_span(record: Any) -> Any:

@@ -66,15 +66,19 @@ class Sender:
 
     def send_spans(self, spans: list[Span], deadline_ns: int) -> bool:
         """Send these before what waits in the buffer; False if that failed, and they are gone."""
-        timeout_ms = send_timeout_ms(
-            self._clock.time_ns(), deadline_ns, self._health, self._timeout_ms_max
-        )
-        if not timeout_ms or not self._lock.acquire(timeout=timeout_ms / 1000):
-            return False
-        try:
-            return self._send(spans, timeout_ms, _nothing)
-        finally:
-            self._lock.release()
+        for first in range(0, len(spans), self._batch_size_max):
+            timeout_ms = send_timeout_ms(
+                self._clock.time_ns(), deadline_ns, self._health, self._timeout_ms_max
+            )
+            if not timeout_ms or not self._lock.acquire(timeout=timeout_ms / 1000):
+                return False
+            try:
+                batch = spans[first : first + self._batch_size_max]
+                if not self._send(batch, timeout_ms, _nothing):
+                    return False
+            finally:
+                self._lock.release()
+        return True
 
     def _send_batch(self, deadline_ns: int, meanwhile: Callable[[], None]) -> bool:
         """False if a batch had to be kept."""
@@ -94,14 +98,29 @@ class Sender:
             self._lock.release()
 
     def _send(self, spans: list[Span], timeout_ms: int, meanwhile: Callable[[], None]) -> bool:
+        started_ns = self._clock.time_ns()
         try:
             outcome = self._sink.send(spans, timeout_ms / 1000, meanwhile)
         except SendError as error:
-            self._health = self._health.after_failure(self._clock.time_ns())
+            now_ns = self._clock.time_ns()
+            self._health = self._health.after_failure(now_ns, now_ns - started_ns)
             self._on_error("spans could not be sent and wait", error)
             return False
+        except Exception as error:  # noqa: BLE001 - sent again, they would only fail again
+            self.rejected += len(spans)
+            self._on_error("spans could not be written", error)
+            return True
+        if outcome.is_too_large and len(spans) > 1:
+            # What was stored of a half may be sent again with the other: its ids are the same.
+            first, second = spans[: len(spans) // 2], spans[len(spans) // 2 :]
+            return self._send(first, timeout_ms, meanwhile) and self._send(
+                second, timeout_ms, meanwhile
+            )
         if not outcome.is_accepted:
-            self._health = self._health.after_failure(self._clock.time_ns(), outcome.retry_after_s)
+            now_ns = self._clock.time_ns()
+            self._health = self._health.after_failure(
+                now_ns, now_ns - started_ns, outcome.retry_after_s
+            )
             self._on_error("spans could not be sent and wait", outcome.message)
             return False
         self._health = EndpointHealth()

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_NUMBER_MAX = 1_000_000_000
+
+
 def _text(_name: str, value: str) -> str:
     return value
 
@@ -27,9 +30,26 @@ def _boolean(name: str, value: str) -> bool:
 
 
 def _positive(name: str, value: str) -> int:
-    if not value.isdecimal() or not int(value):
-        raise SettingError(name, value, "a whole number above 0")
+    if len(value) > len(str(_NUMBER_MAX)) or not value.isdecimal():
+        raise SettingError(name, value, f"a whole number from 1 to {_NUMBER_MAX}")
+    if not 0 < int(value) <= _NUMBER_MAX:
+        raise SettingError(name, value, f"a whole number from 1 to {_NUMBER_MAX}")
     return int(value)
+
+
+def _url(name: str, value: str) -> str:
+    if not value:
+        return value
+    from lambdatrace.http1 import Address
+
+    try:
+        Address(value)
+    except ValueError:
+        # It may hold a password.
+        shown = "…" if "@" in value else value
+        expected = "http://HOST:PORT or https://HOST:PORT, credentials in the headers"
+        raise SettingError(name, shown, expected) from None
+    return value
 
 
 def _one_of(*choices: str) -> Callable[[str, str], str]:
@@ -39,6 +59,19 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
         return value.lower()
 
     return parse
+
+
+def _headers(name: str, value: str) -> dict[str, str]:
+    """Pairs that may stand in an HTTP request."""
+    pairs = _pairs(name, value)
+    text = "".join(pairs) + "".join(pairs.values())
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        text = "\n"
+    if not text.isprintable():
+        raise SettingError(name, "…", "printable characters of ISO 8859-1 in keys and values")
+    return pairs
 
 
 def _pairs(name: str, value: str) -> dict[str, str]:
@@ -141,14 +174,14 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "otlp_endpoint",
-        _text,
+        _url,
         "http://localhost:4318",
         "Base URL of the OTLP backend; `/v1/traces` is added.",
     ),
     (
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "otlp_traces_endpoint",
-        _text,
+        _url,
         "",
         "Full URL for traces, used as it is.",
     ),
@@ -162,7 +195,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "OTEL_EXPORTER_OTLP_HEADERS",
         "otlp_headers",
-        _pairs,
+        _headers,
         "",
         "Headers of each OTLP request, `key=value` between commas, percent-encoded.",
     ),

@@ -24,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lambdatrace.errors import MetricError
     from lambdatrace.extension import InternalExtension
     from lambdatrace.handler import RunningInvocation
     from lambdatrace.metrics import MetricRecorder
@@ -68,6 +67,7 @@ class Telemetry:
         self._is_extension_started = False
         self.running: RunningInvocation | None = None
         self.invocation_count = 0
+        self.request_id = ""
         self.handler_module = environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
         self._sink = sink
         self._sender: Sender | None = None
@@ -94,6 +94,9 @@ class Telemetry:
 
     def start_extension(self) -> None:
         """Begin to register the internal extension, where there is an API for it; once."""
+        self.guard.run(self._start_extension)
+
+    def _start_extension(self) -> None:
         is_wanted = self.is_active and self.settings.traces_exporter != "none"
         if is_wanted and self.function.runtime_api and not self._is_extension_started:
             self._is_extension_started = True
@@ -119,6 +122,10 @@ class Telemetry:
             from lambdatrace.metrics import MetricRecorder
 
             service = self.settings.service_name or self.function.name
+            if not service.isascii():
+                error = SettingError("OTEL_SERVICE_NAME", service, "ASCII, for a metric dimension")
+                self.guard.report("metrics have no dimension `service`", error)
+                service = ""
             self._metrics = MetricRecorder({"service": service} if service else {})
         return self._metrics
 
@@ -126,7 +133,7 @@ class Telemetry:
     def sender(self) -> Sender | None:
         """The sender, made at the first send; None if spans go nowhere."""
         if self._sender is None:
-            sink = self._sink or self._configured_sink()
+            sink = self._sink or self.guard.run(self._configured_sink)
             if sink is None:
                 return None
             from lambdatrace.sender import Sender
@@ -170,7 +177,35 @@ class Telemetry:
             return True
         is_all_sent = sender.send_pending(deadline_ns, self._write_metrics_meanwhile)
         self.write_metrics()
+        if self.buffer.dropped:
+            self.guard.report("the buffer was full", f"{self.buffer.dropped} spans dropped")
         return is_all_sent
+
+    def statistics(self) -> dict[str, int]:
+        """What became of the records so far.
+
+        Spans `sent`, put back to be sent again (`retried`), refused by the endpoint (`rejected`),
+        `dropped` from a full buffer, and `waiting`; metrics refused or dropped; failures inside
+        lambdatrace.
+        """
+        sender = self._sender
+        return {
+            "spans_sent": sender.sent if sender else 0,
+            "spans_retried": sender.retried if sender else 0,
+            "spans_rejected": sender.rejected if sender else 0,
+            "spans_dropped": self.buffer.dropped,
+            "spans_waiting": len(self.buffer),
+            "metrics_dropped": self._metrics.dropped if self._metrics else 0,
+            "failures": self.guard.failures,
+        }
+
+    def forget_parent(self) -> None:
+        """In a forked child: what waits, the connection and the extension are the parent's."""
+        self.buffer.take(self.settings.buffer_size_max)
+        self.tracer.forget_parent()
+        self._sender = None
+        self._metrics = None
+        self.extension = None
 
     def _write_metrics_meanwhile(self) -> None:
         # Guarded: whatever fails here must not look like a failure of the send it runs within.
@@ -189,14 +224,14 @@ class Telemetry:
         root = self.tracer.root_span()
         if root is not None:
             properties["traceId"] = root.context.trace_id
-            properties["requestId"] = str(root.attributes.get("faas.invocation_id", ""))
+            properties["requestId"] = str(self.request_id)
         lines = encode_metrics(
             self.settings.metrics_namespace, taken, self.clock.time_ns() // 1_000_000, properties
         )
         sys.stdout.write("\n".join(lines) + "\n")
 
-    def _report_metric(self, error: MetricError) -> None:
-        self.guard.report("metric", error)
+    def _report_metric(self, name: str, error: Exception) -> None:
+        self.guard.report(f"metric {name}", error)
 
     # -- InvocationListener: called by the extension's thread -----------------------------------
 
@@ -209,7 +244,7 @@ class Telemetry:
         self.guard.run(self.flush, deadline_ns)
 
     def extension_lost(self) -> None:
-        """Lambda waits for the extension no more: from now on the handler sends."""
+        """The Extensions API is gone for good: from now on the handler sends."""
         self.extension = None
 
     def invocation_times_out(self, deadline_ns: int) -> None:
@@ -231,7 +266,7 @@ class Telemetry:
                 copy.status_code = ERROR
                 copy.status_message = "the invocation was about to time out"
                 spans.append(copy)
-        if spans and self.sender.send_spans(spans, deadline_ns):
+        if self.sender.send_spans(spans, deadline_ns):
             self.sender.send_pending(deadline_ns)
 
     def __repr__(self) -> str:
@@ -244,11 +279,21 @@ _telemetry: Telemetry | None = None
 def current() -> Telemetry:
     """The telemetry of this process, made from `os.environ` at the first call."""
     if _telemetry is None:
-        telemetry = Telemetry(os.environ)
+        try:
+            telemetry = Telemetry(os.environ)
+        except Exception as error:  # noqa: BLE001 - the guard's work, before there is a guard
+            telemetry = Telemetry({})
+            telemetry.guard.report("lambdatrace is switched off", error)
         telemetry.initialization.import_started_ns = _imported_ns
         install(telemetry)
+        os.register_at_fork(after_in_child=_forget_parent)
         return telemetry
     return _telemetry
+
+
+def _forget_parent() -> None:
+    if _telemetry is not None:
+        _telemetry.forget_parent()
 
 
 def installed() -> Telemetry | None:

@@ -143,9 +143,12 @@ class Recorded:
         return self._sink.spans
 
     def span(self, name: str) -> Span:
-        """The one span called `name`; raises ValueError if there is not exactly one."""
-        (found,) = [span for span in self.spans if span.name == name]
-        return found
+        """The one span called `name`; raises LookupError if there is not exactly one."""
+        found = [span for span in self.spans if span.name == name]
+        if len(found) != 1:
+            names = [span.name for span in self.spans]
+            raise LookupError(f"{len(found)} spans are called {name!r}; there are {names}")
+        return found[0]
 
     @property
     def stdout(self) -> str:

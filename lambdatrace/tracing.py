@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 from _contextvars import ContextVar  # what `contextvars` gives, without its 0.2 ms of import
+from collections import deque
 from functools import wraps
 
 from lambdatrace import propagation
@@ -28,12 +29,44 @@ if TYPE_CHECKING:
 # Code flags, as `inspect` names them (CO_GENERATOR, …); importing it costs 3 ms.
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
+# Spans that nobody ends must not fill the memory: beyond this, they are sent only if they do end.
+OPEN_SPANS_MAX = 10_000
+STACK_DEPTH_MAX = 64  # innermost frames of a stack trace; a recursion has a thousand
+
 _current: ContextVar[Span | None] = ContextVar("lambdatrace_current_span", default=None)
 
 
 def follow_parent(_trace_id: str, parent: SpanContext | None) -> bool:
     """OpenTelemetry's default sampler, `parentbased_always_on`."""
     return parent is None or parent.is_sampled
+
+
+class StackTrace:
+    """The text of an exception's traceback, made when it is first asked for.
+
+    That is after the response: a deep traceback takes milliseconds to write out.
+    """
+
+    __slots__ = ("_error", "_text", "_traceback")
+
+    def __init__(self, error: BaseException) -> None:
+        self._error: BaseException | None = error
+        self._traceback = error.__traceback__  # as it is here; it grows on its way outwards
+        self._text = ""
+
+    def __str__(self) -> str:
+        if self._error is not None:
+            import traceback  # loaded by the runtime client already
+
+            error, self._error = self._error, None
+            try:
+                lines = traceback.format_exception(
+                    type(error), error, self._traceback, limit=-STACK_DEPTH_MAX
+                )
+                self._text = "".join(lines)
+            finally:
+                self._traceback = None
+        return self._text
 
 
 class Tracer:
@@ -48,9 +81,11 @@ class Tracer:
         "_clock",
         "_ids",
         "_is_sampled",
+        "_left",
         "_open_root",
         "_opening",
         "_root",
+        "_unformatted",
         "open_spans",
     )
 
@@ -60,9 +95,11 @@ class Tracer:
         self._is_sampled = sampler
         self._buffer = buffer
         self.open_spans: dict[str, Span] = {}
+        self._left: dict[str, int] = {}  # span id → when it was left
         self._root: Span | None = None
         self._open_root: Callable[[], Span] | None = None
         self._opening = _thread.allocate_lock()
+        self._unformatted: deque[StackTrace] = deque(maxlen=OPEN_SPANS_MAX)
 
     def current_span(self) -> Span | None:
         """The innermost open span of this thread or task, else the invocation's."""
@@ -82,11 +119,15 @@ class Tracer:
 
         It is the parent of what a thread starts that has no current span of its own.
         """
-        if self._open_root is not None:
+        open_root = self._open_root
+        if open_root is not None:
+            # Not under the lock: it asks the context, which is the user's code.
+            root = open_root()
             with self._opening:
-                if self._open_root is not None:
-                    self._root = self._open_root()
-                    self._open_root = None
+                if self._open_root is open_root:
+                    self._root, self._open_root = root, None
+                else:  # another thread was quicker
+                    self.open_spans.pop(root.context.span_id, None)
         return self._root
 
     def start_root(
@@ -110,7 +151,7 @@ class Tracer:
             trace_state=parent.trace_state if parent is not None else "",
         )
         span = Span(name, context, parent, start_ns, kind=kind)
-        self.open_spans[context.span_id] = span
+        self._note_open(span)
         return span
 
     def start_span(
@@ -136,7 +177,7 @@ class Tracer:
             trace_id, self._ids.span_id(), is_sampled=is_sampled, trace_state=trace_state
         )
         span = Span(name, context, above, start_ns, kind=kind, attributes=attributes, links=links)
-        self.open_spans[context.span_id] = span
+        self._note_open(span)
         return span
 
     def end_span(self, span: Span, end_ns: int = 0) -> None:
@@ -146,10 +187,43 @@ class Tracer:
             if span.context.is_sampled:
                 self._buffer.append(span)
 
+    def _stack_trace(self, error: BaseException) -> StackTrace:
+        trace = StackTrace(error)
+        self._unformatted.append(trace)
+        return trace
+
+    def format_stack_traces(self) -> None:
+        """Turn the stack traces of this invocation into text, and let go of their frames."""
+        while self._unformatted:
+            str(self._unformatted.pop())
+
+    def leave_span(self, span: Span) -> None:
+        """Note that `span` ends now, but keep it until it is known whether that was an error."""
+        if not span.end_ns and span.context.span_id in self.open_spans:
+            self._left[span.context.span_id] = self._clock.time_ns()
+
+    def still_open(self) -> list[Span]:
+        """The spans that are open, oldest first, the invocation's among them."""
+        self.root_span()
+        return list(self.open_spans.values())
+
+    def forget_parent(self) -> None:
+        """In a forked child: the parent ends the spans that were open."""
+        self.open_spans = {}
+        self._left = {}
+        self._opening = _thread.allocate_lock()
+
+    def _note_open(self, span: Span) -> None:
+        if len(self.open_spans) < OPEN_SPANS_MAX:
+            self.open_spans[span.context.span_id] = span
+
     def end_all(self, mark: str, end_ns: int) -> None:
         """End all that is open but the root at `end_ns`, with the attribute `mark` set to true."""
         for span in list(self.open_spans.values()):
-            if span is not self._root:
+            left_ns = self._left.pop(span.context.span_id, 0)
+            if left_ns:
+                self.end_span(span, left_ns)
+            elif span is not self._root:
                 span.set_attribute(mark, value=True)
                 self.end_span(span, end_ns)
 
@@ -159,8 +233,6 @@ class Tracer:
 
     def record_exception(self, span: Span, error: BaseException) -> None:
         """Add the `exception` event and the ERROR status that OpenTelemetry prescribes."""
-        import traceback  # loaded by the runtime client already
-
         error_type = qualified_name(type(error))
         try:
             message = str(error)
@@ -172,9 +244,7 @@ class Tracer:
             {
                 "exception.type": error_type,
                 "exception.message": message,
-                "exception.stacktrace": "".join(
-                    traceback.format_exception(type(error), error, error.__traceback__)
-                ),
+                "exception.stacktrace": self._stack_trace(error),
             },
         )
         span.set_attribute("error.type", error_type)
@@ -335,13 +405,10 @@ class SpanScope:
                     return await function(*arguments, **keywords)
 
         elif flags & (_GENERATOR | _ASYNC_GENERATOR):
-            from lambdatrace.generators import traced_async_generator, traced_generator
+            from lambdatrace.generators import trace_async_generator, trace_generator
 
-            drive: Any = traced_generator if flags & _GENERATOR else traced_async_generator
-
-            @wraps(function)
-            def around(*arguments: Any, **keywords: Any) -> Any:
-                return drive(self._again(), function(*arguments, **keywords))
+            trace: Any = trace_generator if flags & _GENERATOR else trace_async_generator
+            around = wraps(function)(trace(self._again, function))
 
         else:
 

@@ -26,10 +26,11 @@ class Outcome:
     """What became of the spans of one send.
 
     `is_accepted` is false when they should be sent again, after `retry_after_s` if that is not
-    None. `rejected` of an accepted batch will never be stored, for the reason in `message`.
+    None, or at once in two halves if `is_too_large`. `rejected` of an accepted batch will never be
+    stored, for the reason in `message`.
     """
 
-    __slots__ = ("is_accepted", "message", "rejected", "retry_after_s")
+    __slots__ = ("is_accepted", "is_too_large", "message", "rejected", "retry_after_s")
 
     def __init__(
         self,
@@ -38,7 +39,9 @@ class Outcome:
         rejected: int = 0,
         retry_after_s: float | None = None,
         message: str = "",
+        is_too_large: bool = False,
     ) -> None:
+        self.is_too_large = is_too_large
         self.is_accepted = is_accepted
         self.rejected = rejected
         self.retry_after_s = retry_after_s

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lambdatrace.http1 import Response
     from lambdatrace.records import Span
 
+TOO_LARGE = 413
 RETRYABLE = frozenset((429, 502, 503, 504))
 _SUCCESS_FIRST, _SUCCESS_LAST = 200, 299
 _MESSAGE_LENGTH_MAX = 200
@@ -38,7 +39,7 @@ class OtlpHttpSink:
         resource_attributes: Mapping[str, Any],
         *,
         is_gzip: bool,
-        on_error: Callable[[str, Exception], None],
+        on_error: Callable[[str, BaseException], None],
     ) -> None:
         address = Address(url)
         self._connection = Connection(address)
@@ -79,8 +80,8 @@ class OtlpHttpSink:
         for span in spans:
             try:
                 encoded.append(encode_span(span))
-            except Exception as error:  # noqa: BLE001 - one span's odd values, not the batch's
-                self._on_error(f"span {span.name!r} cannot be encoded", error)
+            except BaseException as error:  # noqa: BLE001 - one span's odd values, not the batch's
+                self._on_error("a span cannot be encoded", error)
         return encoded
 
 
@@ -90,12 +91,14 @@ def _outcome(response: Response, sent: int, unencodable: int) -> Outcome:
         return Outcome(
             is_accepted=True, rejected=min(rejected, sent) + unencodable, message=message
         )
+    if response.status == TOO_LARGE and sent > 1:
+        return Outcome(is_accepted=False, is_too_large=True)
     message = f"HTTP {response.status} {_readable(response.body)}".rstrip()
     if response.status in RETRYABLE:
         retry_after = response.header(b"retry-after")
         return Outcome(
             is_accepted=False,
-            retry_after_s=float(retry_after) if retry_after.isdecimal() else None,
+            retry_after_s=float(retry_after[:9]) if retry_after.isdecimal() else None,
             message=message,
         )
     return Outcome(is_accepted=True, rejected=sent + unencodable, message=message)
@@ -137,7 +140,8 @@ def _varint(body: bytes, position: int) -> tuple[int, int]:
         byte = body[position]
         position += 1
         number |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the high bit says that more follows
+        # The high bit says that more follows; a varint has ten bytes at most.
+        if byte < 0x80 or shift >= 63:  # noqa: PLR2004
             break
         shift += 7
     return number, position

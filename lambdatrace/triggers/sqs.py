@@ -55,7 +55,7 @@ def message_span(record: dict[str, Any]) -> tuple[str, dict[str, Any], list[Link
     if context is not None and context.span_id not in {link.context.span_id for link in links}:
         links.append(Link(context))
     return (
-        f"{queue} process",
+        f"{queue} process" if queue else "process",
         {key: value for key, value in attributes.items() if value},
         links,
     )

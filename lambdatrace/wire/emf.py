@@ -47,7 +47,7 @@ def _document(
     definitions = tuple((first.name, first.unit, first.resolution_s) for first, _ in batch)
     dimension_members, names, directive = _frame(namespace, dimensions, definitions)
     taken = {name for name, _ in dimensions} | {first.name for first, _ in batch}
-    members = [f"{quoted(key)}:{quoted(properties[key])}" for key in properties.keys() - taken]
+    members = [f"{quoted(key)}:{quoted(v)}" for key, v in properties.items() if key not in taken]
     members += dimension_members
     for name, (_, values) in zip(names, batch, strict=True):
         numbers = ",".join(map(repr, values))

@@ -147,7 +147,9 @@ def _array(values: Sequence[Any], depth: int) -> bytes:
     return b"".join(_message(1, _any_value(value, depth)) for value in values)  # values = 1
 
 
-def _text(field: int, text: str) -> bytes:
+def _text(field: int, text: Any) -> bytes:
+    if not isinstance(text, str):
+        text = str(text)
     return _message(field, text.encode("utf-8", "replace")) if text else b""
 
 

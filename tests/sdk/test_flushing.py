@@ -41,7 +41,13 @@ def test_records_are_kept_until_the_endpoint_may_be_tried_again() -> None:
 def test_the_endpoints_own_retry_after_counts_up_to_a_minute(
     retry_after_s: float, wait_s: float
 ) -> None:
-    assert EndpointHealth(4).after_failure(NOW, retry_after_s).retry_at_ns == NOW + wait_s * S
+    health = EndpointHealth(4).after_failure(NOW, 0, retry_after_s)
+    assert health.retry_at_ns == NOW + wait_s * S
+
+
+def test_an_endpoint_that_kept_us_waiting_is_left_alone_ten_times_as_long() -> None:
+    assert EndpointHealth().after_failure(NOW, 3 * S).retry_at_ns == NOW + 30 * S
+    assert EndpointHealth().after_failure(NOW, 10 * S).retry_at_ns == NOW + 60 * S
 
 
 @pytest.mark.parametrize(("timeout_s", "before_ms"), [(0.1, 30), (1, 100), (3, 200), (900, 200)])

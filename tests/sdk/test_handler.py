@@ -262,18 +262,155 @@ def test_decorating_twice_is_the_same_as_once() -> None:
         assert len([span for span in recorded.spans if span.name == "orders"]) == 1
 
 
-def test_a_decorated_handler_called_by_another_is_part_of_its_invocation() -> None:
+@pytest.mark.parametrize(
+    "inner_context", [None, LambdaContext(), LambdaContext(aws_request_id="x")]
+)
+def test_a_decorated_handler_called_by_another_is_part_of_its_invocation(
+    inner_context: Any,
+) -> None:
     with recording() as recorded:
         inner = lambdatrace.instrument(answer)
 
         def outer(event: Any, context: Any) -> Any:
-            inner(event, context)
+            inner(event, inner_context)
             with lambdatrace.span("after"):
-                return inner(event, context)
+                return inner(event, inner_context)
 
         assert lambdatrace.instrument(outer)({"a": 1}, LambdaContext()) == {"a": 1}
         root = recorded.span("orders")
         assert recorded.span("after").parent is root.context
+        assert recorded.span("init orders").parent is root.context
+        assert root.attributes["faas.coldstart"] is True
+        assert "lambdatrace.incomplete" not in root.attributes
+
+
+def test_the_decorator_may_have_parentheses() -> None:
+    with recording() as recorded:
+        assert lambdatrace.instrument()(answer)({}, LambdaContext()) == {}
+        assert recorded.span("orders").end_ns
+
+
+def test_a_message_whose_handling_raises_has_the_error() -> None:
+    records = [{"eventSource": "aws:sqs", "messageId": number} for number in ("m1", "m2")]
+
+    def handler(event: Any, context: Any) -> None:
+        for message in lambdatrace.messages(event):
+            if message["messageId"] == "m2":
+                raise ValueError("bad message")
+
+    with recording() as recorded:
+        with pytest.raises(ValueError, match="bad message"):
+            lambdatrace.instrument(handler)({"Records": records}, LambdaContext())
+        spans = {
+            span.attributes["messaging.message.id"]: span
+            for span in recorded.spans
+            if "messaging.message.id" in span.attributes
+        }
+    assert (spans["m1"].status_code, spans["m2"].status_code) == (UNSET, ERROR)
+    assert spans["m2"].attributes["error.type"] == "ValueError"
+
+
+def test_a_loop_over_messages_that_is_left_early_is_no_error() -> None:
+    def handler(event: Any, context: Any) -> None:
+        for _ in lambdatrace.messages(event):
+            recorded.clock.advance(2)
+            break
+        recorded.clock.advance(5)
+
+    record = {"eventSource": "aws:sqs", "messageId": "m1"}
+    with recording() as recorded:
+        lambdatrace.instrument(handler)({"Records": [record, record]}, LambdaContext())
+        (span,) = [s for s in recorded.spans if "messaging.message.id" in s.attributes]
+    assert (span.end_ns - span.start_ns, span.status_code) == (2_000_000, UNSET)
+    assert "lambdatrace.incomplete" not in span.attributes
+
+
+def test_metrics_flushed_halfway_carry_the_request_id() -> None:
+    def handler(event: Any, context: Any) -> None:
+        lambdatrace.metric("Early", 1)
+        lambdatrace.flush()
+
+    with recording() as recorded:
+        lambdatrace.instrument(handler)({}, LambdaContext())
+        (document,) = recorded.metric_documents
+    assert document["requestId"] == "11111111-2222-3333-4444-555555555555"
+
+
+def test_dimension_values_that_are_equal_as_keys_stay_apart() -> None:
+    def handler(event: Any, context: Any) -> None:
+        for value in (1, True, 1.0):
+            lambdatrace.metric("Shards", 1, dimensions={"shard": value})  # type: ignore[dict-item]
+
+    with recording() as recorded:
+        lambdatrace.instrument(handler)({}, LambdaContext())
+        assert [d["shard"] for d in recorded.metric_documents] == ["1", "True", "1.0"]
+
+
+def test_spans_dropped_from_a_full_buffer_are_told_of_and_counted() -> None:
+    reports: list[str] = []
+    environment = {**ENVIRONMENT, "OTEL_BSP_MAX_QUEUE_SIZE": "2"}
+    current = Telemetry(environment, sink=MemorySink(), guard=Guard(write=reports.append))
+    before = telemetry.installed()
+    telemetry.install(current)
+    try:
+
+        def handler(event: Any, context: Any) -> None:
+            for _ in range(5):
+                with lambdatrace.span("one of many"):
+                    pass
+
+        lambdatrace.instrument(handler)({}, LambdaContext())
+    finally:
+        telemetry.install(before)
+    assert reports == ["the buffer was full: 6 spans dropped (said once)"]
+    assert current.statistics() == {
+        "spans_sent": 2,
+        "spans_retried": 0,
+        "spans_rejected": 0,
+        "spans_dropped": 6,
+        "spans_waiting": 0,
+        "metrics_dropped": 0,
+        "failures": 1,
+    }
+
+
+def test_a_forked_child_leaves_the_parents_records_to_the_parent() -> None:
+    with recording() as recorded:
+        with lambdatrace.span("of the parent"):
+            pass
+        child = os.fork()
+        if not child:
+            telemetry._forget_parent()
+            os._exit(len(recorded.telemetry.buffer) + len(recorded.telemetry.tracer.open_spans))
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(recorded.telemetry.buffer) == 1
+
+
+def test_telemetry_that_cannot_be_made_leaves_the_function_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+    class BrokenBuffer:
+        def __init__(self, size_max: int) -> None:
+            if os.environ.pop("BREAK", ""):
+                raise OverflowError("too large")
+
+        def __len__(self) -> int:
+            return 0
+
+    monkeypatch.setenv("BREAK", "1")
+    monkeypatch.setattr(telemetry, "Buffer", BrokenBuffer)
+    before = telemetry.installed()
+    telemetry.install(None)
+    try:
+        assert lambdatrace.instrument(answer) is answer
+    finally:
+        telemetry.install(before)
+    assert capsys.readouterr().err == (
+        "[lambdatrace] lambdatrace is switched off: OverflowError: too large (said once)\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -392,7 +529,7 @@ def test_a_context_that_raises_costs_the_trace_and_not_the_invocation() -> None:
         assert [handler({"a": 1}, OddContext()) for _ in range(2)] == [{"a": 1}, {"a": 1}]
     finally:
         telemetry.install(before)
-    assert reports == ["begin: RuntimeError: aws_request_id (further ones are only counted)"]
+    assert reports == ["begin: RuntimeError: aws_request_id (said once)"]
 
 
 def test_a_bad_setting_is_reported_and_the_function_runs() -> None:
@@ -404,7 +541,7 @@ def test_a_bad_setting_is_reported_and_the_function_runs() -> None:
     assert reports == [
         (
             "OTEL_TRACES_SAMPLER_ARG: SettingError: OTEL_TRACES_SAMPLER_ARG is 'ten': "
-            "expected a number from 0 to 1 (further ones are only counted)"
+            "expected a number from 0 to 1 (said once)"
         )
     ]
 

@@ -98,7 +98,7 @@ def test_a_long_poll_is_told_when_its_answer_begins_and_reads_it_later() -> None
 
 
 def test_a_long_poll_whose_peer_goes_away_is_a_send_error() -> None:
-    with serving([OK]) as (_, connection):
+    with serving([OK], []) as (_, connection):
         message = get_message(connection._address, "/next", {})
         connection.begin(message)
         connection.finish()
@@ -179,7 +179,6 @@ def test_nobody_listening_is_a_send_error_that_names_the_address() -> None:
         ("http://localhost:4318/v1/traces", (False, "localhost", 4318, "/v1/traces")),
         ("https://otlp.example", (True, "otlp.example", 443, "/")),
         ("HTTP://h/p?q=1", (False, "h", 80, "/p?q=1")),
-        ("http://user:secret@h:1/", (False, "h", 1, "/")),
         ("http://[::1]:4318/x", (False, "::1", 4318, "/x")),
         ("http://[::1]/x", (False, "::1", 80, "/x")),
     ],
@@ -189,7 +188,9 @@ def test_an_address_is_what_the_url_says(url: str, expected: tuple[bool, str, in
     assert (address.is_tls, address.host, address.port, address.path) == expected
 
 
-@pytest.mark.parametrize("url", ["", "localhost:4318", "ftp://h", "http://", "http://h:port"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:4318", "ftp://h", "http://", "http://h:port", "http://u:p@h"]
+)
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         Address(url)

@@ -10,7 +10,7 @@ from lambdatrace.errors import MetricError
 from lambdatrace.metrics import PENDING_COUNT_MAX, UNITS, MetricRecorder
 
 
-def refuse(error: MetricError) -> None:
+def refuse(name: str, error: Exception) -> None:
     raise error
 
 
@@ -54,6 +54,7 @@ def test_a_metric_is_kept_with_the_default_dimensions_in_order_of_name() -> None
         {"value": None},
         {"unit": "Stones"},
         {"resolution_s": 30},
+        {"unit": ["Count"]},
         {"dimensions": {"": "x"}},
         {"dimensions": {":a": "x"}},
         {"dimensions": {"a": ""}},
@@ -66,9 +67,11 @@ def test_what_cloudwatch_would_refuse_is_refused_and_named(wrong: dict[str, Any]
     recorder = MetricRecorder({"service": "orders"})
     recorder.record(**GOOD)
     recorder.record(**{**GOOD, **wrong})
-    errors: list[MetricError] = []
-    assert [metric.name for metric in recorder.take(errors.append)] == ["Orders"]
-    assert len(errors) == recorder.dropped == 1
+    errors: list[Exception] = []
+    taken = recorder.take(lambda _name, error: errors.append(error))
+    assert [metric.name for metric in taken] == ["Orders"]
+    assert [type(error) for error in errors] == [MetricError]
+    assert recorder.dropped == 1
 
 
 def test_the_number_of_waiting_metrics_is_bounded() -> None:

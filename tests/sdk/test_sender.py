@@ -85,3 +85,27 @@ def test_given_spans_go_before_what_waits() -> None:
     assert bench.sender.send_spans([late], START_NS + 3 * S)
     assert bench.sender.send_pending(START_NS + 3 * S)
     assert bench.sent() == ["late", "s0"]
+
+
+def test_a_batch_that_is_too_large_is_sent_in_halves() -> None:
+    bench = Bench([Outcome(is_accepted=False, is_too_large=True)])
+    assert bench.sender.send_pending(0)
+    assert bench.sent() == ["s0", "s1", "s2"]
+    assert len(bench.sink.timeouts_s) == 4
+    assert bench.sender.sent == 3
+
+
+def test_a_sink_that_fails_in_its_own_way_costs_its_batch_which_is_counted() -> None:
+    bench = Bench([ValueError("odd")])
+    assert bench.sender.send_pending(0)
+    assert bench.sent() == ["s2"]
+    assert (bench.sender.sent, bench.sender.rejected) == (1, 2)
+    assert bench.reports == ["spans could not be written: odd"]
+
+
+def test_given_spans_go_in_batches_too() -> None:
+    bench = Bench(spans=0)
+    spans = [Span(f"o{n}", SpanContext("1" * 32, f"{n + 1:016x}"), None, 1) for n in range(5)]
+    assert bench.sender.send_spans(spans, START_NS + 3 * S)
+    assert bench.sent() == ["o0", "o1", "o2", "o3", "o4"]
+    assert len(bench.sink.timeouts_s) == 3

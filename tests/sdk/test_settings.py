@@ -41,17 +41,57 @@ def test_every_setting_is_declared_on_the_class() -> None:
         (
             "OTEL_EXPORTER_OTLP_TIMEOUT",
             "1.5",
-            "OTEL_EXPORTER_OTLP_TIMEOUT is '1.5': expected a whole number above 0",
+            "OTEL_EXPORTER_OTLP_TIMEOUT is '1.5': expected a whole number from 1 to 1000000000",
         ),
         (
             "OTEL_BSP_MAX_QUEUE_SIZE",
             "0",
-            "OTEL_BSP_MAX_QUEUE_SIZE is '0': expected a whole number above 0",
+            "OTEL_BSP_MAX_QUEUE_SIZE is '0': expected a whole number from 1 to 1000000000",
         ),
         (
             "OTEL_TRACES_EXPORTER",
             "jaeger",
             "OTEL_TRACES_EXPORTER is 'jaeger': expected one of otlp, console, none",
+        ),
+        (
+            "OTEL_BSP_MAX_QUEUE_SIZE",
+            "9" * 30,
+            (
+                f"OTEL_BSP_MAX_QUEUE_SIZE is '{'9' * 30}': "
+                "expected a whole number from 1 to 1000000000"
+            ),
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "localhost:4318",
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT is 'localhost:4318': expected http://HOST:PORT or "
+                "https://HOST:PORT, credentials in the headers"
+            ),
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "http://user:secret@host/v1/traces",
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is '…': expected http://HOST:PORT or "
+                "https://HOST:PORT, credentials in the headers"
+            ),
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "a=%E2%82%AC",
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS is '…': "
+                "expected printable characters of ISO 8859-1 in keys and values"
+            ),
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "a=1%0D%0Ab",
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS is '…': "
+                "expected printable characters of ISO 8859-1 in keys and values"
+            ),
         ),
         (
             "OTEL_EXPORTER_OTLP_HEADERS",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
@@ -81,7 +82,7 @@ def test_an_exception_is_recorded_and_goes_on_unchanged(recorded: Recorded) -> N
         assert event.name == "exception"
         assert event.attributes["exception.type"] == "KeyError"
         assert event.attributes["exception.message"] == "'cart'"
-        assert "KeyError: 'cart'" in event.attributes["exception.stacktrace"]
+        assert "KeyError: 'cart'" in str(event.attributes["exception.stacktrace"])
 
 
 def test_a_decorated_function_keeps_its_name_arguments_and_result(recorded: Recorded) -> None:
@@ -191,6 +192,36 @@ def test_an_async_generator_keeps_its_protocol(recorded: Recorded) -> None:
     assert invoke(lambda: asyncio.run(body())) == [1, 2, 3]
     assert tree(recorded) == {"consume": "orders", "pages": "orders", "orders": ""}
     assert recorded.span("pages").status_code == 0
+
+
+def test_what_is_decorated_is_to_inspect_what_it_was() -> None:
+    @lambdatrace.span("g")
+    def generator() -> Iterator[int]:
+        yield 1
+
+    @lambdatrace.span("a")
+    async def async_generator() -> AsyncGenerator[int, None]:
+        yield 1
+
+    @lambdatrace.span("c")
+    async def coroutine() -> None: ...
+
+    assert inspect.isgeneratorfunction(generator)
+    assert inspect.isasyncgenfunction(async_generator)
+    assert inspect.iscoroutinefunction(coroutine)
+
+
+def test_a_stack_trace_keeps_the_innermost_frames_of_a_recursion(recorded: Recorded) -> None:
+    def sink(depth: int) -> None:
+        if depth:
+            sink(depth - 1)
+        raise RecursionError("too deep")
+
+    with pytest.raises(RecursionError):
+        invoke(lambda: sink(200))
+    text = str(recorded.span("orders").events[0].attributes["exception.stacktrace"])
+    assert text.endswith("RecursionError: too deep\n")
+    assert text.count("in sink") <= 64
 
 
 def test_a_span_started_in_a_thread_belongs_to_the_invocation(recorded: Recorded) -> None:
