@@ -44,7 +44,8 @@ def follow_parent(_trace_id: str, parent: SpanContext | None) -> bool:
 class StackTrace:
     """The text of an exception's traceback, made when it is first asked for.
 
-    That is after the response: a deep traceback takes milliseconds to write out.
+    That is after the response: a deep traceback takes milliseconds to write out. The spans that an
+    exception passes share one text, with what it has reached by then.
     """
 
     __slots__ = ("_error", "_text", "_traceback")
@@ -53,6 +54,13 @@ class StackTrace:
         self._error: BaseException | None = error
         self._traceback = error.__traceback__  # as it is here; it grows on its way outwards
         self._text = ""
+
+    def reached_further(self, error: BaseException) -> bool:
+        """Whether this is the trace of `error`, which then is taken as it is now."""
+        if self._error is not error:
+            return False
+        self._traceback = error.__traceback__
+        return True
 
     def __str__(self) -> str:
         if self._error is not None:
@@ -188,6 +196,9 @@ class Tracer:
                 self._buffer.append(span)
 
     def _stack_trace(self, error: BaseException) -> StackTrace:
+        last = self._unformatted[-1] if self._unformatted else None
+        if last is not None and last.reached_further(error):
+            return last
         trace = StackTrace(error)
         self._unformatted.append(trace)
         return trace

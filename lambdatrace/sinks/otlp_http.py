@@ -88,6 +88,8 @@ class OtlpHttpSink:
 def _outcome(response: Response, sent: int, unencodable: int) -> Outcome:
     if _SUCCESS_FIRST <= response.status <= _SUCCESS_LAST:
         rejected, message = _partial_success(response.body)
+        if unencodable and not message:
+            message = f"{unencodable} could not be encoded"
         return Outcome(
             is_accepted=True, rejected=min(rejected, sent) + unencodable, message=message
         )
