@@ -18,7 +18,12 @@ COMMANDS = {
 }
 
 # The extra that brings what a command needs.
-EXTRAS = {"demo": "harness,collector", "start": "harness", "invoke": "harness", "collector": "collector"}
+EXTRAS = {
+    "demo": "harness,collector",
+    "start": "harness",
+    "invoke": "harness",
+    "collector": "collector",
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -194,3 +194,18 @@ def test_an_address_is_what_the_url_says(url: str, expected: tuple[bool, str, in
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         Address(url)
+
+
+def test_a_tls_peer_that_never_shakes_hands_is_given_up_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = Address(f"https://localhost:{listener.getsockname()[1]}")
+        connection = Connection(address)
+        for _ in range(2):
+            with pytest.raises(SendError, match=r"did not answer within 0\.2 s|timed out"):
+                connection.post(post_head(address, "/", {}), b"", 0.2)
+
+
+def test_a_name_that_nobody_has_is_a_send_error() -> None:
+    address = Address("http://nobody.invalid:4318")
+    with pytest.raises(SendError, match=r"nobody\.invalid:4318: "):
+        Connection(address).post(post_head(address, "/", {}), b"", 10)
