@@ -346,11 +346,14 @@ class Environment:
             return
         self.phase = advance(self.phase, Turn.STOP)
         self._stop_watching()
+        if self._sandbox:
+            self._sandbox.drain()  # a caller that wants the log's tail gets what there is
         invocation = self._invocation or self._first
         self._invocation = self._first = None
-        if invocation and invocation.outcome is None:
-            payload = platform_error("Sandbox.Failure", invocation.request_id, why)
-            invocation.settle(Outcome(payload, UNHANDLED))
+        if invocation:
+            if invocation.outcome is None:
+                payload = platform_error("Sandbox.Failure", invocation.request_id, why)
+                invocation.settle(Outcome(payload, UNHANDLED))
             invocation.close()
         if self._initialization:
             self._initialization.fail(InitFailure("Sandbox.Failure", reason="stopped"))

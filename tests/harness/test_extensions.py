@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import re
 import sys
@@ -89,6 +90,14 @@ def lines(harness: Harness, pattern: str) -> list[str]:
     return [re.sub(r"[0-9a-f-]{36}", "ID", message) for message in found]
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Fails when the condition does not become true."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_an_internal_extension_works_on_after_the_response_and_before_the_freeze(run: Run) -> None:
     with run(internal(0.3)) as harness:
         started = time.monotonic()
@@ -111,6 +120,32 @@ def test_an_internal_extension_works_on_after_the_response_and_before_the_freeze
     duration = re.search(r"Duration: ([\d.]+) ms", report)
     assert duration
     assert float(duration[1]) >= 300
+
+
+def test_stopping_while_an_extension_works_gives_the_caller_the_response_and_the_tail(
+    run: Run,
+) -> None:
+    # The runtime client says when the response is out; the caller waits for the end of the log.
+    source = internal(30) + textwrap.dedent(
+        """
+        from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
+        post = LambdaRuntimeClient.post_invocation_result
+
+        def post_and_tell(*arguments):
+            post(*arguments)
+            print("posted", flush=True)
+
+        LambdaRuntimeClient.post_invocation_result = post_and_tell
+        """
+    )
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        with run(source, timeout_s=60) as harness:
+            answer = threads.submit(harness.invoke, "app", log_type="Tail")
+            wait_until(lambda: bool(lines(harness, "posted")))
+        result = answer.result(10)
+    tail = re.sub(r"[0-9a-f-]{36}", "ID", result.log_tail)
+    assert (result.function_error, result.json()) == ("", [result.request_id])
+    assert tail == "START RequestId: ID Version: $LATEST\nposted\n"
 
 
 def test_a_busy_extension_makes_the_environment_busy(run: Run) -> None:
