@@ -2,7 +2,7 @@
 
     python -m benchmarks.cold_start [--environments 7] [--calls 100]
 
-Three functions on the real runtime client, called in turn: bare, lambdatrace (from the layer as it
+Three functions on the real runtime client, in turn: bare, lambdatrace (from the layer as it
 ships), and the OpenTelemetry SDK set up by hand. Each round has fresh environments. "init" is the
 REPORT line's Init Duration; "response" is from the event given to a warm environment to its answer;
 "idle" is until runtime and extensions have asked for the next event, the REPORT line's Duration.
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FUNCTIONS = Path(__file__).parent / "functions"
 VARIANTS = ("bare", "with_lambdatrace", "with_opentelemetry_sdk")
+
+WARM_UP = 20
 
 # The bars: init over bare as a share of the bare init, the others in ms over bare.
 BARS = {"init": 0.15, "response": 0.06, "idle": 0.3}
@@ -65,7 +67,7 @@ def measure(environments: int, calls: int) -> dict[str, Figures]:
 
 
 def _round(layer: Path, endpoint: str, calls: int) -> dict[str, Figures]:
-    """One environment of each variant, called in turn, so that all meet the same machine."""
+    """One environment of each variant, each called `calls` times in a row, as a warm one is."""
     functions = [
         Function(
             variant,
@@ -77,9 +79,9 @@ def _round(layer: Path, endpoint: str, calls: int) -> dict[str, Figures]:
         for variant in VARIANTS
     ]
     with Harness(functions) as harness:
-        # The first calls load what is loaded at the first use.
-        for _ in range(5 + calls):
-            for variant in VARIANTS:
+        for variant in VARIANTS:
+            # The first calls load what is loaded at the first use.
+            for _ in range(WARM_UP + calls):
                 harness.invoke(variant, {})
                 harness.wait_frozen(variant)
         return {variant: _figures(harness, variant, calls) for variant in VARIANTS}
