@@ -100,6 +100,35 @@ def test_start_is_included_and_end_is_not_when_a_stream_is_read(logs: Any, group
     assert messages(filtered) == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize("end", [2**62 - 1, 2**62, 2**63 - 1])
+def test_an_end_beyond_all_time_ends_nothing(logs: Any, group: str, end: int) -> None:
+    put(logs, group, "one", (now_ms(), "kept"))
+    read = logs.get_log_events(logGroupName=group, logStreamName="one", endTime=end)
+    filtered = logs.filter_log_events(logGroupName=group, endTime=end)
+    assert (messages(read), messages(filtered)) == (["kept"], ["kept"])
+
+
+@pytest.mark.parametrize("is_from_head", [True, False])
+def test_every_token_of_an_empty_stream_may_be_followed(
+    logs: Any, group: str, *, is_from_head: bool
+) -> None:
+    stream = {"logGroupName": group, "logStreamName": "one"}
+    tokens, followed = [], set()
+    answer = logs.get_log_events(**stream, startFromHead=is_from_head)
+    for _ in range(8):
+        tokens += [answer["nextForwardToken"], answer["nextBackwardToken"]]
+        token = next((token for token in tokens if token not in followed), None)
+        if token is None:
+            break
+        followed.add(token)
+        answer = logs.get_log_events(**stream, nextToken=token)
+        assert messages(answer) == []
+    assert followed == set(tokens)
+    forward = next(token for token in tokens if token.startswith("f/"))
+    put(logs, group, "one", (now_ms(), "later"))
+    assert messages(logs.get_log_events(**stream, nextToken=forward)) == ["later"]
+
+
 def test_a_page_holds_at_most_a_megabyte(logs: Any, group: str) -> None:
     start = now_ms()
     for number in range(3):
@@ -148,6 +177,28 @@ def test_filtered_events_are_paged_by_boto3_s_paginator(logs: Any, group: str) -
     assert [event["message"] for event in found] == [f"m{number}" for number in range(7)]
     assert len({event["eventId"] for event in found}) == 7
     assert {event["logStreamName"] for event in found} == {"one"}
+
+
+def test_filtered_events_are_paged_from_the_latest_backward(logs: Any, group: str) -> None:
+    start = now_ms()
+    put(logs, group, "one", *((start + number, f"m{number}") for number in range(5)))
+    put(logs, group, "two", (start + 2, "same moment"))
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=group, limit=2, startFromHead=False, filterPattern="m"
+    )
+    assert [messages(page) for page in pages] == [["m4", "m3"], ["same moment", "m2"], ["m1", "m0"]]
+
+
+def test_a_token_keeps_the_direction_of_its_page(logs: Any, group: str) -> None:
+    start = now_ms()
+    put(logs, group, "one", *((start + number, str(number)) for number in range(4)))
+    request = {"logGroupName": group, "limit": 2}
+    latest = logs.filter_log_events(**request, startFromHead=False)
+    earliest = logs.filter_log_events(**request)
+    before = logs.filter_log_events(**request, nextToken=latest["nextToken"], startFromHead=True)
+    after = logs.filter_log_events(**request, nextToken=earliest["nextToken"], startFromHead=False)
+    pages = [messages(page) for page in (latest, before, earliest, after)]
+    assert pages == [["3", "2"], ["1", "0"], ["0", "1"], ["2", "3"]]
 
 
 @pytest.mark.parametrize("pattern", ['{ $.level = "ERROR" }', "[ip, user, ...]", '"open', "%(a)%"])

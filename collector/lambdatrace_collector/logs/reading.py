@@ -27,8 +27,9 @@ PAGE_BYTES_MAX = 1_048_576
 EVENT_OVERHEAD_BYTES = 26
 END_OF_TIME_MS = 2**62
 MILLISECOND = 2**128  # one millisecond in a position: the ids below it are one moment's
+END_OF_TIME = END_OF_TIME_MS * MILLISECOND  # a position after every event's
 
-_TOKEN = re.compile(r"([fb])/(\d{56})/s")
+_TOKEN = re.compile(r"[fb]/(\d{56})/s")
 
 
 class Position(NamedTuple):
@@ -71,7 +72,7 @@ class LogReading:
         """GetLogEvents: one stream, its latest page unless told otherwise, ascending inside."""
         parameters = call.parameters
         group, stream = group_name(parameters), parameters["logStreamName"]
-        is_forward, at = _start_of_page(parameters)
+        is_forward, at = _start_of_page(parameters, is_forward_first=False)
         await self._groups.require_stream(call, group, stream)
         selection = Selection(
             group,
@@ -93,12 +94,16 @@ class LogReading:
                 }
                 for event in events
             ],
-            "nextForwardToken": f"f/{last:056d}/s",
-            "nextBackwardToken": f"b/{first:056d}/s",
+            "nextForwardToken": _token(last, is_forward=True),
+            "nextBackwardToken": _token(first, is_forward=False),
         }
 
     async def filter_log_events(self, call: Call) -> Mapping[str, Any]:
-        """FilterLogEvents: a group's events across its streams, that match a pattern."""
+        """FilterLogEvents: a group's events across its streams, that match a pattern.
+
+        With `startFromHead` false the latest come first, in a page and from page to page; a token
+        keeps the direction of its page.
+        """
         parameters = call.parameters
         group = group_name(parameters)
         if "logStreamNames" in parameters and "logStreamNamePrefix" in parameters:
@@ -111,32 +116,29 @@ class LogReading:
             tuple(parameters.get("logStreamNames", ())),
             parameters.get("logStreamNamePrefix", ""),
             parameters.get("startTime", 0),
-            parameters.get("endTime", END_OF_TIME_MS - 1) + 1,  # here the end is included
+            min(parameters.get("endTime", END_OF_TIME_MS), END_OF_TIME_MS) + 1,  # end included
             parse_filter_pattern(parameters.get("filterPattern", "")),
         )
-        token = parameters.get("nextToken")
-        at = _token_number(token, "f") if token is not None else -1
+        is_forward, at = _start_of_page(parameters, is_forward_first=True)
         await self._require(call, selection)
         limit = parameters.get("limit", PAGE_EVENTS_MAX)
-        is_forward = parameters.get("startFromHead", True) or token is not None
-        if not is_forward:
-            at = END_OF_TIME_MS * MILLISECOND
         events = await self._page(call, selection, at, limit, is_forward=is_forward)
+        if not is_forward:
+            events.reverse()
         result: dict[str, Any] = {
             "events": [_filtered_event(event) for event in events],
             "searchedLogStreams": [],
         }
-        if events and await self._has_more(call, selection, _number(events[-1])):
-            result["nextToken"] = f"f/{_number(events[-1]):056d}/s"
+        if events:
+            end = _number(events[-1])
+            if await self._positions(call, selection, end, 1, is_forward=is_forward):
+                result["nextToken"] = _token(end, is_forward=is_forward)
         return result
 
     async def _require(self, call: Call, selection: Selection) -> None:
         await self._groups.require_group(call, selection.log_group)
         for stream in selection.streams:
             await self._groups.require_stream(call, selection.log_group, stream)
-
-    async def _has_more(self, call: Call, selection: Selection, number: int) -> bool:
-        return bool(await self._positions(call, selection, number, 1, is_forward=True))
 
     async def _page(
         self, call: Call, selection: Selection, at: int, limit: int, *, is_forward: bool
@@ -179,13 +181,16 @@ class LogReading:
         )
 
 
-def _start_of_page(parameters: Mapping[str, Any]) -> tuple[bool, int]:
-    """Whether the page goes forward, and the position it starts at."""
+def _start_of_page(parameters: Mapping[str, Any], *, is_forward_first: bool) -> tuple[bool, int]:
+    """Whether the page goes forward, and the position it starts at: its token's, else an end's.
+
+    `is_forward_first` is what the operation does when `startFromHead` is not given.
+    """
     token = parameters.get("nextToken")
     if token is not None:
-        return token[:1] == "f", _token_number(token, "fb")
-    is_forward = parameters.get("startFromHead", False)
-    return is_forward, -1 if is_forward else END_OF_TIME_MS * MILLISECOND
+        return token[:1] == "f", _token_number(token)
+    is_forward = parameters.get("startFromHead", is_forward_first)
+    return is_forward, -1 if is_forward else END_OF_TIME
 
 
 def _page_ends(events: list[dict[str, Any]], at: int, *, is_forward: bool) -> tuple[int, int]:
@@ -197,7 +202,7 @@ def _page_ends(events: list[dict[str, Any]], at: int, *, is_forward: bool) -> tu
         return _number(events[0]), _number(events[-1])
     if is_forward:
         return at + 1, max(at, 0)
-    return (at, at - 1) if at < END_OF_TIME_MS * MILLISECOND else (0, 0)
+    return (at, max(at - 1, 0)) if at < END_OF_TIME else (0, 0)
 
 
 def _cut(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -210,14 +215,15 @@ def _cut(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _token_number(token: str, directions: str) -> int:
+def _token(number: int, *, is_forward: bool) -> str:
+    return f"{'f' if is_forward else 'b'}/{number:056d}/s"
+
+
+def _token_number(token: str) -> int:
     match = _TOKEN.fullmatch(token)
-    if match is None or match[1] not in directions:
+    if match is None:
         raise AwsError("InvalidParameterException", "The specified nextToken is invalid.")
-    number = int(match[2])
-    if number > END_OF_TIME_MS * MILLISECOND:
-        raise AwsError("InvalidParameterException", "The specified nextToken is invalid.")
-    return number
+    return int(match[1])
 
 
 def _number(event: Mapping[str, Any]) -> int:
