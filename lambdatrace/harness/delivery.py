@@ -10,11 +10,13 @@ import functools
 import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.harness.metrics import NAMESPACE, Throttle, metric_data, requests
 from lambdatrace.harness.variables import CREDENTIALS
+from lambdatrace.harness.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,21 +40,18 @@ Record = tuple[str, "LogEvent"]
 
 
 class Delivery:
-    """The queue and its thread.
+    """The queues and their thread.
 
-    `log`, `executed` and `throttled` never wait; records over a bound are dropped and counted in
-    `dropped`.
+    `log`, `executed` and `throttled` never wait, and are called by one thread at a time; records
+    over a bound are dropped and counted in `dropped`.
     """
 
     def __init__(self, collector_url: str, region: str) -> None:
-        self.dropped = 0
         self._url = collector_url
         self._region = region
-        self._logs: deque[Record] = deque()
-        self._log_bytes = 0
-        self._facts: deque[InvocationFacts | Throttle] = deque()
-        self._accepted = 0
-        self._settled = 0
+        self._logs: Waiting[Record] = Waiting(WAITING_MAX, WAITING_BYTES_MAX)
+        self._facts: Waiting[InvocationFacts | Throttle] = Waiting(WAITING_MAX, 0)
+        self._abandoned = 0
         self._streams: set[tuple[str, str]] = set()
         self._groups: set[str] = set()
         self._is_stopping = False
@@ -62,6 +61,16 @@ class Delivery:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lambdatrace-delivery", daemon=True)
 
+    @property
+    def dropped(self) -> int:
+        """Records that were refused for lack of room, refused by the collector, or not sent."""
+        return self._logs.dropped + self._facts.dropped + self._abandoned
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The log text taken and not yet sent or dropped."""
+        return self._logs.waiting_bytes
+
     def start(self) -> None:
         """Starts the thread and waits for its AWS clients, so that loading them slows no invoke."""
         self._thread.start()
@@ -69,28 +78,28 @@ class Delivery:
 
     def log(self, log_group: str, event: LogEvent) -> None:
         """Takes one log event."""
-        size = len(event.message)
-        if len(self._logs) >= WAITING_MAX or self._log_bytes + size > WAITING_BYTES_MAX:
-            self.dropped += 1
-            return
-        self._accepted += 1
-        self._log_bytes += size
-        self._logs.append((log_group, event))
+        self._logs.put((log_group, event), len(event.message))
 
     def executed(self, facts: InvocationFacts) -> None:
         """Takes the facts of one executed invoke."""
-        self._take(facts)
+        self._facts.put(facts)
 
     def throttled(self, function_name: str) -> None:
         """Takes one refused invoke."""
-        self._take(Throttle(function_name, time.time() * 1000))
+        self._facts.put(Throttle(function_name, time.time() * 1000))
 
     def flush(self, timeout_s: float) -> bool:
-        """Waits until everything taken so far was sent or dropped; False when time ran out."""
-        wanted = self._accepted
+        """Waits until everything taken so far was sent or dropped.
+
+        False when time ran out, or when anything was dropped since the start.
+        """
+        logs, facts = self._logs.accepted, self._facts.accepted
         self._wake.set()
         with self._progress:
-            return self._progress.wait_for(lambda: self._settled >= wanted, timeout_s)
+            is_settled = self._progress.wait_for(
+                lambda: self._logs.settled >= logs and self._facts.settled >= facts, timeout_s
+            )
+        return is_settled and not self.dropped
 
     def stop(self, timeout_s: float) -> None:
         """Sends what waits, for at most `timeout_s`, and ends the thread."""
@@ -98,20 +107,13 @@ class Delivery:
         self._is_stopping = True
         self._wake.set()
         self._thread.join(CONNECT_S + READ_S)
-        self.dropped += self._accepted - self._settled
+        self._abandoned = sum(w.accepted - w.settled for w in (self._logs, self._facts))
         if self.dropped:
             _log.warning(
                 "%d log events and metric samples were not delivered to %s",
                 self.dropped,
                 self._url,
             )
-
-    def _take(self, facts: InvocationFacts | Throttle) -> None:
-        if len(self._facts) >= WAITING_MAX:
-            self.dropped += 1
-            return
-        self._accepted += 1
-        self._facts.append(facts)
 
     # The thread
 
@@ -128,15 +130,30 @@ class Delivery:
 
     def _send_logs(self, client: Any) -> None:
         """Sends the oldest records, one request per log stream."""
-        records = [self._logs.popleft() for _ in range(min(len(self._logs), BATCH_EVENTS_MAX))]
+        records, size = self._logs.take(BATCH_EVENTS_MAX)
+        lost = 0
         for (group, stream), events in by_stream(records).items():
             for batch in batches(events):
-                self._deliver(functools.partial(self._put, client, group, stream, batch))
-        self._log_bytes -= sum(len(event.message) for _, event in records)
-        if not self._is_stopping:
-            self._settle(len(records))
+                if not self._deliver(functools.partial(self._put, client, group, stream, batch)):
+                    lost += len(batch)
+        with self._progress:
+            self._logs.settle(len(records), size, lost)
+            self._progress.notify_all()
 
     def _put(self, client: Any, group: str, stream: str, events: list[dict[str, Any]]) -> None:
+        """Stores events; group and stream are made before their first, or if they have gone."""
+        try:
+            self._put_into_known(client, group, stream, events)
+        except client.exceptions.ResourceNotFoundException:
+            # The collector's store was emptied, or another one listens there now: nothing of what
+            # we made is left.
+            self._groups.clear()
+            self._streams.clear()
+            self._put_into_known(client, group, stream, events)
+
+    def _put_into_known(
+        self, client: Any, group: str, stream: str, events: list[dict[str, Any]]
+    ) -> None:
         exists = client.exceptions.ResourceAlreadyExistsException
         if group not in self._groups:
             _create(lambda: client.create_log_group(logGroupName=group), exists)
@@ -149,24 +166,29 @@ class Delivery:
         client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
     def _send_metrics(self, client: Any) -> None:
-        facts = [self._facts.popleft() for _ in range(min(len(self._facts), BATCH_EVENTS_MAX))]
+        """Sends the oldest facts; if a part of their data is lost, all of them count as lost."""
+        facts, size = self._facts.take(BATCH_EVENTS_MAX)
         data = metric_data(
             [f for f in facts if not isinstance(f, Throttle)],
             [f for f in facts if isinstance(f, Throttle)],
         )
-        for part in requests(data):
+        sent = [
             self._deliver(
                 functools.partial(
                     client.put_metric_data, Namespace=NAMESPACE, MetricData=list(part)
                 )
             )
-        if not self._is_stopping:
-            self._settle(len(facts))
+            for part in requests(data)
+        ]
+        with self._progress:
+            self._facts.settle(len(facts), size, 0 if all(sent) else len(facts))
+            self._progress.notify_all()
 
-    def _deliver(self, send: Callable[[], object]) -> None:
+    def _deliver(self, send: Callable[[], object]) -> bool:
         """Sends, again with backoff while the collector cannot be reached or is overloaded.
 
-        What the collector refuses for good is dropped: sending it again would not help.
+        False for what the collector refuses for good, as sending it again would not help, and for
+        what could not be sent before the stop.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -176,30 +198,24 @@ class Delivery:
                 send()
             except ClientError as error:
                 status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
-                if status < 500 and status != 429:  # noqa: PLR2004
-                    self._groups.clear()
-                    self._streams.clear()
-                    self._warn(error)
-                    self.dropped += 1
-                    return
                 self._warn(error)
+                if status < HTTPStatus.INTERNAL_SERVER_ERROR and (
+                    status != HTTPStatus.TOO_MANY_REQUESTS
+                ):
+                    return False
             except BotoCoreError as error:
                 self._warn(error)
             else:
                 self._is_warned = False
-                return
+                return True
             self._wake.wait(delay_s)
             delay_s = min(RETRY_LAST_S, delay_s * 2)
+        return False
 
     def _warn(self, error: Exception) -> None:
         if not self._is_warned:
             self._is_warned = True
             _log.warning("the collector at %s takes nothing: %s", self._url, error)
-
-    def _settle(self, count: int) -> None:
-        with self._progress:
-            self._settled += count
-            self._progress.notify_all()
 
 
 def by_stream(records: Iterable[Record]) -> dict[tuple[str, str], list[LogEvent]]:

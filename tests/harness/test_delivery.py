@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -162,6 +163,66 @@ def test_a_collector_that_never_comes_costs_a_bounded_stop_and_a_count(
         delivery.stop(0.3)
     assert delivery.dropped == 15
     assert caplog.messages[-1].startswith("15 log events and metric samples were not delivered")
+
+
+def test_events_for_a_store_that_was_emptied_are_stored_in_a_new_group(tmp_path: Path) -> None:
+    port = free_port()
+    delivery = Delivery(f"http://127.0.0.1:{port}", "us-east-1")
+    delivery.start()
+    try:
+        for run in ("first", "second"):
+            (tmp_path / run).mkdir()
+            with collector(tmp_path / run, port) as url:
+                for n in (1, 2):
+                    now_ms = int(time.time() * 1000)
+                    delivery.log("/aws/lambda/app", LogEvent(now_ms, f"{run} {n}", "stream"))
+                    assert delivery.flush(30)
+                stored = aws("logs", url).filter_log_events(logGroupName="/aws/lambda/app")
+                messages = [event["message"] for event in stored["events"]]
+                assert messages == [f"{run} 1", f"{run} 2"]
+    finally:
+        delivery.stop(1)
+    assert delivery.dropped == 0
+
+
+def test_every_event_of_a_refused_batch_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with collector(tmp_path) as url:
+        delivery = Delivery(url, "us-east-1")
+        delivery.start()
+        now_ms = int(time.time() * 1000)
+        with caplog.at_level(logging.WARNING, "lambdatrace.harness"):
+            for n in range(3):
+                delivery.log("no group: is called this", LogEvent(now_ms, f"{n}", "stream"))
+            delivery.log("/aws/lambda/app", LogEvent(now_ms, "fine", "stream"))
+            assert not delivery.flush(30)
+            delivery.stop(10)
+    assert delivery.dropped == 3
+    assert caplog.messages[-1].startswith("3 log events and metric samples were not delivered")
+
+
+def test_an_event_taken_while_others_are_settled_stays_in_the_count(tmp_path: Path) -> None:
+    class Message(str):
+        """Another event is taken at the moment the delivery's thread asks for the length."""
+
+        __slots__ = ()
+
+        def __len__(self) -> int:
+            if threading.current_thread().name == "lambdatrace-delivery":
+                delivery.log("/aws/lambda/app", LogEvent(now_ms, "more", "stream"))
+            return super().__len__()
+
+    now_ms = int(time.time() * 1000)
+    with collector(tmp_path) as url:
+        delivery = Delivery(url, "us-east-1")
+        delivery.start()
+        delivery.log("/aws/lambda/app", LogEvent(now_ms, Message("first"), "stream"))
+        assert delivery.waiting_bytes == 5
+        assert delivery.flush(30)
+        assert delivery.flush(30)
+        assert delivery.waiting_bytes == 0
+        delivery.stop(10)
 
 
 def test_events_are_sorted_by_stream_and_time_and_cut_to_the_size_of_a_request() -> None:
