@@ -73,7 +73,7 @@ def _round(layer: Path, endpoint: str, calls: int) -> dict[str, Figures]:
             variant,
             f"{variant}.handler",
             code_dir=FUNCTIONS,
-            layers=[layer] if variant == "with_lambdatrace" else [],
+            layers=[layer],  # for all, so that mounting it is no difference
             environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
         )
         for variant in VARIANTS

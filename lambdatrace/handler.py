@@ -6,7 +6,7 @@ import _thread
 import os
 from functools import wraps
 
-from lambdatrace import propagation, telemetry
+from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation
 from lambdatrace.records import CONSUMER, SERVER, SpanContext
 from lambdatrace.tracing import activate, deactivate
@@ -247,6 +247,8 @@ def _parent(
     X-Ray header. Its Parent is a span of somebody's only when the trace is sampled: otherwise the
     Root alone is taken, so that X-Ray's id, which the logs carry, finds our trace too.
     """
+    from lambdatrace import propagation  # after the response, unless a span is opened before
+
     if trigger is not None and trigger.carrier:
         found = propagation.extract(trigger.carrier)
         if found is not None:

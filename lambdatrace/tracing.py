@@ -7,7 +7,6 @@ from _contextvars import ContextVar  # what `contextvars` gives, without its 0.2
 from collections import deque
 from functools import wraps
 
-from lambdatrace import propagation
 from lambdatrace.records import ERROR, INTERNAL, OK, Span, SpanContext
 
 TYPE_CHECKING = False
@@ -32,6 +31,8 @@ _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 # Spans that nobody ends must not fill the memory: beyond this, they are sent only if they do end.
 OPEN_SPANS_MAX = 10_000
 STACK_DEPTH_MAX = 64  # innermost frames of a stack trace; a recursion has a thousand
+
+_NO_TRACE_ID, _NO_SPAN_ID = "0" * 32, "0" * 16
 
 _current: ContextVar[Span | None] = ContextVar("lambdatrace_current_span", default=None)
 
@@ -296,12 +297,12 @@ class SpanHandle:
     @property
     def trace_id(self) -> str:
         """32 hex digits; all zero when there is no span."""
-        return self._span.context.trace_id if self._span else "0" * propagation.TRACE_ID_DIGITS
+        return self._span.context.trace_id if self._span else _NO_TRACE_ID
 
     @property
     def span_id(self) -> str:
         """16 hex digits; all zero when there is no span."""
-        return self._span.context.span_id if self._span else "0" * propagation.SPAN_ID_DIGITS
+        return self._span.context.span_id if self._span else _NO_SPAN_ID
 
     @property
     def is_recording(self) -> bool:
@@ -347,7 +348,9 @@ class SpanHandle:
         """Write this span's context into `carrier`, for what we call: W3C and X-Ray headers."""
         carrier = {} if carrier is None else carrier
         if self._span is not None:
-            self._guard.run(propagation.inject, self._span.context, carrier)
+            from lambdatrace.propagation import inject
+
+            self._guard.run(inject, self._span.context, carrier)
         return carrier
 
 

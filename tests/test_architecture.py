@@ -161,7 +161,6 @@ COLD_START_MODULES = {
     "lambdatrace.http1",
     "lambdatrace.initialization",
     "lambdatrace.invocation",
-    "lambdatrace.propagation",
     "lambdatrace.records",
     "lambdatrace.settings",
     "lambdatrace.telemetry",
