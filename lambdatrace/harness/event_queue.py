@@ -33,6 +33,7 @@ class EventQueue:
         self._submit = submit
         self._loop = asyncio.get_running_loop()
         self._bytes = 0
+        self._is_closed = False
         self._delayed: dict[str, asyncio.TimerHandle] = {}
         self._attempts: dict[str, int] = {}
         self._pending: dict[str, Invocation] = {}
@@ -59,14 +60,19 @@ class EventQueue:
         invocation.refuse = lambda _: self._throttled(invocation)
         self._loop.call_soon(self._attempt, invocation)
 
-    def after_execution(self, invocation: Invocation, outcome: Outcome) -> None:  # noqa: ARG002
+    def after_execution(
+        self,
+        invocation: Invocation,
+        outcome: Outcome,  # noqa: ARG002 - what follows a failed execution would be decided by it
+    ) -> None:
         """The event was executed, well or not: it is done."""
         if self._pending.pop(invocation.request_id, None):
             self._bytes -= len(invocation.payload)
             self._attempts.pop(invocation.request_id, None)
 
     def close(self) -> int:
-        """Gives up what waits; gives the number of events lost."""
+        """Gives up what waits; gives the number of events lost, those being executed included."""
+        self._is_closed = True
         for timer in self._delayed.values():
             timer.cancel()
         self._delayed.clear()
@@ -74,9 +80,12 @@ class EventQueue:
 
     def _attempt(self, invocation: Invocation) -> None:
         self._delayed.pop(invocation.request_id, None)
-        self._submit(invocation)
+        if not self._is_closed:
+            self._submit(invocation)
 
     def _throttled(self, invocation: Invocation) -> None:
+        if self._is_closed:
+            return
         attempts = self._attempts.get(invocation.request_id, 0) + 1
         self._attempts[invocation.request_id] = attempts
         self._delayed[invocation.request_id] = self._loop.call_later(

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import uuid
 from collections import deque
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 KEPT_EVENTS_MAX = 10_000  # log events per function kept in memory: some 2,000 invokes
 BODY_BYTES_MAX = invoke_api.SYNC_BYTES_MAX
+
+_log = logging.getLogger("lambdatrace.harness")
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,11 @@ class LambdaService:
         """In order: no new invokes, shut environments down, end all processes, remove all files."""
         if self._server:
             await self._server.close()
-        self._events.close()
+        lost = self._events.close()
+        if lost:
+            _log.warning(
+                "the harness was stopped: %d events were accepted and not executed to the end", lost
+            )
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
         await self.supervisor.stop()
         self._temp_dirs.close()
@@ -242,7 +250,9 @@ def _refuse(exchange: Exchange, error: InvokeError) -> None:
 
 
 def _refuse_http(exchange: Exchange, status: int, reason: str) -> None:
-    code = "RequestTooLargeException" if status == 413 else "InvalidRequestContentException"  # noqa: PLR2004
+    code = "InvalidRequestContentException"
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        code = "RequestTooLargeException"
     _refuse(exchange, InvokeError(status, code, reason))
 
 

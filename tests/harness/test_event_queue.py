@@ -88,6 +88,24 @@ def test_a_throttled_event_waits_and_is_submitted_again(monkeypatch: pytest.Monk
     assert attempts == 3
 
 
+def test_a_closed_queue_submits_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lambdatrace.harness.event_queue.THROTTLE_FIRST_S", 0.0)
+    submitted: list[Invocation] = []
+
+    async def main() -> None:
+        queue = EventQueue(submitted.append)
+        waiting, throttled = event(), event()
+        queue.put(throttled)
+        await asyncio.sleep(0)
+        queue.put(waiting)
+        assert queue.close() == 2
+        throttled.refuse(InvokeError(429, "TooManyRequestsException", "Rate Exceeded."))
+        await asyncio.sleep(0.01)
+        assert submitted == [throttled]
+
+    asyncio.run(main())
+
+
 def test_the_delay_doubles_from_one_second_to_five_minutes() -> None:
     assert [throttle_delay_s(n) for n in (1, 2, 3, 9, 10, 99)] == [1, 2, 4, 256, 300, 300]
 

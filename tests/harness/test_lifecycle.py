@@ -195,6 +195,22 @@ def test_stopping_during_an_invoke_answers_its_caller(run: Run) -> None:
     ]
 
 
+def test_events_that_were_accepted_and_not_executed_are_counted_at_the_stop(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = "import time\ndef handler(event, context): time.sleep(30)"
+    with run(source, timeout_s=60, concurrency_max=1) as harness:
+        for _ in range(3):
+            assert harness.invoke("app", invocation_type="Event").status_code == 202
+        deadline = time.monotonic() + 10
+        while not any("START" in e.message for e in harness.logs("app")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert caplog.messages == [
+        "the harness was stopped: 3 events were accepted and not executed to the end"
+    ]
+
+
 def test_folders_of_dead_harnesses_are_removed_and_those_of_living_ones_kept(
     tmp_path: Path,
 ) -> None:
