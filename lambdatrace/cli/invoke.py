@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             result = harness.invoke(function.name, event)
             harness.wait_frozen(function.name, function.timeout_s + 10)
     except (HarnessError, OSError) as error:
-        print(f"lambdatrace invoke: {error}", file=sys.stderr)  # noqa: T201
+        print(f"lambdatrace invoke: {error}", file=sys.stderr)  # noqa: T201 - a program
         return 1
     sys.stderr.flush()
     sys.stdout.write(result.payload.decode("utf-8", "replace") + "\n")

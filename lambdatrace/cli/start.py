@@ -118,10 +118,10 @@ def run(arguments: argparse.Namespace) -> int:
         with harness:
             names = ", ".join(harness.names)
             tmp = "" if harness.is_tmp_private else "; /tmp is shared: TMPDIR names each one's own"
-            print(f"Lambda API on {harness.endpoint_url}: {names}{tmp}", flush=True)  # noqa: T201
+            print(f"Lambda API on {harness.endpoint_url}: {names}{tmp}", flush=True)  # noqa: T201 - a program
             stopped.wait()
     except HarnessError as error:
-        print(f"lambdatrace start: {error}", file=sys.stderr)  # noqa: T201
+        print(f"lambdatrace start: {error}", file=sys.stderr)  # noqa: T201 - a program
         return 1
     return 0
 

@@ -112,7 +112,7 @@ class Deployment:
         wrapper = self.function.environment.get("AWS_LAMBDA_EXEC_WRAPPER", "")
         if wrapper:
             wanted.append(str(Path(wrapper).parent))
-        below = sorted({f for f in wanted if f.startswith("/tmp/")})  # noqa: S108
+        below = sorted({f for f in wanted if f.startswith("/tmp/")})  # noqa: S108 - Lambda's own
         return tuple(f for f in below if Path(f).is_dir())
 
 

@@ -174,7 +174,10 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._server.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(
+        self,
+        exc: Exception | None,  # noqa: ARG002 - asyncio's signature; how it was lost is all one
+    ) -> None:
         """Tells whoever still owes an answer that nobody waits for it."""
         self._server.connections.discard(self)
         for exchange in (self._current, *self._waiting):
@@ -185,7 +188,10 @@ class Connection(asyncio.BufferedProtocol):
         self._current = None
         self._waiting.clear()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+    def get_buffer(
+        self,
+        sizehint: int,  # noqa: ARG002 - asyncio's signature; the buffer has one size
+    ) -> memoryview:
         """Where the next bytes go."""
         return self._buffer
 

@@ -77,7 +77,7 @@ def _proportional_bytes(pid: int) -> int:
 def _descendants(pid: int) -> list[int]:
     found: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names will do
             children = os.open(f"/proc/{pid}/task/{thread}/children", os.O_RDONLY)
             try:
                 found += [int(child) for child in os.read(children, _BUFFER_BYTES).split()]

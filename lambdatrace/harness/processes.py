@@ -94,7 +94,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         script = Path(__file__).with_name("supervisor.py")
-        self._process = subprocess.Popen(  # noqa: ASYNC220
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - once, before any invoke
             [
                 *(sys.executable, "-I", "-S", str(script), str(theirs.fileno())),
                 *(str(self._temp_dir), "private" if self._wants_private_tmp else "shared"),

@@ -8,6 +8,6 @@ import sys
 
 sys.path[0] = os.getcwd()  # noqa: PTH109  (pathlib would cost 3 ms of every cold start)
 
-from awslambdaric.__main__ import main  # noqa: E402
+from awslambdaric.__main__ import main  # noqa: E402  (its own folder must be off the path)
 
 main(["awslambdaric", os.environ["_HANDLER"]])

@@ -169,7 +169,7 @@ def own_file_system(private: str, message: dict[str, Any]) -> None:
     kept = [(folder, os.open(folder, os.O_PATH)) for folder in message["keep"]]
     if message["opt"]:
         mount(message["opt"], "/opt")
-    mount(message["tmp"], "/tmp")  # noqa: S108
+    mount(message["tmp"], "/tmp")  # noqa: S108 - the place that functions write to
     for folder, fd in kept:
         os.makedirs(folder, exist_ok=True)
         mount(f"/proc/self/fd/{fd}", folder)
