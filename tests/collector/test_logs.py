@@ -65,6 +65,14 @@ def test_events_come_back_in_order_with_what_was_put(logs: Any, group: str) -> N
     assert all(event["ingestionTime"] >= start for event in answer["events"])
 
 
+def test_half_of_a_surrogate_pair_in_a_message_does_not_lose_its_batch(
+    logs: Any, group: str
+) -> None:
+    put(logs, group, "one", (now_ms(), "half \ud83d"), (now_ms(), "whole 😀"))
+    answer = logs.get_log_events(logGroupName=group, logStreamName="one")
+    assert messages(answer) == ["half ?", "whole 😀"]
+
+
 def test_a_stream_is_read_in_pages_both_ways(logs: Any, group: str) -> None:
     start = now_ms()
     put(logs, group, "one", *((start + number, str(number)) for number in range(5)))
@@ -208,6 +216,36 @@ def test_a_pattern_that_is_not_supported_never_matches_silently(
     code, message = refused(logs.filter_log_events, logGroupName=group, filterPattern=pattern)
     assert code == "InvalidParameterException"
     assert message.startswith(f"Invalid filter pattern '{pattern}': ")
+
+
+@pytest.mark.parametrize(
+    ("regex", "reason"),
+    [
+        ("a{1001}", "invalid repetition size: {1001}"),
+        ("a++", "bad repetition operator: ++"),
+        ("[[:foo:]]", "invalid character class range: [:foo:]"),
+        ("[a", "missing ]: [a"),
+        ("*a", "no argument for repetition operator: *"),
+        (r"\W{1000}" * 100, "pattern too large - compile failed"),
+    ],
+)
+def test_a_regular_expression_that_cannot_be_run_is_refused_even_without_events(
+    logs: Any, group: str, regex: str, reason: str
+) -> None:
+    pattern = f"%{regex}%"
+    assert refused(logs.filter_log_events, logGroupName=group, filterPattern=pattern) == (
+        "InvalidParameterException",
+        f"Invalid filter pattern '{pattern}': not a regular expression: {reason}",
+    )
+
+
+def test_a_class_of_characters_in_a_regular_expression_may_have_a_name(
+    logs: Any, group: str
+) -> None:
+    start = now_ms()
+    put(logs, group, "one", (start, "12"), (start + 1, "ab"))
+    answer = logs.filter_log_events(logGroupName=group, filterPattern="%[[:alpha:]]%")
+    assert messages(answer) == ["ab"]
 
 
 def test_groups_and_streams_are_described(logs: Any, group: str) -> None:

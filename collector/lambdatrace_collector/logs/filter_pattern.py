@@ -34,22 +34,30 @@ class FilterPattern:
     some_regex: tuple[str, ...] = ()
     no_regex: tuple[str, ...] = ()
 
+    @property
+    def regexes(self) -> tuple[str, ...]:
+        """Every regular expression."""
+        return self.every_regex + self.some_regex + self.no_regex
+
 
 def parse_filter_pattern(text: str) -> FilterPattern:
     """The pattern that `text` writes; the empty one matches every message.
 
-    Raises AwsError InvalidParameterException for bad syntax, and for JSON (`{…}`) and
+    Whether a regular expression can be run is for the engine to say: only its characters are
+    checked here. Raises AwsError InvalidParameterException for bad syntax, and for JSON (`{…}`) and
     space-delimited (`[…]`) patterns, which are refused since they would match wrongly as terms.
     """
     stripped = text.strip()
     if stripped[:1] in ("{", "["):
         kind = "JSON" if stripped[0] == "{" else "space-delimited"
-        raise _invalid(text, f"{kind} patterns are not supported by this collector, only terms are")
+        raise invalid_pattern(
+            text, f"{kind} patterns are not supported by this collector, only terms are"
+        )
     found: dict[tuple[str, bool], list[str]] = {}
     for sign, term, is_regex in _terms(text, stripped):
         found.setdefault((sign, is_regex), []).append(term)
     if sum(len(terms) for (_, is_regex), terms in found.items() if is_regex) > REGEXES_MAX:
-        raise _invalid(text, f"at most {REGEXES_MAX} regular expressions are allowed")
+        raise invalid_pattern(text, f"at most {REGEXES_MAX} regular expressions are allowed")
 
     def terms(sign: str, *, regex: bool = False) -> tuple[str, ...]:
         return tuple(found.get((sign, regex), ()))
@@ -71,7 +79,7 @@ def _terms(text: str, stripped: str) -> list[tuple[str, str, bool]]:
     while position < len(stripped):
         match = _TERM.match(stripped, position)
         if match is None:
-            raise _invalid(text, f"unexpected {stripped[position:].strip()[:1]!r}")
+            raise invalid_pattern(text, f"unexpected {stripped[position:].strip()[:1]!r}")
         sign, phrase, regex, word = match.groups()
         if phrase is not None:
             phrase = re.sub(r"\\(.)", r"\1", phrase)
@@ -87,15 +95,12 @@ def _terms(text: str, stripped: str) -> list[tuple[str, str, bool]]:
 
 def _checked_regex(text: str, regex: str) -> str:
     if not _REGEX_TEXT.fullmatch(regex) or _REGEX_ESCAPES.search(regex):
-        raise _invalid(
+        raise invalid_pattern(
             text, f"%{regex}% has a character that regular expressions here may not have"
         )
-    try:
-        re.compile(regex)
-    except re.error as error:
-        raise _invalid(text, f"%{regex}% is not a regular expression: {error}") from error
     return regex
 
 
-def _invalid(text: str, reason: str) -> AwsError:
+def invalid_pattern(text: str, reason: str) -> AwsError:
+    """AWS's error for the filter pattern `text`."""
     return AwsError("InvalidParameterException", f"Invalid filter pattern '{text}': {reason}")

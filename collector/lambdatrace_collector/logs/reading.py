@@ -10,8 +10,12 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lambdatrace_collector.errors import AwsError
-from lambdatrace_collector.logs.filter_pattern import FilterPattern, parse_filter_pattern
+from lambdatrace_collector.errors import AwsError, StoreUnavailableError
+from lambdatrace_collector.logs.filter_pattern import (
+    FilterPattern,
+    invalid_pattern,
+    parse_filter_pattern,
+)
 from lambdatrace_collector.logs.groups import group_name
 
 if TYPE_CHECKING:
@@ -29,6 +33,9 @@ END_OF_TIME_MS = 2**62
 MILLISECOND = 2**128  # one millisecond in a position: the ids below it are one moment's
 END_OF_TIME = END_OF_TIME_MS * MILLISECOND  # a position after every event's
 
+CANNOT_COMPILE_REGEXP = 427  # the engine's error code
+
+_ENGINE_REASON = re.compile(r", error: (.*?)\. Look at")
 _TOKEN = re.compile(r"[fb]/(\d{56})/s")
 
 
@@ -106,6 +113,7 @@ class LogReading:
         """
         parameters = call.parameters
         group = group_name(parameters)
+        pattern_text = parameters.get("filterPattern", "")
         if "logStreamNames" in parameters and "logStreamNamePrefix" in parameters:
             raise AwsError(
                 "InvalidParameterException",
@@ -117,9 +125,10 @@ class LogReading:
             parameters.get("logStreamNamePrefix", ""),
             parameters.get("startTime", 0),
             min(parameters.get("endTime", END_OF_TIME_MS), END_OF_TIME_MS) + 1,  # end included
-            parse_filter_pattern(parameters.get("filterPattern", "")),
+            parse_filter_pattern(pattern_text),
         )
         is_forward, at = _start_of_page(parameters, is_forward_first=True)
+        await self._require_regexes(pattern_text, selection.pattern)
         await self._require(call, selection)
         limit = parameters.get("limit", PAGE_EVENTS_MAX)
         events = await self._page(call, selection, at, limit, is_forward=is_forward)
@@ -139,6 +148,24 @@ class LogReading:
         await self._groups.require_group(call, selection.log_group)
         for stream in selection.streams:
             await self._groups.require_stream(call, selection.log_group, stream)
+
+    async def _require_regexes(self, text: str, pattern: FilterPattern) -> None:
+        """Raise AwsError InvalidParameterException for an expression that the engine cannot run.
+
+        Asked ahead of the events: a group without any would take what the next event makes fail.
+        """
+        if not pattern.regexes:
+            return
+        try:
+            await self._store.query("regexes_compile", regexes=list(pattern.regexes))
+        except StoreUnavailableError as error:
+            cause = error.__cause__
+            if getattr(cause, "code", None) != CANNOT_COMPILE_REGEXP:
+                raise
+            reason = _ENGINE_REASON.search(str(cause))
+            raise invalid_pattern(
+                text, f"not a regular expression: {reason[1] if reason else cause}"
+            ) from error
 
     async def _page(
         self, call: Call, selection: Selection, at: int, limit: int, *, is_forward: bool
