@@ -120,6 +120,58 @@ def json_error(answer: Answer) -> tuple[int, str, str]:
             (400, "SerializationException", "logGroupNamePrefix is '5': expected a string"),
         ),
         (
+            {**LOGS, "X-Amz-Target": "Logs_20140328.FilterLogEvents"},
+            b'{"logGroupName": "g", "filterPattern": "a\\ud800"}',
+            (
+                400,
+                "SerializationException",
+                "filterPattern is 'a\\ud800': expected text without half of a surrogate pair",
+            ),
+        ),
+        (
+            {**LOGS, "X-Amz-Target": "Logs_20140328.CreateLogStream"},
+            b'{"logGroupName": "g", "logStreamName": "\\udfff"}',
+            (
+                400,
+                "SerializationException",
+                "logStreamName is '\\udfff': expected text without half of a surrogate pair",
+            ),
+        ),
+        (
+            {**LOGS, "X-Amz-Target": "Logs_20140328.CreateLogGroup"},
+            b'{"logGroupName": "g", "tags": {"\\ud800": "x"}}',
+            (
+                400,
+                "SerializationException",
+                "tags is '\\ud800': expected text without half of a surrogate pair",
+            ),
+        ),
+        (
+            LOGS,
+            # the base64 of ["\ud800"]
+            b'{"nextToken": "WyJcdWQ4MDAiXQ=="}',
+            (400, "InvalidParameterException", "The specified nextToken is invalid."),
+        ),
+        (
+            METRICS,
+            # the base64 of ["a","b",-1]
+            b'{"NextToken": "WyJhIiwiYiIsLTFd"}',
+            (
+                400,
+                "com.amazonaws.cloudwatch.v2010_08_01#InvalidParameterValueException",
+                "The value for parameter NextToken is invalid.",
+            ),
+        ),
+        (
+            METRICS,
+            b'{"Namespace": "\\ud800"}',
+            (
+                400,
+                "com.amazonaws.cloudwatch.v2010_08_01#SerializationException",
+                "Namespace is '\\ud800': expected text without half of a surrogate pair",
+            ),
+        ),
+        (
             {"Content-Type": "text/plain"},
             b"hello",
             (
@@ -246,6 +298,15 @@ def test_the_query_protocol_publishes_and_reads_metrics(collector: Collector, un
                 "1 validation error detected: Value null at 'namespace' failed to satisfy"
                 " constraint: Member must not be null"
             ),
+        ),
+        (
+            {
+                "Action": "PutMetricData",
+                "Namespace": "n",
+                f"MetricData.member.{'1' * 5000}.MetricName": "m",
+            },
+            "MalformedInput",
+            "MetricData is '…': expected members numbered from 1",
         ),
         (
             {

@@ -7,11 +7,11 @@ Source: Smithy, "AWS JSON 1.0 protocol" and "AWS JSON 1.1 protocol"; the query-c
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from lambdatrace_collector.aws.unicode import is_unicode
 from lambdatrace_collector.errors import AwsError
 from lambdatrace_collector.exchange import Request, Response
 
@@ -27,6 +27,8 @@ _ERROR_NAMESPACES = {
     "logs": "",
 }
 _CONSTRAINT_ERROR = "com.amazon.coral.validate#ValidationException"
+# A function may log half of a surrogate pair: its batch is stored, with that half replaced.
+_REPAIRED_SHAPE = "EventMessage"
 _NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -105,12 +107,17 @@ def _decode_list(shape: Any, value: Any, path: str) -> list[Any]:
 def _decode_map(shape: Any, value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _type_error(value, path, "a map")
-    return {key: _decode(shape.value, item, f"{path}.{key}") for key, item in value.items()}
+    return {
+        _decode(shape.key, key, path): _decode(shape.value, item, f"{path}.{key}")
+        for key, item in value.items()
+    }
 
 
-def _decode_string(_shape: Any, value: Any, path: str) -> str:
+def _decode_string(shape: Any, value: Any, path: str) -> str:
     if not isinstance(value, str):
         raise _type_error(value, path, "a string")
+    if not is_unicode(value) and shape.name != _REPAIRED_SHAPE:
+        raise _type_error(value, path, "text without half of a surrogate pair")
     return value
 
 
@@ -139,10 +146,10 @@ def _decode_boolean(_shape: Any, value: Any, path: str) -> bool:
     return value
 
 
-def _decode_blob(_shape: Any, value: Any, path: str) -> bytes:
+def _decode_blob(shape: Any, value: Any, path: str) -> bytes:
     try:
-        return base64.b64decode(_decode_string(None, value, path), validate=True)
-    except binascii.Error as error:
+        return base64.b64decode(_decode_string(shape, value, path), validate=True)
+    except ValueError as error:
         raise _type_error(value, path, "base64") from error
 
 

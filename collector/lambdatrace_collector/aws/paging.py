@@ -5,8 +5,12 @@ import binascii
 import json
 from typing import TYPE_CHECKING, Any
 
+from lambdatrace_collector.aws.unicode import is_unicode
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_INTEGERS = range(2**64)  # ids are UInt64 in the store, times are less
 
 
 def encode_token(*place: Any) -> str:
@@ -21,5 +25,7 @@ def decode_token(token: str, *types: type, invalid: Callable[[], Exception]) -> 
     except (ValueError, binascii.Error, RecursionError) as error:
         raise invalid() from error
     if not isinstance(place, list) or [type(item) for item in place] != list(types):
+        raise invalid()
+    if not all(is_unicode(item) if isinstance(item, str) else item in _INTEGERS for item in place):
         raise invalid()
     return tuple(place)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FORM = "application/x-www-form-urlencoded"
 FIELDS_MAX = 200_000  # 1000 datums with 30 dimensions each are 65,000 fields
 
+_PLACE = re.compile(r"\d{1,9}")  # of a list's member
 _XML = "text/xml"
 
 
@@ -118,7 +120,7 @@ def _decode_container(shape: Any, value: dict[str, Any], path: str) -> Any:
         }
     if shape.type_name == "list":
         items = value.get("member", value)
-        if not isinstance(items, dict) or not all(key.isdecimal() for key in items):
+        if not isinstance(items, dict) or not all(_PLACE.fullmatch(key) for key in items):
             raise _malformed(path, "…", "members numbered from 1")
         return [
             _decode(shape.member, items[key], f"{prefix}member.{key}")
