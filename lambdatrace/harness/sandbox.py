@@ -34,11 +34,27 @@ class Watcher(Protocol):
         """An external extension ended by itself."""
 
 
+class _Output:
+    """One process's pipe for standard output and error, so that their order is kept, and its lines.
+
+    Processes do not share one: a line written in two parts, as the runtime client writes what is
+    printed, would take in what another process writes between them.
+    """
+
+    def __init__(self) -> None:
+        self.lines = LineReader()
+        self.read_fd, self.write_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.read_fd, False)
+
+    def close(self) -> None:
+        os.close(self.read_fd)
+        os.close(self.write_fd)
+
+
 class Sandbox:
     """A runtime process and its external extensions, each leading a process group, and their pipes.
 
-    Standard output and error share a pipe, so that their order is kept; the runtime's framed log
-    records have one of their own.
+    The runtime's framed log records have a pipe of their own beside its output.
     """
 
     def __init__(self, supervisor: Supervisor, watcher: Watcher, marker: str) -> None:
@@ -49,24 +65,27 @@ class Sandbox:
         self._watcher = watcher
         self._marker = marker
         self._frames = FrameReader()
-        self._lines = LineReader()
         self._is_closing = False
-        self._output_fd, self._output_end = os.pipe2(os.O_CLOEXEC)
+        self._output = _Output()
+        self._extension_outputs: list[_Output] = []
         self._frame_fd, self._frame_end = os.pipe2(os.O_CLOEXEC)
-        loop = asyncio.get_running_loop()
-        for descriptor in (self._output_fd, self._frame_fd):
-            os.set_blocking(descriptor, False)
-            loop.add_reader(descriptor, self._collect)
+        os.set_blocking(self._frame_fd, False)
+        self._loop = asyncio.get_running_loop()
+        for descriptor in (self._output.read_fd, self._frame_fd):
+            self._loop.add_reader(descriptor, self._collect)
 
     async def start_extension(self, name: str, launch: Launch) -> None:
         """Starts an external extension. Raises LaunchError."""
-        process = await self._start(launch, [self._output_end, self._output_end])
+        output = _Output()
+        self._extension_outputs.append(output)
+        self._loop.add_reader(output.read_fd, self._collect_from_extension, output)
+        process = await self._start(launch, [output.write_fd, output.write_fd])
         self.extensions[name] = process
         process.exited.add_done_callback(lambda done: self._extension_exited(name, done.result()))
 
     async def start_runtime(self, launch: Launch) -> None:
         """Starts the runtime. Raises LaunchError."""
-        ends = [self._output_end, self._output_end, self._frame_end]
+        ends = [self._output.write_fd, self._output.write_fd, self._frame_end]
         process = self.runtime = await self._start(launch, ends)
         process.exited.add_done_callback(lambda done: self._runtime_exited(done.result()))
 
@@ -98,6 +117,10 @@ class Sandbox:
         for _ in range(DRAIN_READS_MAX):
             if self._collect() < READ_BYTES:
                 break
+        for output in self._extension_outputs:
+            for _ in range(DRAIN_READS_MAX):
+                if self._collect_from_extension(output) < READ_BYTES:
+                    break
 
     async def end_runtime(self, grace_s: float) -> None:
         """SIGTERM and `grace_s` to react, then SIGKILL; without grace, SIGKILL at once."""
@@ -136,13 +159,14 @@ class Sandbox:
         if exits:
             await asyncio.wait(exits, timeout=KILL_WAIT_S)
         self.drain()
-        for line in self._lines.finish():
-            self._watcher.wrote(time.time_ns() // 1_000_000, line)
-        loop = asyncio.get_running_loop()
-        for descriptor in (self._output_fd, self._frame_fd):
-            loop.remove_reader(descriptor)
-        for descriptor in (self._output_fd, self._frame_fd, self._output_end, self._frame_end):
-            os.close(descriptor)
+        for output in (self._output, *self._extension_outputs):
+            for line in output.lines.finish():
+                self._watcher.wrote(time.time_ns() // 1_000_000, line)
+            self._loop.remove_reader(output.read_fd)
+            output.close()
+        self._loop.remove_reader(self._frame_fd)
+        os.close(self._frame_fd)
+        os.close(self._frame_end)
         self.memory.close()
         for process in self._processes():
             process.release()
@@ -154,22 +178,31 @@ class Sandbox:
         return [self.runtime, *processes] if self.runtime else processes
 
     def _collect(self) -> int:
-        """Reads both pipes once and tells what they held; gives the bytes of the fuller one.
+        """Tells what the runtime's two pipes hold, one read each; gives the bytes of the fuller one.
 
         Records carry their time, lines have that of their reading. Lines that were waiting next to
         a record are given its time at the latest, so that the log's times never go back.
         """
-        output = _read(self._output_fd)
+        output = _read(self._output.read_fd)
         framed = _read(self._frame_fd)
         now_ms = time.time_ns() // 1_000_000
         records = self._frames.feed(framed, now_ms) if framed else ()
         if output:
             written_ms = min(now_ms, records[0][0]) if records else now_ms
-            for line in self._lines.feed(output):
+            for line in self._output.lines.feed(output):
                 self._watcher.wrote(written_ms, line)
         for timestamp_ms, message in records:
             self._watcher.wrote(timestamp_ms, message)
         return max(len(output), len(framed))
+
+    def _collect_from_extension(self, output: _Output) -> int:
+        """Tells what an extension's pipe holds, one read; gives the bytes."""
+        data = _read(output.read_fd)
+        if data:
+            now_ms = time.time_ns() // 1_000_000
+            for line in output.lines.feed(data):
+                self._watcher.wrote(now_ms, line)
+        return len(data)
 
 
 def _read(descriptor: int) -> bytes:

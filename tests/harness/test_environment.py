@@ -452,7 +452,7 @@ def test_thousands_of_invokes_leave_no_descriptor_behind(run: Run) -> None:
         running = descriptors()
         for n in range(2000):
             assert harness.invoke("app", n).payload == json.dumps(n).encode()
-        assert descriptors() == running
+        assert descriptors() <= running  # fewer when sockets of an earlier test are collected
         assert len(harness.environments("app")) == 1
     assert descriptors() <= before
 

@@ -232,16 +232,27 @@ def test_a_request_lambda_would_refuse_is_refused_in_its_words(
     assert response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
-def test_invokes_over_the_limit_are_throttled(run: Run) -> None:
-    source = "import time\ndef handler(event, context): time.sleep(0.6)"
+def test_invokes_over_the_limit_are_throttled(run: Run, tmp_path: Path) -> None:
+    source = """
+        import os, time
+
+        def handler(event, context):
+            while not os.path.exists(os.path.dirname(__file__) + "/go"):
+                time.sleep(0.01)
+    """
     with (
-        run(source, concurrency_max=2) as harness,
+        run(source, concurrency_max=2, timeout_s=60) as harness,
         concurrent.futures.ThreadPoolExecutor(2) as threads,
     ):
+        lambda_ = client(harness)
         busy = [threads.submit(harness.invoke, "app") for _ in range(2)]
-        time.sleep(0.3)
+        deadline = time.monotonic() + 30
+        while sum(e.message.startswith("START") for e in harness.logs("app")) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         with pytest.raises(ClientError) as caught:
-            client(harness).invoke(FunctionName="app")
+            lambda_.invoke(FunctionName="app")
+        (tmp_path / "code" / "go").touch()
         assert [f.result().function_error for f in busy] == ["", ""]
         harness.wait_frozen("app")
         assert harness.invoke("app").function_error == ""
