@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from lambdatrace_collector.aws.endpoint import AwsEndpoint
 from lambdatrace_collector.aws.services import load_services
 from lambdatrace_collector.errors import (
+    InternalError,
     MethodNotAllowedError,
     NotFoundError,
     RequestError,
     ServiceError,
-    StoreUnavailableError,
 )
 from lambdatrace_collector.exchange import (
     Request,
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     ErrorShape = Callable[[Request, RequestError | ServiceError], Response]
 
 logger = logging.getLogger(__name__)
+
+OTLP_PATHS = "/v1/"  # OTLP/HTTP's clients read a google.rpc.Status, also where there is no route
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Application:
         aws = AwsEndpoint(load_services(), self._aws_operations())
         otlp_traces = traces_export(self._groups["traces"].commit)
         return (
-            Route("POST", "/v1/traces", otlp_traces, _otlp_error),
+            Route("POST", "/v1/traces", otlp_traces, otlp_error),
             Route("GET", "/api/v3/traces/{trace_id}", traces.get_trace, _api_error),
             Route("GET", "/api/v3/traces", traces.find_traces, _api_error),
             Route("GET", "/api/v3/services", traces.services, _api_error),
@@ -136,19 +138,23 @@ class Application:
             await group.drain()
 
     async def _answer(self, head: Request, receive: Receive) -> Response:
-        error_shape: ErrorShape = _api_error
+        error_shape: ErrorShape = otlp_error if head.path.startswith(OTLP_PATHS) else _api_error
         try:
             route, parameters = find_route(self.routes, head)
             error_shape = route.error_shape
             with self.admission.lease() as lease:
                 body = await read_body(head.headers, receive, lease)
                 return await route.handler(replace(head, body=body, path_parameters=parameters))
+        except MethodNotAllowedError as error:
+            response = error_shape(head, error)
+            allowed = ", ".join(error.allowed)
+            return replace(response, headers={**response.headers, "Allow": allowed})
         except (RequestError, ServiceError) as error:
             return error_shape(head, error)
         except Exception:
             # The border to bugs of ours: the client gets its protocol's error, the log the trace.
             logger.exception("%s %s failed", head.method, head.path)
-            return error_shape(head, StoreUnavailableError("internal error of the collector"))
+            return error_shape(head, InternalError("internal error of the collector"))
 
     async def _healthz(self, _request: Request) -> Response:
         """Alive: the process answers."""
@@ -188,12 +194,5 @@ def _lines_insert(store: Store, table: str) -> Callable[[bytes], Awaitable[None]
     return insert
 
 
-def _otlp_error(_request: Request, error: RequestError | ServiceError) -> Response:
-    return otlp_error(error)
-
-
 def _api_error(_request: Request, error: RequestError | ServiceError) -> Response:
-    response = api_error(error)
-    if isinstance(error, MethodNotAllowedError):
-        return replace(response, headers={**response.headers, "Allow": ", ".join(error.allowed)})
-    return response
+    return api_error(error)

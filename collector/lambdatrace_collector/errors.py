@@ -16,15 +16,18 @@ CollectorError
 │   ├── BodyTooLargeError        413
 │   ├── UnsupportedMediaError    415: content type or encoding
 │   └── AwsError                 an AWS error code with its message
-└── ServiceError                 ours: nothing was stored, the same request may be sent again
-    ├── OverloadedError          503: as many bytes wait as we allow
-    ├── StoreRejectedError       the engine refused this very body
-    └── StoreUnavailableError    503: the engine cannot work now (memory, disk, connection)
+└── ServiceError                 ours: nothing was stored
+    ├── OverloadedError          503: as many bytes wait as we allow; may be sent again
+    ├── StoreUnavailableError    503: the engine cannot work now (memory, disk, connection);
+    │                            may be sent again
+    ├── StoreRejectedError       500: the engine refused this very body; sending again is no use
+    └── InternalError            500: a mistake in the collector; sending again is no use
 """
 
 from __future__ import annotations
 
 INTERNAL_SERVER_ERROR = 500  # from this HTTP status on, the server is at fault
+RETRIED_STATUSES = (429, 503)  # the only ones that tell clients when to try again
 RETRY_AFTER_S = 1  # a group INSERT takes tens of milliseconds: a second drains every queue we allow
 
 
@@ -125,7 +128,7 @@ class AwsError(RequestError):
 
 
 class ServiceError(CollectorError):
-    """Ours. `status` is the HTTP status; the client may send the same request again."""
+    """Ours; nothing was stored. `status` is the HTTP status: after 503 the client may try again."""
 
     status = 503
 
@@ -136,6 +139,12 @@ class OverloadedError(ServiceError):
 
 class StoreUnavailableError(ServiceError):
     """The engine cannot work now: no memory, no disk, no connection."""
+
+
+class InternalError(ServiceError):
+    """A mistake in the collector: the same request meets it again."""
+
+    status = 500
 
 
 class StoreRejectedError(ServiceError):

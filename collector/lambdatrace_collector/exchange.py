@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from lambdatrace_collector.errors import (
+    RETRIED_STATUSES,
+    RETRY_AFTER_S,
     BadRequestError,
     BodyTooLargeError,
     OverloadedError,
@@ -21,6 +23,7 @@ from lambdatrace_collector.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
+    from lambdatrace_collector.errors import RequestError, ServiceError
     from lambdatrace_collector.ingest.admission import Lease
 
     Message = MutableMapping[str, Any]
@@ -71,6 +74,11 @@ class Response:
 def json_response(value: Any, status: int = 200) -> Response:
     """A response whose body is `value` as JSON."""
     return Response(status, json.dumps(value, separators=(",", ":")).encode())
+
+
+def retry_headers(error: RequestError | ServiceError) -> dict[str, str]:
+    """Retry-After, when the same request may be sent again after `error`."""
+    return {"Retry-After": str(RETRY_AFTER_S)} if error.status in RETRIED_STATUSES else {}
 
 
 def request_head(scope: Mapping[str, Any]) -> Request:

@@ -42,8 +42,8 @@ class Collector:
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         return send("POST", self.url + path, body, headers)
 
-    def get(self, path: str) -> Answer:
-        return send("GET", self.url + path, None, {})
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        return send("GET", self.url + path, None, headers or {})
 
     def client(self, service: str, region: str = "eu-west-1") -> Any:
         """An unmodified boto3 client of the collector."""

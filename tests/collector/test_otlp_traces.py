@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from lambdatrace_collector.exchange import BODY_BYTES_MAX
 
 if TYPE_CHECKING:
-    from tests.collector.conftest import Collector
+    from tests.collector.conftest import Answer, Collector
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 UINT32 = st.integers(0, 2**32 - 1)
@@ -279,7 +279,6 @@ BOMB = gzip.compress(bytes(BODY_BYTES_MAX + 1))
     [
         (b"\x0a\xff", PROTOBUF, 400, 3, "the body of 2 bytes is not a protobuf"),
         (b"\x0a\x03\x0a\x01\xff", PROTOBUF, 400, 3, "is not a protobuf"),
-        (b"{}", {"Content-Type": "application/json"}, 415, 12, "OTLP/JSON is not read here"),
         (b"", {"Content-Type": "text/plain"}, 415, 12, "Content-Type is 'text/plain'"),
         (b"x", {**PROTOBUF, "Content-Encoding": "br"}, 415, 12, "Content-Encoding is 'br'"),
         (b"x", {**PROTOBUF, "Content-Encoding": "gzip"}, 400, 3, "not valid gzip"),
@@ -311,6 +310,45 @@ def test_bad_input_gets_a_google_rpc_status(
         answer.headers["content-type"],
     )
     assert message in error.message
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "message"),
+    [
+        ("POST", "/v1/logs", 404, 5, "there is nothing at /v1/logs"),
+        ("POST", "/v1/metrics", 404, 5, "there is nothing at /v1/metrics"),
+        ("GET", "/v1/traces", 405, 12, "GET /v1/traces: expected POST"),
+    ],
+)
+def test_whatever_is_below_v1_answers_a_google_rpc_status(
+    collector: Collector, method: str, path: str, status: int, code: int, message: str
+) -> None:
+    def asked(headers: dict[str, str]) -> Answer:
+        if method == "GET":
+            return collector.get(path, headers)
+        return collector.post(path, b"{}", headers)
+
+    binary, text = asked(PROTOBUF), asked({"Content-Type": "application/json"})
+
+    assert (binary.status, text.status) == (status, status)
+    assert RpcStatus.FromString(binary.body) == RpcStatus(code=code, message=message)
+    assert json.loads(text.body) == {"code": code, "message": message}
+    types = [answer.headers["content-type"] for answer in (binary, text)]
+    assert types == ["application/x-protobuf", "application/json"]
+    assert binary.headers.get("Allow") == ("POST" if status == 405 else None)
+
+
+def test_json_that_is_not_read_is_refused_in_json(collector: Collector) -> None:
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    answer = collector.post("/v1/traces", b"{}", headers)
+    assert (answer.status, json.loads(answer.body)) == (
+        415,
+        {
+            "code": 12,
+            "message": "OTLP/JSON is not read here: send protobuf"
+            " (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)",
+        },
+    )
 
 
 def test_gzip_may_come_in_several_members(collector: Collector) -> None:

@@ -13,13 +13,12 @@ from lambdatrace_collector.aws import json_protocol, query_protocol
 from lambdatrace_collector.aws.call import ACCOUNT, Call, constraint_error, region_of
 from lambdatrace_collector.aws.constraints import Constraints
 from lambdatrace_collector.errors import (
-    RETRY_AFTER_S,
     AwsError,
     BadRequestError,
     RequestError,
     ServiceError,
 )
-from lambdatrace_collector.exchange import Request, Response
+from lambdatrace_collector.exchange import Request, Response, retry_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,10 +27,12 @@ if TYPE_CHECKING:
     from lambdatrace_collector.aws.call import Operation
     from lambdatrace_collector.aws.services import AwsService
 
-_HTTP_CODES = {
+_HTTP_CODES = {  # those that every AWS service has; SDKs retry the last two, a few times
     408: "RequestTimeout",
     413: "RequestEntityTooLarge",
     415: "UnsupportedMediaTypeException",
+    500: "InternalFailure",
+    503: "ServiceUnavailableException",
 }
 
 
@@ -159,17 +160,15 @@ def as_aws_error(error: RequestError | ServiceError) -> AwsError:
     """The AWS error that says what `error` says."""
     if isinstance(error, AwsError):
         return error
-    if isinstance(error, ServiceError):
-        # botocore and every other SDK retry a 503 of this name.
-        return AwsError("ServiceUnavailableException", str(error), status=503)
     code = _HTTP_CODES.get(error.status, "InvalidRequest")
     return AwsError(code, str(error), status=error.status)
 
 
-def _identified(response: Response, request_id: str, error: Exception | None = None) -> Response:
-    headers = {**response.headers, "x-amzn-RequestId": request_id}
-    if isinstance(error, ServiceError):
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+def _identified(
+    response: Response, request_id: str, error: RequestError | ServiceError | None = None
+) -> Response:
+    retry = {} if error is None else retry_headers(error)
+    headers = {**response.headers, "x-amzn-RequestId": request_id, **retry}
     return Response(response.status, response.body, response.content_type, headers)
 
 

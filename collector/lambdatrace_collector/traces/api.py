@@ -6,17 +6,17 @@ Source: jaeger-idl, proto/api_v3/query_service.proto and its OpenAPI description
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace_collector.errors import (
-    RETRY_AFTER_S,
     BadRequestError,
     NotFoundError,
     RequestError,
     ServiceError,
 )
-from lambdatrace_collector.exchange import Request, Response, json_response
+from lambdatrace_collector.exchange import Request, Response, json_response, retry_headers
 from lambdatrace_collector.otlp.json import resource_spans_json
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TRACES_DEFAULT = 20
 TRACES_MAX = 1000
 SPANS_MAX = 50_000  # in one answer: about 50 MB of JSON, more than any viewer draws
+SHOWN_CHARACTERS_MAX = 100  # of a wrong value, in the error that refuses it
 UINT64_MAX = 2**64 - 1
 SPAN_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
@@ -93,9 +94,7 @@ class TracesApi:
 def api_error(error: RequestError | ServiceError) -> Response:
     """An error in the shape that Jaeger's gateway gives it."""
     body = {"error": {"httpCode": error.status, "message": str(error)}}
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, ServiceError) else {}
-    response = json_response(body, error.status)
-    return Response(response.status, response.body, response.content_type, headers)
+    return replace(json_response(body, error.status), headers=retry_headers(error))
 
 
 def parse_trace_id(text: str) -> str:
@@ -144,8 +143,11 @@ def _count_parameter(request: Request, name: str) -> int:
     text = request.parameter(name)
     if text is None:
         return TRACES_DEFAULT
-    if not text.isdecimal() or not 1 <= int(text) <= TRACES_MAX:
-        raise BadRequestError(f"{name} is {text!r}: expected a number from 1 to {TRACES_MAX}")
+    # The length first: Python refuses to read 4,300 digits and more.
+    is_short = len(text) <= len(str(TRACES_MAX))
+    if not is_short or not text.isdecimal() or not 1 <= int(text) <= TRACES_MAX:
+        shown = text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
+        raise BadRequestError(f"{name} is {shown!r}: expected a number from 1 to {TRACES_MAX}")
     return int(text)
 
 
