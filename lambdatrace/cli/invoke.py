@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,9 +52,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_event(text: str) -> bytes:
-    """The event: a file's content, standard input for `-`, else the text itself."""
+    """The event: a file's content, standard input for `-`, else the text itself.
+
+    Raises HarnessSettingsError if `text` is no file and not JSON, OSError if a file is unreadable.
+    """
+    from lambdatrace.harness.errors import HarnessSettingsError
+
     if text == "-":
         return sys.stdin.buffer.read()
     if len(text) < PATH_CHARACTERS_MAX and Path(text).is_file():
         return Path(text).read_bytes()
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise HarnessSettingsError(f"event '{text}': no such file, and not JSON: {error}") from None
     return text.encode()

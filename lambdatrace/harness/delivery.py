@@ -208,7 +208,8 @@ class Delivery:
             else:
                 self._is_warned = False
                 return True
-            self._wake.wait(delay_s)
+            if self._wake.wait(delay_s):
+                self._wake.clear()  # once for each flush or stop, or this would spin
             delay_s = min(RETRY_LAST_S, delay_s * 2)
         return False
 
