@@ -178,7 +178,7 @@ class Sandbox:
         return [self.runtime, *processes] if self.runtime else processes
 
     def _collect(self) -> int:
-        """Tells what the runtime's two pipes hold, one read each; gives the bytes of the fuller one.
+        """Tells what the runtime's two pipes hold, one read each; the bytes of the fuller one.
 
         Records carry their time, lines have that of their reading. Lines that were waiting next to
         a record are given its time at the latest, so that the log's times never go back.
