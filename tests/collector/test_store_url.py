@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lambdatrace_collector.cli import STARTUP_FAILED, main
 from lambdatrace_collector.errors import StoreUrlError
 from lambdatrace_collector.settings import parse_settings
 from lambdatrace_collector.store.url import StoreUrl, parse_store_url
@@ -67,6 +68,41 @@ def test_a_server_is_reached_over_its_http_interface(
 def test_another_url_is_refused_with_what_is_expected(text: str) -> None:
     with pytest.raises(StoreUrlError, match=r"^--store is .*expected|^--store is .*missing|port"):
         parse_store_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("clickhouse://u:s3cret@h:999999/db", "clickhouse://u:***@h:999999/db"),
+        ("clickhouse://u:s3cret@h:port/db", "clickhouse://u:***@h:port/db"),
+        ("clickhouse://u:s3cret@h/my-db", "clickhouse://u:***@h/my-db"),
+        ("clickhouse://u:s3cret@/db", "clickhouse://u:***@/db"),
+        ("clickhouse://u:s3cret@[::1/db", "clickhouse://u:***@[::1/db"),
+        ("clickhouse://u:s3cret@h\u2100/db", "clickhouse://u:***@h\u2100/db"),
+        ("clickhouse://u:s3/cr@et@h/db", "clickhouse://u:***@h/db"),
+        ("clickhouse://h/my-db?password=s3cret", "clickhouse://h/my-db?***"),
+        ("postgres://u:s3cret@h/db", "postgres://u:***@h/db"),
+        ("clickhouse:/u:s3cret@h/db", "clickhouse:***@h/db"),
+        ("u:s3cret@h", "u:***@h"),
+        ("clickhouse://u:1/s3@cret@h/db", "clickhouse://u:***@h/db"),
+        ("clickhouse://u:1://s3cret@h:port/db", "clickhouse://u:***@h:port/db"),
+        ("clickhouse://u@h/my-db", "clickhouse://u@h/my-db"),
+    ],
+)
+def test_a_refused_url_is_shown_without_its_password(
+    text: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--store", text]) == STARTUP_FAILED
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"lambdatrace collector: --store is {shown!r}: ")
+    assert "s3" not in printed.err
+
+
+def test_no_password_is_in_what_a_trace_or_a_log_shows_of_the_settings() -> None:
+    settings = parse_settings(["--store", "clickhouse://u:s3cret@h:9/db"])
+    assert settings.store.shown == "clickhouse://u@h:9/db"
+    assert "s3cret" not in repr(settings)
 
 
 def test_the_defaults_are_the_local_folder_and_loopback() -> None:

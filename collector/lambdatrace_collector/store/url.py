@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,14 +10,17 @@ from lambdatrace_collector.errors import StoreUrlError
 DATABASE = "lambdatrace"
 CLICKHOUSE_HTTP_PORT = 8123
 
+_PASSWORD = re.compile(r"\A((?:\w+://|(?!\w+://))[^:]*:).*@", re.DOTALL)
+_QUERY = re.compile(r"\?.*", re.DOTALL)
+
 
 @dataclass(frozen=True)
 class StoreUrl:
     """Where the data is: a folder of the embedded engine, or a ClickHouse server."""
 
-    text: str
+    text: str = field(repr=False)  # may hold a password
     folder: Path | None  # the embedded engine's, absolute; None for a server
-    dsn: str  # what clickhouse-connect is given
+    dsn: str = field(repr=False)  # what clickhouse-connect is given; may hold a password
     database: str
 
     @property
@@ -45,9 +49,7 @@ def parse_store_url(text: str) -> StoreUrl:
     """
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in ("chdb", "clickhouse", "clickhouses"):
-        raise StoreUrlError(
-            f"--store is {text!r}: expected chdb://FOLDER or clickhouse://HOST[:PORT]/DATABASE"
-        )
+        raise _refused(text, "expected chdb://FOLDER or clickhouse://HOST[:PORT]/DATABASE")
     if scheme == "chdb":
         return _embedded(text, rest)
     return _server(text, tls=scheme == "clickhouses")
@@ -55,29 +57,39 @@ def parse_store_url(text: str) -> StoreUrl:
 
 def _embedded(text: str, rest: str) -> StoreUrl:
     if not rest or any(character in rest for character in "?#%"):
-        raise StoreUrlError(
-            f"--store is {text!r}: expected a folder after chdb://, without ?, # and %"
-        )
+        raise _refused(text, "expected a folder after chdb://, without ?, # and %")
     folder = Path(rest).absolute()
     return StoreUrl(text, folder, f"chdb://{folder / 'engine'}", DATABASE)
 
 
 def _server(text: str, *, tls: bool) -> StoreUrl:
-    parts = urlsplit(text)
-    database = parts.path.strip("/") or DATABASE
     try:
+        parts = urlsplit(text)
         port = parts.port or (8443 if tls else CLICKHOUSE_HTTP_PORT)
-    except ValueError as error:
-        raise StoreUrlError(f"--store is {text!r}: the port is not a number to 65535") from error
+    except ValueError:
+        # Without its cause: Python's message holds the whole URL, or its password taken for a port.
+        expected = "expected a host, and a port that is a number to 65535"
+        raise _refused(text, expected) from None
+    database = parts.path.strip("/") or DATABASE
     if not parts.hostname:
-        raise StoreUrlError(f"--store is {text!r}: the host is missing after {parts.scheme}://")
+        raise _refused(text, f"the host is missing after {parts.scheme}://")
     if not database.isidentifier():
-        raise StoreUrlError(
-            f"--store is {text!r}: expected a database name of letters, digits and _,"
-            f" not {database!r}"
-        )
+        raise _refused(text, "expected a database name of letters, digits and _")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     credentials = parts.netloc.rpartition("@")[0]
     user = f"{credentials}@" if credentials else ""
     dsn = f"{'https' if tls else 'http'}://{user}{host}:{port}/"
     return StoreUrl(text, None, dsn, database)
+
+
+def _refused(text: str, reason: str) -> StoreUrlError:
+    return StoreUrlError(f"--store is {_without_password(text)!r}: {reason}")
+
+
+def _without_password(text: str) -> str:
+    """`text`, which need not be a URL, without what may be a password.
+
+    That is all from the first colon of the credentials to the last @, since a password that is not
+    percent-encoded may hold any character; and what follows a question mark.
+    """
+    return _QUERY.sub("?***", _PASSWORD.sub(r"\1***@", text))
