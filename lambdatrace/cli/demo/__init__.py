@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import tempfile
 import threading
@@ -42,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the shop, show what came of it; the exit status."""
     console = Console()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         with ExitStack() as stack:
             folder = arguments.folder
@@ -52,9 +56,24 @@ def run(arguments: argparse.Namespace) -> int:
     except (CollectorStartError, HarnessError, UnexpectedResultError, OSError) as error:
         sys.stderr.write(f"lambdatrace demo: {error}\n")
         return 1
-    except KeyboardInterrupt:
-        return 130
+    except _EndedError as ended:
+        return 128 + ended.number  # as shells give for a program ended by a signal
     return 0
+
+
+class _EndedError(BaseException):
+    """A signal ends the demo; whatever it was doing, what it started goes on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _end(number: int, _: object) -> None:
+    # A second signal must not interrupt the taking down, which has deadlines of its own.
+    for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    raise _EndedError(number)
 
 
 def _run(console: Console, stack: ExitStack, folder: Path, *, keep: bool) -> None:
@@ -82,12 +101,15 @@ def _run(console: Console, stack: ExitStack, folder: Path, *, keep: bool) -> Non
         functions = [function.name for function in scenario.functions()]
         for name in functions:
             harness.wait_frozen(name)
-        harness.flush()
-    report.show(console, Stored(collector.url), steps, functions, since_ms)
+        is_all_stored = harness.flush()
+    report.show(console, Stored(collector.url, since_ms), steps, functions)
+    if not is_all_stored:
+        console.print("[red]The figures are too low:[/] not all logs and metrics were delivered.")
     _show_where(console, collector.url, harness.endpoint_url, steps[0].trace_id, keep=keep)
     if keep:
-        console.print("\nRunning until Ctrl-C.")
-        threading.Event().wait()
+        with contextlib.suppress(_EndedError):
+            console.print("\nRunning until Ctrl-C.")
+            threading.Event().wait()
 
 
 def _show_where(

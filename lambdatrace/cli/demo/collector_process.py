@@ -38,21 +38,36 @@ class CollectorProcess:
         self._log: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        self._log = self._log_path.open("w")
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, stderr=self._log, text=True
-        )
-        # A deadline on the ready line: reading it would wait as long as the process lives.
-        timer = threading.Timer(READY_S_MAX, self._process.kill)
-        timer.start()
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        timer.cancel()
+        try:
+            line = self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         if not line.startswith(READY):
             self.__exit__(None, None, None)
             lines = self._log_path.read_text().strip().splitlines()
             raise CollectorStartError(lines[-1] if lines else "the collector said nothing")
         self.url = line.removeprefix(READY).split()[0]
         return self
+
+    def _start(self) -> str:
+        """Starts it and gives the first line it writes."""
+        self._log = self._log_path.open("w")
+        self._process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            # Ctrl-C in a terminal is for us: the collector must outlive what still sends to it.
+            start_new_session=True,
+        )
+        # A deadline on the ready line: reading it would wait as long as the process lives.
+        timer = threading.Timer(READY_S_MAX, self._process.kill)
+        timer.start()
+        try:
+            return self._process.stdout.readline() if self._process.stdout else ""
+        finally:
+            timer.cancel()
 
     def __exit__(
         self,

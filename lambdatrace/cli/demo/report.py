@@ -21,9 +21,7 @@ SHOWN_ID_DIGITS = 8
 LINKS_SHOWN = 3
 
 
-def show(
-    console: Console, stored: Stored, steps: list[Step], functions: list[str], since_ms: int
-) -> None:
+def show(console: Console, stored: Stored, steps: list[Step], functions: list[str]) -> None:
     """Ask the collector for everything and draw it."""
     traces = {step.trace_id: stored.trace(step.trace_id) for step in steps}
     console.rule("Traces")
@@ -33,7 +31,7 @@ def show(
     console.print(_cold_starts(span for roots in traces.values() for span in _walk(roots)))
     console.rule("Logs")
     for group in stored.log_groups():
-        lines = stored.log_lines(group, "REPORT", since_ms)
+        lines = stored.log_lines(group, "REPORT")
         console.print(f"[bold]{escape(group)}[/] · {len(lines)} REPORT lines")
         for line in lines:
             console.print(Text("  " + " · ".join(line.split("\t")[1:]).rstrip(" ·"), style="dim"))

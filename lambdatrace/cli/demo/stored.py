@@ -12,6 +12,7 @@ import boto3
 
 REGION = "us-east-1"
 TIMEOUT_S = 20.0
+PERIOD_S_MAX = 86_400  # a period is a multiple of 60 s, at most a day
 _KINDS = ("", "internal", "server", "client", "producer", "consumer")
 _ERROR = 2
 
@@ -50,16 +51,20 @@ class FunctionMetrics:
 
 
 class Stored:
-    """Questions to the collector at `url`, about the last hour."""
+    """Questions to the collector at `url`, about the time from `since_ms` (Unix time) to now."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, since_ms: int) -> None:
         self.url = url
         credentials = {"aws_access_key_id": "demo", "aws_secret_access_key": "demo"}
         session = boto3.session.Session(region_name=REGION, **credentials)
         self._logs = session.client("logs", endpoint_url=url)
         self._cloudwatch = session.client("cloudwatch", endpoint_url=url)
-        now = datetime.now(timezone.utc)
-        self._range = {"StartTime": now - timedelta(hours=1), "EndTime": now + timedelta(hours=1)}
+        self._since_ms = since_ms
+        start = datetime.fromtimestamp(since_ms // 1000, timezone.utc)
+        # The end is not part of the range, and metrics have the second they happened in.
+        end = datetime.now(timezone.utc) + timedelta(seconds=1)
+        self._range = {"StartTime": start, "EndTime": end}
+        self._period_s = period_s_around(int(start.timestamp()), int(end.timestamp()))
 
     def trace(self, trace_id: str) -> list[StoredSpan]:
         """The roots of a trace: spans whose parent is not in it."""
@@ -83,15 +88,15 @@ class Stored:
         pages = self._logs.get_paginator("describe_log_groups").paginate()
         return [group["logGroupName"] for page in pages for group in page["logGroups"]]
 
-    def log_lines(self, group: str, pattern: str, since_ms: int) -> list[str]:
+    def log_lines(self, group: str, pattern: str) -> list[str]:
         """The events of a group that match a filter pattern, oldest first."""
         pages = self._logs.get_paginator("filter_log_events").paginate(
-            logGroupName=group, filterPattern=pattern, startTime=since_ms
+            logGroupName=group, filterPattern=pattern, startTime=self._since_ms
         )
         return [event["message"].rstrip() for page in pages for event in page["events"]]
 
     def function_metrics(self, names: list[str]) -> list[FunctionMetrics]:
-        """`AWS/Lambda` metrics per function, over the last hour."""
+        """`AWS/Lambda` metrics per function."""
         return [
             FunctionMetrics(
                 name,
@@ -112,7 +117,7 @@ class Stored:
                 Namespace=namespace,
                 MetricName=metric["MetricName"],
                 Dimensions=metric["Dimensions"],
-                Period=3600,
+                Period=self._period_s,
                 Statistics=["Sum", "SampleCount"],
                 **self._range,
             )["Datapoints"]
@@ -133,7 +138,7 @@ class Stored:
                             "MetricName": metric,
                             "Dimensions": [{"Name": "FunctionName", "Value": function}],
                         },
-                        "Period": 3600,
+                        "Period": self._period_s,
                         "Stat": statistic,
                     },
                 }
@@ -141,6 +146,17 @@ class Stored:
             **self._range,
         )
         return list(answer["MetricDataResults"][0]["Values"])
+
+
+def period_s_around(start_s: int, end_s: int) -> int:
+    """A period, in seconds, one of whose intervals has both times in it.
+
+    Percentiles of two intervals cannot be added up, and CloudWatch's intervals begin at multiples
+    of the period, so that an hour's or a day's may begin within any run, however short. The longest
+    period that has no such boundary is taken; times far apart get a day.
+    """
+    periods = range(PERIOD_S_MAX, 0, -60)
+    return next((p for p in periods if start_s // p == end_s // p), PERIOD_S_MAX)
 
 
 def _span(resource: dict[str, Any], raw: dict[str, Any]) -> StoredSpan:
