@@ -70,7 +70,7 @@ def test_a_function_that_fails_is_printed_and_told_by_the_exit_status(tmp_path: 
         (("invoke", "app.nope"), "handler 'app.nope': {folder}/app.py has no function 'nope'"),
         (("invoke", "x.y"), "handler 'x.y': there is no module x.py in {folder}"),
         (("invoke", "app"), "target 'app': expected module.handler or NAME=module.handler"),
-        (("invoke", "app.handler", "-e", "{"), "no such file, and not JSON"),
+        (("invoke", "app.handler", "-e", "{"), "event '{{': no such file, and not JSON"),
         (("invoke", "app.handler", "--env", "A"), "--env 'A': expected KEY=VALUE"),
         (("invoke", "app.handler", "--collector", "x"), "collector 'x': expected a URL"),
         (("start", "app.handler", "--memory-size", "1"), "memory size of app is 1 MB"),
