@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +11,13 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from lambdatrace_collector.errors import BadRequestError
-from lambdatrace_collector.traces.api import parse_time_ns, parse_trace_id
+from lambdatrace_collector.traces.api import SPANS_MAX, parse_time_ns, parse_trace_id
 
 if TYPE_CHECKING:
-    from tests.collector.conftest import Collector
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.collector.conftest import Answer, Collector
 
 START_NS = 1_790_000_000_000_000_000  # 2026-09-21T14:13:20Z
 
@@ -89,6 +94,70 @@ def test_a_trace_is_found_by_its_id_as_x_ray_writes_it(
     assert xray.body == plain.body
 
 
+@pytest.fixture
+def wide_traces(collector: Collector, unique: str) -> tuple[str, str]:
+    """A trace with as many spans as an answer holds, then one with one more; their ids."""
+    trace_ids = []
+    for number, spans in enumerate((SPANS_MAX, SPANS_MAX + 1)):
+        request = ExportTraceServiceRequest()
+        resource_spans = request.resource_spans.add()
+        resource_spans.resource.attributes.add(key="service.name").value.string_value = unique
+        scope_spans = resource_spans.scope_spans.add()
+        trace_id = secrets.token_bytes(16)
+        trace_ids.append(trace_id.hex())
+        for place in range(1, spans + 1):
+            scope_spans.spans.add(
+                trace_id=trace_id,
+                span_id=place.to_bytes(8, "big"),
+                name=f"wide-{number}",
+                start_time_unix_nano=START_NS + place * 1_000_000,
+            )
+        headers = {"Content-Type": "application/x-protobuf"}
+        assert collector.post("/v1/traces", request.SerializeToString(), headers).status == 200
+    return trace_ids[0], trace_ids[1]
+
+
+def test_spans_are_never_left_out_of_an_answer_without_a_word(
+    collector: Collector, unique: str, wide_traces: tuple[str, str]
+) -> None:
+    full, too_wide = wide_traces
+    several = collector.get(f"/api/v3/traces?query.service_name={unique}")
+    found_alone = collector.get(
+        f"/api/v3/traces?query.service_name={unique}&query.operation_name=wide-1"
+    )
+    alone = collector.get(f"/api/v3/traces/{too_wide}")
+    half = collector.get(f"/api/v3/traces/{too_wide}?start_time=2026-09-21T14:13:50Z")
+    first = collector.get(f"/api/v3/traces/{too_wide}?end_time=2026-09-21T14:13:20.002Z")
+
+    def message(answer: Answer) -> tuple[int, str]:
+        return answer.status, json.loads(answer.body)["error"]["message"]
+
+    in_parts = (
+        f"trace {too_wide} has over 50000 spans, more than one answer holds: read it in parts,"
+        f" GET /api/v3/traces/{too_wide}?start_time=…&end_time=…"
+    )
+    assert message(several) == (
+        400,
+        (
+            "the 2 traces found have over 50000 spans, more than one answer holds: ask for fewer"
+            " with query.num_traces"
+        ),
+    )
+    assert (message(found_alone), message(alone)) == ((400, in_parts), (400, in_parts))
+    assert span_count(collector.get(f"/api/v3/traces/{full}")) == SPANS_MAX
+    assert span_count(half) == SPANS_MAX + 1 - 29_999
+    assert span_count(first) == 2
+
+
+def span_count(answer: Answer) -> int:
+    assert answer.status == 200, answer
+    return sum(
+        len(scope_spans["spans"])
+        for resource_spans in json.loads(answer.body)["result"]["resourceSpans"]
+        for scope_spans in resource_spans["scopeSpans"]
+    )
+
+
 def test_services_and_operations_are_listed(
     collector: Collector, unique: str, three_traces: list[str]
 ) -> None:
@@ -104,6 +173,52 @@ def test_services_and_operations_are_listed(
             {"name": "root-2", "spanKind": "server"},
         ]
     }
+
+
+# Run by itself: the embedded engine serves one store per process.
+AGE_SPANS = """
+import sys
+import clickhouse_connect
+from lambdatrace_collector.store.url import parse_store_url
+
+url = parse_store_url(f"chdb://{sys.argv[1]}")
+client = clickhouse_connect.get_client(dsn=url.dsn, database=url.database)
+client.command(
+    "INSERT INTO spans SELECT * REPLACE (received - INTERVAL 8 DAY AS received,"
+    " concat('old ', service_name) AS service_name, reverse(trace_id) AS trace_id) FROM spans"
+)
+client.close()
+"""
+
+
+def test_a_query_without_a_range_looks_back_a_week(
+    start_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    first = start_collector(tmp_path / "data")
+    trace_id = secrets.token_bytes(16)
+    request = ExportTraceServiceRequest()
+    resource_spans = request.resource_spans.add()
+    resource_spans.resource.attributes.add(key="service.name").value.string_value = "orders"
+    resource_spans.scope_spans.add().spans.add(
+        trace_id=trace_id, span_id=b"8 bytes.", name="handler", start_time_unix_nano=START_NS
+    )
+    first.post(
+        "/v1/traces", request.SerializeToString(), {"Content-Type": "application/x-protobuf"}
+    )
+    first.stop()
+    subprocess.run((sys.executable, "-c", AGE_SPANS, tmp_path / "data"), check=True, timeout=60)
+    collector = start_collector(tmp_path / "data")
+    old_id = trace_id[::-1].hex()
+
+    everything = "query.start_time_min=1970-01-01T00:00:00Z"
+    old = "/api/v3/operations?service=old%20orders"
+    assert json.loads(collector.get("/api/v3/services").body) == {"services": ["orders"]}
+    assert json.loads(collector.get(old).body) == {"operations": []}
+    assert found_spans(collector, "") == [(trace_id.hex(), "handler")]
+    assert sorted(found_spans(collector, everything)) == sorted(
+        [(trace_id.hex(), "handler"), (old_id, "handler")]
+    )
+    assert collector.get(f"/api/v3/traces/{old_id}").status == 200
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Source: jaeger-idl, proto/api_v3/query_service.proto and its OpenAPI description
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ TRACES_DEFAULT = 20
 TRACES_MAX = 1000
 SPANS_MAX = 50_000  # in one answer: about 50 MB of JSON, more than any viewer draws
 SHOWN_CHARACTERS_MAX = 100  # of a wrong value, in the error that refuses it
+# What a query without a range looks back on: a scan of all days grows without end. Jaeger goes back
+# three days (`max_span_age` of its Elasticsearch storage); this is a week of work.
+RECENT_S = 7 * 24 * 3600
 UINT64_MAX = 2**64 - 1
 SPAN_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
@@ -43,46 +47,75 @@ class TracesApi:
         self._store = store
 
     async def get_trace(self, request: Request) -> Response:
-        """`GET /api/v3/traces/{trace_id}`: every span of one trace; 404 when there is none."""
+        """`GET /api/v3/traces/{trace_id}`: every span of one trace; 404 when there is none.
+
+        With `start_time` and `end_time`, the spans that start between them.
+        """
         text = request.path_parameters["trace_id"]
-        resource_spans = await self._resource_spans([parse_trace_id(text)])
+        start_ns, end_ns = _range_parameters(request, "start_time", "end_time")
+        resource_spans = await self._resource_spans([parse_trace_id(text)], start_ns, end_ns)
         if not resource_spans:
             raise NotFoundError(f"trace {text} is not stored here")
         return json_response({"result": {"resourceSpans": resource_spans}})
 
     async def find_traces(self, request: Request) -> Response:
-        """`GET /api/v3/traces`: the newest traces that match the query, with all their spans."""
+        """`GET /api/v3/traces`: the newest traces that match the query, with all their spans.
+
+        Without `query.start_time_min`, of what arrived in the last RECENT_S.
+        """
+        start_ns, end_ns = _range_parameters(
+            request, "query.start_time_min", "query.start_time_max"
+        )
+        is_bounded = request.parameter("query.start_time_min") is not None
         rows = await self._store.query(
             "recent_traces",
             service_name=request.parameter("query.service_name") or "",
             operation_name=request.parameter("query.operation_name") or "",
-            start_ns_min=_time_parameter(request, "query.start_time_min", 0),
-            start_ns_max=_time_parameter(request, "query.start_time_max", UINT64_MAX),
+            start_ns_min=start_ns,
+            start_ns_max=end_ns,
+            received_s_min=0 if is_bounded else _recent_s(),
             traces_max=_count_parameter(request, "query.num_traces"),
         )
         resource_spans = await self._resource_spans([row["trace_id"] for row in rows])
         return json_response({"result": {"resourceSpans": resource_spans}})
 
-    async def services(self, request: Request) -> Response:  # noqa: ARG002
-        """`GET /api/v3/services`: the names of all services, sorted."""
-        rows = await self._store.query("services")
+    async def services(
+        self,
+        request: Request,  # noqa: ARG002 - every route's handler is given one
+    ) -> Response:
+        """`GET /api/v3/services`: the services whose spans arrived in the last RECENT_S, sorted."""
+        rows = await self._store.query("services", received_s_min=_recent_s())
         return json_response({"services": [row["service_name"] for row in rows]})
 
     async def operations(self, request: Request) -> Response:
-        """`GET /api/v3/operations?service=`: the span names of a service, with their kinds."""
+        """`GET /api/v3/operations?service=`: the span names of a service, with their kinds.
+
+        Of the spans that arrived in the last RECENT_S.
+        """
         rows = await self._store.query(
-            "operations", service_name=request.parameter("service") or ""
+            "operations",
+            service_name=request.parameter("service") or "",
+            received_s_min=_recent_s(),
         )
         return json_response(
             {"operations": [{"name": row["name"], "spanKind": _kind(row["kind"])} for row in rows]}
         )
 
-    async def _resource_spans(self, trace_ids: Sequence[str]) -> list[dict[str, Any]]:
+    async def _resource_spans(
+        self, trace_ids: Sequence[str], start_ns_min: int = 0, start_ns_max: int = UINT64_MAX
+    ) -> list[dict[str, Any]]:
+        """The traces' spans. Raises BadRequestError rather than leave some out."""
         if not trace_ids:
             return []
         spans = await self._store.query(
-            "trace_spans_bytes", trace_ids=list(trace_ids), spans_max=SPANS_MAX
+            "trace_spans_bytes",
+            trace_ids=list(trace_ids),
+            start_ns_min=start_ns_min,
+            start_ns_max=start_ns_max,
+            spans_max=SPANS_MAX + 1,
         )
+        if len(spans) > SPANS_MAX:
+            raise _too_many_spans(trace_ids)
         order = {bytes.fromhex(trace_id): place for place, trace_id in enumerate(trace_ids)}
         spans.sort(key=lambda row: order[row["trace_id"]])  # stable: keeps the order inside a trace
         sources = await self._store.query(
@@ -127,6 +160,11 @@ def parse_time_ns(text: str) -> int:
     return seconds * 10**9 + int(digits)
 
 
+def _range_parameters(request: Request, start: str, end: str) -> tuple[int, int]:
+    """The two times in Unix nanoseconds; what is not given bounds nothing."""
+    return _time_parameter(request, start, 0), _time_parameter(request, end, UINT64_MAX)
+
+
 def _time_parameter(request: Request, name: str, default: int) -> int:
     text = request.parameter(name)
     if text is None:
@@ -149,6 +187,22 @@ def _count_parameter(request: Request, name: str) -> int:
         shown = text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
         raise BadRequestError(f"{name} is {shown!r}: expected a number from 1 to {TRACES_MAX}")
     return int(text)
+
+
+def _too_many_spans(trace_ids: Sequence[str]) -> BadRequestError:
+    over = f"over {SPANS_MAX} spans, more than one answer holds"
+    if len(trace_ids) > 1:
+        return BadRequestError(
+            f"the {len(trace_ids)} traces found have {over}: ask for fewer with query.num_traces"
+        )
+    path = f"/api/v3/traces/{trace_ids[0]}"
+    return BadRequestError(
+        f"trace {trace_ids[0]} has {over}: read it in parts, GET {path}?start_time=…&end_time=…"
+    )
+
+
+def _recent_s() -> int:
+    return int(time.time()) - RECENT_S
 
 
 def _kind(kind: int) -> str:
