@@ -30,6 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         run(settings)
     except StartupError as error:
-        print(f"lambdatrace collector: {error}", file=sys.stderr)  # noqa: T201
+        print(f"lambdatrace collector: {error}", file=sys.stderr)  # noqa: T201 - for people
         return STARTUP_FAILED
     return 0

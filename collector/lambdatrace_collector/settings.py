@@ -9,6 +9,7 @@ from lambdatrace_collector.store.url import StoreUrl, parse_store_url
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PORT_MAX = 65535
 HTTP_DEFAULT = "127.0.0.1:4318"
 STORE_DEFAULT = "chdb://.lambdatrace"
 
@@ -44,8 +45,16 @@ def parse_settings(argv: Sequence[str]) -> Settings:
         metavar="HOST:PORT",
         help=f"OTLP/HTTP and the AWS APIs; port 0 takes a free one (default {HTTP_DEFAULT})",
     )
-    parser.add_argument("--no-grpc", action="store_true", help="do not listen for OTLP/gRPC")
-    parser.add_argument("--no-xray", action="store_true", help="do not listen for X-Ray segments")
+    parser.add_argument(
+        "--no-grpc",
+        action="store_true",
+        help="changes nothing yet: this version has no listener for OTLP/gRPC",
+    )
+    parser.add_argument(
+        "--no-xray",
+        action="store_true",
+        help="changes nothing yet: this version has no listener for X-Ray segments",
+    )
     options = parser.parse_args(argv)
     host, port = options.http
     return Settings(parse_store_url(options.store), host, port)
@@ -54,6 +63,6 @@ def parse_settings(argv: Sequence[str]) -> Settings:
 def _address(text: str) -> tuple[str, int]:
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
+    if not separator or not host or not port.isdecimal() or int(port) > PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, such as {HTTP_DEFAULT}")
     return host, int(port)

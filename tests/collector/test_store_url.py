@@ -114,3 +114,15 @@ def test_the_defaults_are_the_local_folder_and_loopback() -> None:
 def test_an_address_may_be_ipv6() -> None:
     settings = parse_settings(["--http", "[::1]:0"])
     assert (settings.http_host, settings.http_port) == ("::1", 0)
+
+
+def test_help_says_that_the_listeners_to_leave_out_do_not_exist_yet(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for name, what in (("grpc", "OTLP/gRPC"), ("xray", "X-Ray segments")):
+        assert (
+            f"--no-{name} changes nothing yet: this version has no listener for {what}" in printed
+        )
