@@ -115,16 +115,22 @@ def _run(console: Console, stack: ExitStack, folder: Path, *, keep: bool) -> Non
 def _show_where(
     console: Console, collector_url: str, lambda_url: str, trace_id: str, *, keep: bool
 ) -> None:
-    console.rule("Where to look" if keep else "Where to look, with: lambdatrace demo --keep")
+    console.rule("Where to look")
+    if not keep:
+        console.print(
+            "lambdatrace demo --keep leaves all of this running and says how to reach it."
+        )
+        return
     of_collector = f"aws --endpoint-url {collector_url}"
     group = "--log-group-name /aws/lambda/orders"
-    payload = """--cli-binary-format raw-in-base64-out --payload '{"amount": 5}'"""
-    invoke = "lambda invoke --function-name payments"
+    # Read from a file, the payload is the same to both versions of the AWS CLI.
+    event = """echo '{"amount": 5}'"""
+    invoke = "lambda invoke --function-name payments --payload fileb:///dev/stdin out.json"
     for line in (
         "export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo AWS_DEFAULT_REGION=us-east-1",
         f"curl {collector_url}/api/v3/traces/{trace_id}",
         f"{of_collector} logs filter-log-events {group} --filter-pattern REPORT",
         f"{of_collector} cloudwatch list-metrics --namespace Shop",
-        f"aws --endpoint-url {lambda_url} {invoke} {payload} out.json",
+        f"{event} | aws --endpoint-url {lambda_url} {invoke}",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
