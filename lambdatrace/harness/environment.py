@@ -46,6 +46,9 @@ class Keeper(Protocol):
     def environment_idle(self, environment: Environment) -> None:
         """The environment can take an event."""
 
+    def environment_busy(self, environment: Environment) -> None:
+        """The environment was idle and can take no event until it says so again."""
+
     def environment_closed(self, environment: Environment) -> None:
         """The environment has ended and everything of it is gone."""
 
@@ -483,6 +486,7 @@ class Environment:
             self._fail("error", error_type, payload)
         elif self.phase is Phase.FREEZE:
             self.phase = advance(self.phase, Turn.FAILED)
+            self._keeper.environment_busy(self)
             self._run(self._reset("failure"))
 
     def _log(self, message: str, timestamp_ms: int = 0) -> None:

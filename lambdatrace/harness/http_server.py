@@ -129,12 +129,16 @@ class Server:
         server._sweep = loop.call_later(_SWEEP_S, server._close_slow_readers)
         return server
 
+    def stop_listening(self) -> None:
+        """Takes no new connection; those that are open go on."""
+        if self._listener:
+            self._listener.close()
+
     async def close(self) -> None:
         """Stops listening and drops every connection."""
         if self._sweep:
             self._sweep.cancel()
-        if self._listener:
-            self._listener.close()
+        self.stop_listening()
         self.drop_connections()
         await asyncio.sleep(0)  # the transports tell of their end in the loop's next round
         if self._listener:

@@ -157,6 +157,11 @@ class Pool:
         elif not self._changed.is_set():
             self._changed.set()
 
+    def environment_busy(self, environment: Environment) -> None:
+        """An idle environment has lost its runtime: it is reset before it takes an event."""
+        if environment in self.idle:
+            self.idle.remove(environment)
+
     def environment_broken(self, environment: Environment, error: BaseException) -> None:
         """An environment cannot go on: its caller is told, and it is closed."""
         _log.error("an environment of %s broke", self.function.name, exc_info=error)

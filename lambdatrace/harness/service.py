@@ -75,6 +75,7 @@ class LambdaService:
         self.executions: dict[str, deque[InvocationFacts]] = {}
         self.concurrency = Concurrency(settings.concurrency_max)
         self.endpoint_url = ""
+        self._is_stopping = False
         self._delivery = delivery
         self._on_log = on_log
         self._temp_dirs = TempDirs()
@@ -127,15 +128,21 @@ class LambdaService:
         self.executions[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
 
     async def stop(self) -> None:
-        """In order: no new invokes, shut environments down, end all processes, remove all files."""
+        """In order: no new invokes, shut environments down, end all processes, remove all files.
+
+        Callers that wait are told by their environment's shutdown, so connections close after it.
+        """
+        self._is_stopping = True
         if self._server:
-            await self._server.close()
+            self._server.stop_listening()
         lost = self._events.close()
         if lost:
             _log.warning(
                 "the harness was stopped: %d events were accepted and not executed to the end", lost
             )
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+        if self._server:
+            await self._server.close()
         await self.supervisor.stop()
         self._temp_dirs.close()
 
@@ -152,6 +159,8 @@ class LambdaService:
         pool = self.pools.get(request.function_name)
         if pool is None:
             raise invoke_api.not_found(request.arn(self.settings.region))
+        if self._is_stopping:
+            raise InvokeError(500, "ServiceException", "The harness was stopped")
         invocation = Invocation(
             request.payload,
             request.arn(self.settings.region),
