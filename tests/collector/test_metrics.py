@@ -70,6 +70,31 @@ def test_every_basic_statistic_and_percentile_is_computed(
     assert found == [*basic, [1.0], [3.5], [100.0], [pytest.approx(38.155, rel=1e-12)]]
 
 
+def test_a_dimension_that_comes_twice_is_refused_by_its_place(
+    cloudwatch: Any, unique: str, hour: datetime
+) -> None:
+    twice = [{"Name": "a", "Value": "1"}, {"Name": "a", "Value": "2"}]
+    span = {"StartTime": hour, "EndTime": hour + HOUR}
+    metric = {"Namespace": unique, "MetricName": "m", "Dimensions": twice}
+    put = refused(
+        cloudwatch.put_metric_data,
+        Namespace=unique,
+        MetricData=[{"MetricName": "m", "Value": 1.0, "Dimensions": twice}],
+    )
+    asked = refused(
+        cloudwatch.get_metric_statistics, **metric, **span, Period=60, Statistics=["Sum"]
+    )
+    queried = refused(
+        cloudwatch.get_metric_data,
+        MetricDataQueries=[query(unique, "m", "Sum", dims=twice)],
+        **span,
+    )
+    assert [message for _, message in (put, asked, queried)] == [
+        f"The parameter {path}Dimensions has the same name more than once."
+        for path in ("MetricData.member.1.", "", "MetricStat.Metric.")
+    ]
+
+
 def test_a_percentile_is_not_told_where_it_cannot_be_known(
     cloudwatch: Any, unique: str, hour: datetime
 ) -> None:

@@ -54,7 +54,7 @@ def encode_datum(call: Call, path: str, datum: Datum, record_ids: RecordIds, ord
 
     Raises AwsError when the datum breaks a rule of PutMetricData.
     """
-    names, values = dimension_columns(path, datum.get("Dimensions", ()))
+    names, values = dimension_columns(f"{path}.Dimensions", datum.get("Dimensions", ()))
     row = {
         "account": call.account,
         "region": call.region,
@@ -75,15 +75,18 @@ def encode_datum(call: Call, path: str, datum: Datum, record_ids: RecordIds, ord
 def dimension_columns(
     path: str, dimensions: Sequence[Mapping[str, str]]
 ) -> tuple[list[str], list[str]]:
-    """Names and values of dimensions, sorted by name, as the store keeps them."""
+    """Names and values of the dimensions at `path`, sorted by name, as the store keeps them.
+
+    Raises AwsError when a name comes twice, or one of them is blank or not ASCII.
+    """
     pairs = sorted((dimension["Name"], dimension["Value"]) for dimension in dimensions)
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise invalid_value(f"The parameter {path}.Dimensions has the same name more than once.")
+        raise invalid_value(f"The parameter {path} has the same name more than once.")
     for name, value in pairs:
         if not (name.isascii() and value.isascii() and name.strip() and value.strip()):
             raise invalid_value(
-                f"The parameter {path}.Dimensions has {name}={value}: names and values must be"
+                f"The parameter {path} has {name}={value}: names and values must be"
                 " ASCII and not blank."
             )
     return names, [value for _, value in pairs]

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace_collector.aws.paging import decode_token, encode_token
 from lambdatrace_collector.errors import AwsError
-from lambdatrace_collector.metrics.datums import dimension_columns
-from lambdatrace_collector.metrics.queries import Point, Series, statistic_points
+from lambdatrace_collector.metrics.queries import (
+    Point,
+    Series,
+    metric_series,
+    range_ms,
+    statistic_points,
+)
 from lambdatrace_collector.metrics.statistics import (
     Statistic,
-    aligned_start_ms,
     is_period,
     parse_statistic,
     preferred_unit,
@@ -78,7 +82,7 @@ class MetricData:
 def metric_queries(call: Call) -> list[MetricQuery]:
     """The queries of a request that return data. Raises AwsError when one may not be asked."""
     parameters = call.parameters
-    start_ms, end_ms = round(parameters["StartTime"] * 1000), round(parameters["EndTime"] * 1000)
+    start_ms, end_ms = range_ms(call)
     if end_ms <= start_ms:
         raise _invalid("The parameter EndTime must be greater than StartTime.")
     asked = parameters["MetricDataQueries"]
@@ -90,15 +94,13 @@ def metric_queries(call: Call) -> list[MetricQuery]:
     if len(set(ids)) < len(ids):
         raise _invalid("The values for parameter id in MetricDataQueries are not unique.")
     shared = Counter(_metric_name(query) for query in asked)
-    queries = [_metric_query(call, query, start_ms, end_ms, shared) for query in asked]
+    queries = [_metric_query(call, query, shared) for query in asked]
     return [
         built for query, built in zip(asked, queries, strict=True) if query.get("ReturnData", True)
     ]
 
 
-def _metric_query(
-    call: Call, query: Mapping[str, Any], start_ms: int, end_ms: int, shared: Mapping[str, int]
-) -> MetricQuery:
+def _metric_query(call: Call, query: Mapping[str, Any], shared: Mapping[str, int]) -> MetricQuery:
     query_id = query["Id"]
     if not (query_id[0].islower() and query_id.replace("_", "a").isalnum() and query_id.isascii()):
         raise _invalid(
@@ -128,17 +130,8 @@ def _metric_query(
         )
     if "Namespace" not in metric or "MetricName" not in metric:
         raise _invalid(f"The metric of query {query_id} needs Namespace and MetricName.")
-    names, values = dimension_columns("MetricStat.Metric", metric.get("Dimensions", ()))
-    series = Series(
-        metric["Namespace"],
-        metric["MetricName"],
-        tuple(names),
-        tuple(values),
-        metric_stat.get("Unit", ""),
-        aligned_start_ms(start_ms, period_s, call.now_ms),
-        end_ms,
-        period_s,
-    )
+    unit = metric_stat.get("Unit", "")
+    series = metric_series(call, "MetricStat.Metric.Dimensions", metric, unit, period_s)
     label = query.get("Label") or _label(series, statistic, shared)
     return MetricQuery(query_id, label, series, statistic)
 

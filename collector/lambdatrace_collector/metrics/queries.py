@@ -3,6 +3,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lambdatrace_collector.metrics.datums import dimension_columns
+from lambdatrace_collector.metrics.statistics import aligned_start_ms
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,6 +35,33 @@ class Point:
     timestamp_s: int
     unit: str
     value: float
+
+
+def range_ms(call: Call) -> tuple[int, int]:
+    """StartTime and EndTime of a call, in Unix milliseconds."""
+    return round(call.parameters["StartTime"] * 1000), round(call.parameters["EndTime"] * 1000)
+
+
+def metric_series(
+    call: Call, path: str, metric: Mapping[str, Any], unit: str, period_s: int
+) -> Series:
+    """The series of `metric` over the call's range, its start rounded as AWS rounds it.
+
+    `metric` holds Namespace, MetricName and perhaps Dimensions, which errors call `path`.
+    Raises AwsError when the dimensions break a rule.
+    """
+    names, values = dimension_columns(path, metric.get("Dimensions", ()))
+    start_ms, end_ms = range_ms(call)
+    return Series(
+        namespace=metric["Namespace"],
+        metric_name=metric["MetricName"],
+        dimension_names=tuple(names),
+        dimension_values=tuple(values),
+        unit=unit,
+        start_ms=aligned_start_ms(start_ms, period_s, call.now_ms),
+        end_ms=end_ms,
+        period_s=period_s,
+    )
 
 
 async def statistic_points(

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace_collector.aws.paging import decode_token, encode_token
 from lambdatrace_collector.metrics.datums import (
-    dimension_columns,
     invalid_combination,
     invalid_value,
 )
 from lambdatrace_collector.metrics.queries import (
-    Series,
     basic_rows,
     basic_value,
+    metric_series,
+    range_ms,
     statistic_points,
 )
 from lambdatrace_collector.metrics.statistics import (
-    aligned_start_ms,
     is_period,
     parse_statistic,
 )
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from lambdatrace_collector.aws.call import Call
     from lambdatrace_collector.errors import AwsError
+    from lambdatrace_collector.metrics.queries import Series
     from lambdatrace_collector.metrics.statistics import Statistic
     from lambdatrace_collector.store.engine import Store
 
@@ -96,7 +96,7 @@ class MetricReading:
 def statistics_series(call: Call) -> Series:
     """What a GetMetricStatistics call asks for. Raises AwsError when it may not be asked."""
     parameters = call.parameters
-    start_ms, end_ms = round(parameters["StartTime"] * 1000), round(parameters["EndTime"] * 1000)
+    start_ms, end_ms = range_ms(call)
     period_s = parameters["Period"]
     if start_ms >= end_ms:
         raise invalid_value("The parameter StartTime must be less than the parameter EndTime.")
@@ -111,17 +111,7 @@ def statistics_series(call: Call) -> Series:
             f" {STATISTICS_POINTS_MAX}. You may reduce the datapoints requested by increasing"
             " Period, or decreasing the time range."
         )
-    names, values = dimension_columns("Dimensions", parameters.get("Dimensions", ()))
-    return Series(
-        parameters["Namespace"],
-        parameters["MetricName"],
-        tuple(names),
-        tuple(values),
-        parameters.get("Unit", ""),
-        aligned_start_ms(start_ms, period_s, call.now_ms),
-        end_ms,
-        period_s,
-    )
+    return metric_series(call, "Dimensions", parameters, parameters.get("Unit", ""), period_s)
 
 
 def _percentile(text: str) -> Statistic:
