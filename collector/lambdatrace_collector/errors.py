@@ -18,8 +18,10 @@ CollectorError
 │   └── AwsError                 an AWS error code with its message
 └── ServiceError                 ours: nothing was stored
     ├── OverloadedError          503: as many bytes wait as we allow; may be sent again
-    ├── StoreUnavailableError    503: the engine cannot work now (memory, disk, connection);
-    │                            may be sent again
+    ├── StoreDownError           503: the engine cannot be reached, or its disk is full: nothing can
+    │                            be written; may be sent again
+    ├── StoreUnavailableError    503: the engine could not do this now (memory, time); may be sent
+    │                            again
     ├── StoreRejectedError       500: the engine refused this very body; sending again is no use
     └── InternalError            500: a mistake in the collector; sending again is no use
 """
@@ -137,8 +139,12 @@ class OverloadedError(ServiceError):
     """As many bytes are waiting as we allow; nothing of this request was kept."""
 
 
+class StoreDownError(ServiceError):
+    """The engine cannot be reached, or its disk is full or gone: nothing can be written now."""
+
+
 class StoreUnavailableError(ServiceError):
-    """The engine cannot work now: no memory, no disk, no connection."""
+    """The engine could not do this now: no memory, no time, or what it does not explain."""
 
 
 class InternalError(ServiceError):
@@ -148,6 +154,13 @@ class InternalError(ServiceError):
 
 
 class StoreRejectedError(ServiceError):
-    """The engine refused the data itself: sending it again cannot help."""
+    """The engine refused the data itself: sending it again cannot help.
+
+    `code` is the engine's number for what is wrong; None when it gave none.
+    """
 
     status = 500
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code

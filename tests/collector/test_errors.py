@@ -27,6 +27,7 @@ ANSWERS = {
     errors.BodyTooLargeError: (413, 8, "RequestEntityTooLarge", None),
     errors.UnsupportedMediaError: (415, 12, "UnsupportedMediaTypeException", None),
     errors.OverloadedError: (503, 14, "ServiceUnavailableException", "1"),
+    errors.StoreDownError: (503, 14, "ServiceUnavailableException", "1"),
     errors.StoreUnavailableError: (503, 14, "ServiceUnavailableException", "1"),
     errors.StoreRejectedError: (500, 13, "InternalFailure", None),
     errors.InternalError: (500, 13, "InternalFailure", None),

@@ -8,6 +8,7 @@ import pytest
 
 from lambdatrace_collector.errors import (
     OverloadedError,
+    StoreDownError,
     StoreRejectedError,
     StoreUnavailableError,
 )
@@ -20,19 +21,23 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """Takes what is inserted; refuses `bad` bodies, fails on `down`, waits while it is shut."""
+    """Takes what is inserted; refuses `bad` bodies, fails on some, waits while it is shut."""
 
     def __init__(self) -> None:
         self.inserted: list[bytes] = []
+        self.tried: list[bytes] = []
         self.open = asyncio.Event()
         self.open.set()
 
     async def insert(self, body: bytes) -> None:
         await self.open.wait()
+        self.tried.append(body)
         if b"bad" in body:
             raise StoreRejectedError("bad data")
         if b"down" in body:
-            raise StoreUnavailableError("no disk")
+            raise StoreDownError("no disk")
+        if b"heavy" in body:
+            raise StoreUnavailableError("no memory")
         if b"bug" in body:
             raise ZeroDivisionError
         self.inserted.append(body)
@@ -69,29 +74,56 @@ def test_a_body_is_acknowledged_only_when_its_insert_has_returned() -> None:
     run(test())
 
 
-def test_one_bad_body_never_harms_the_others_of_its_group() -> None:
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"bad", StoreRejectedError),
+        (b"heavy", StoreUnavailableError),
+        (b"bug", StoreUnavailableError),
+    ],
+)
+def test_one_bad_body_never_harms_the_others_of_its_group(
+    body: bytes, error: type[Exception]
+) -> None:
     async def test() -> None:
         table = Table()
         group = GroupCommit(table.insert)
         results = await asyncio.gather(
-            *(group.commit(body) for body in (b"a", b"bad", b"b")), return_exceptions=True
+            *(group.commit(each) for each in (b"a", body, b"b")), return_exceptions=True
         )
         await group.drain()
-        assert [type(result) for result in results] == [type(None), StoreRejectedError, type(None)]
+        assert [type(result) for result in results] == [type(None), error, type(None)]
         assert table.inserted == [b"a", b"b"]
 
     run(test())
 
 
-@pytest.mark.parametrize("body", [b"down", b"bug"])
-def test_when_the_store_cannot_work_the_whole_group_is_told_to_come_again(body: bytes) -> None:
+def test_a_bad_body_is_found_by_halving_its_group() -> None:
+    async def test() -> None:
+        table = Table()
+        group = GroupCommit(table.insert)
+        bodies = [b"%d," % number for number in range(64)]
+        bodies[20] = b"bad"
+        results = await asyncio.gather(
+            *(group.commit(body) for body in bodies), return_exceptions=True
+        )
+        await group.drain()
+        assert [20] == [place for place, result in enumerate(results) if result is not None]
+        assert b"".join(table.inserted) == b"".join(bodies).replace(b"bad", b"")
+        assert len(table.tried) == 1 + 2 * 6  # the group, then both halves of six failures
+
+    run(test())
+
+
+def test_when_nothing_can_be_written_the_whole_group_is_told_to_come_again() -> None:
     async def test() -> None:
         table = Table()
         group = GroupCommit(table.insert)
         results = await asyncio.gather(
-            group.commit(b"a"), group.commit(body), return_exceptions=True
+            *(group.commit(body) for body in (b"a", b"down", b"b")), return_exceptions=True
         )
-        assert [type(result) for result in results] == [StoreUnavailableError] * 2
+        assert [type(result) for result in results] == [StoreDownError] * 3
+        assert table.tried == [b"adownb"]
         await group.commit(b"later")
         await group.drain()
         assert table.inserted == [b"later"]

@@ -5,9 +5,10 @@ INSERT, and each request is answered when the INSERT that holds it has returned.
 may be joined because their concatenation is a valid body: protobuf messages merge their repeated
 fields, JSON rows follow one another.
 
-When a group is refused because of its data, its members are written again one by one, so that one
-bad body never harms the others; what the first try left behind settles, since every record has an
-identity.
+A group that fails is split in half until its bad members stand alone, so that one bad body never
+harms the others: 2 log2(n) INSERTs find one among n. Whatever failed, for the engine does not always
+say whose fault it is; only when nothing at all can be written is the whole group told so. What a
+failed try left behind settles, since every record has an identity.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lambdatrace_collector.errors import (
     CollectorError,
+    StoreDownError,
     StoreRejectedError,
     StoreUnavailableError,
 )
@@ -32,6 +34,9 @@ logger = logging.getLogger(__name__)
 LINGER_S = 0.005
 GROUP_BYTES_MAX = 16 * 1024 * 1024  # decoded, a body takes some five times its size in the engine
 GROUPS_IN_FLIGHT = 2  # the store has two writers
+# A group that fails for other reasons than its data is not split for longer: an engine that has
+# trouble with everything would be asked twice per body.
+SPLIT_DEADLINE_S = 10
 
 
 class _Waiting(NamedTuple):
@@ -65,8 +70,8 @@ class GroupCommit:
     async def commit(self, body: bytes) -> None:
         """Return once `body` is stored.
 
-        Raises StoreRejectedError when the engine refuses this body, StoreUnavailableError when the
-        engine cannot work or the collector is stopping.
+        Raises StoreRejectedError when the engine refuses this body, StoreDownError when it takes
+        nothing, StoreUnavailableError when it failed or the collector is stopping.
         """
         if self._is_draining:
             raise StoreUnavailableError("the collector is stopping: send this again later")
@@ -129,26 +134,40 @@ class GroupCommit:
         self._slots.release()
 
     async def _write(self, group: Sequence[_Waiting]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + SPLIT_DEADLINE_S
+        parts = [group]  # the next one last
+        while parts:
+            part = parts.pop()
+            error = await self._failure(part)
+            if isinstance(error, StoreDownError):
+                for waiting in (part, *parts):
+                    _settle(waiting, error)
+                return
+            is_hopeless = not isinstance(error, StoreRejectedError) and loop.time() > deadline
+            if error is None or len(part) == 1 or is_hopeless:
+                _settle(part, error)
+            else:
+                half = len(part) // 2
+                parts += part[half:], part[:half]
+
+    async def _failure(self, group: Sequence[_Waiting]) -> CollectorError | None:
+        """Why `group` could not be written; None once it is."""
         try:
             await self._insert(b"".join(member.body for member in group))
-        except StoreRejectedError as error:
-            if len(group) == 1:
-                _fail(group, error)
-                return
-            for member in group:
-                await self._write([member])
         except CollectorError as error:
-            _fail(group, error)
+            return error
         except Exception:
             logger.exception("a group of %d bodies could not be written", len(group))
-            _fail(group, StoreUnavailableError("the store failed: send this again later"))
-        else:
-            for member in group:
-                if not member.done.done():
-                    member.done.set_result(None)
+            return StoreUnavailableError("the store failed: send this again later")
+        return None
 
 
-def _fail(group: Sequence[_Waiting], error: CollectorError) -> None:
+def _settle(group: Sequence[_Waiting], error: CollectorError | None) -> None:
     for member in group:
-        if not member.done.done():
+        if member.done.done():
+            continue
+        if error is None:
+            member.done.set_result(None)
+        else:
             member.done.set_exception(error)
