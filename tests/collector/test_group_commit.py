@@ -108,7 +108,7 @@ def test_a_bad_body_is_found_by_halving_its_group() -> None:
             *(group.commit(body) for body in bodies), return_exceptions=True
         )
         await group.drain()
-        assert [20] == [place for place, result in enumerate(results) if result is not None]
+        assert [place for place, result in enumerate(results) if result is not None] == [20]
         assert b"".join(table.inserted) == b"".join(bodies).replace(b"bad", b"")
         assert len(table.tried) == 1 + 2 * 6  # the group, then both halves of six failures
 

@@ -5,6 +5,7 @@ import gzip
 import json
 import secrets
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -26,6 +27,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from lambdatrace_collector.exchange import BODY_BYTES_MAX
+from lambdatrace_collector.otlp.span_count import holds_more_messages
+from lambdatrace_collector.otlp.traces import SPANS_MAX
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Answer, Collector
@@ -386,6 +389,96 @@ def _varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
+
+
+def span_with(field: bytes) -> bytes:
+    """A request of one good span to which an encoded field is added."""
+    span = the_span(one_span()).SerializeToString() + field
+    for tag in (b"\x12", b"\x12", b"\x0a"):
+        span = tag + _varint(len(span)) + span
+    return span
+
+
+KIND, DROPPED_ATTRIBUTES_COUNT, NAME_AS_VARINT = b"\x30", b"\x50", b"\x28"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        KIND + _varint(2**40),
+        DROPPED_ATTRIBUTES_COUNT + _varint(2**60),
+        NAME_AS_VARINT + b"\x05",
+    ],
+)
+def test_a_field_that_is_not_as_otlp_has_it_is_the_sender_s_mistake_and_harms_nobody_else(
+    collector: Collector, field: bytes
+) -> None:
+    good = [one_span() for _ in range(12)]
+    bodies = [request.SerializeToString() for request in good]
+    bodies.insert(5, span_with(field))
+    with ThreadPoolExecutor(len(bodies)) as threads:
+        answers = list(
+            threads.map(lambda body: collector.post("/v1/traces", body, PROTOBUF), bodies)
+        )
+
+    refused = answers.pop(5)
+    error = RpcStatus.FromString(refused.body)
+    assert (refused.status, error.code) == (400, 3)
+    assert error.message.startswith(
+        "the body is protobuf, but a field of it is not what OTLP says it is: "
+    )
+    assert [(answer.status, answer.body) for answer in answers] == [(200, b"")] * 12
+    for request in good:
+        assert stored_trace(collector, the_span(request).trace_id)
+
+
+def nested(content: bytes, *tags: bytes) -> bytes:
+    for tag in tags:
+        content = tag + _varint(len(content)) + content
+    return content
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x0a\x00" * (SPANS_MAX + 1),
+        nested(b"\x12\x00" * SPANS_MAX, b"\x0a"),
+        nested(b"\x12\x00" * 9_000_000, b"\x12", b"\x0a"),
+        # The spans of one body may be spread over it, with fields we do not know between them.
+        (b"\xf8\x07\x01" + nested(b"\x12\x00" * 50_000, b"\x12", b"\x0a")) * 3,
+    ],
+)
+def test_a_request_of_more_spans_than_are_taken_is_too_large(
+    collector: Collector, body: bytes
+) -> None:
+    answer = collector.post("/v1/traces", body, PROTOBUF)
+
+    message = "the request holds over 100000 spans: send them in smaller requests"
+    assert answer.status == 413
+    assert RpcStatus.FromString(answer.body) == RpcStatus(code=8, message=message)
+
+
+def test_a_request_of_as_many_spans_as_are_taken_is_stored(collector: Collector) -> None:
+    request = one_span()
+    template = the_span(request)
+    scope_spans = request.resource_spans[0].scope_spans[0]
+    for number in range(1, SPANS_MAX - 2):
+        template.span_id = number.to_bytes(8, "big")
+        scope_spans.spans.append(template)
+
+    assert not holds_more_messages(request.SerializeToString(), SPANS_MAX)
+    assert holds_more_messages(request.SerializeToString(), SPANS_MAX - 1)
+    assert collector.post("/v1/traces", request.SerializeToString(), PROTOBUF).status == 200
+
+
+@given(st.binary(max_size=200))
+def test_the_spans_of_any_bytes_can_be_counted(body: bytes) -> None:
+    assert holds_more_messages(body, 0) in (False, True)
+    assert not holds_more_messages(body, len(body))
+
+
+def test_a_number_that_does_not_end_ends_the_count() -> None:
+    assert not holds_more_messages(b"\x0a\x00" + b"\xff" * 1000, 1)
 
 
 def test_deflate_is_not_taken_for_gzip(collector: Collector) -> None:

@@ -6,9 +6,9 @@ may be joined because their concatenation is a valid body: protobuf messages mer
 fields, JSON rows follow one another.
 
 A group that fails is split in half until its bad members stand alone, so that one bad body never
-harms the others: 2 log2(n) INSERTs find one among n. Whatever failed, for the engine does not always
-say whose fault it is; only when nothing at all can be written is the whole group told so. What a
-failed try left behind settles, since every record has an identity.
+harms the others: 2 log2(n) INSERTs find one among n. Whatever failed, for the engine does not
+always say whose fault it is; only when nothing at all can be written is the whole group told so.
+What a failed try left behind settles, since every record has an identity.
 """
 
 from __future__ import annotations

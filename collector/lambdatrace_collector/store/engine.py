@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import os
 import tempfile
 import threading
@@ -17,26 +16,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
 import clickhouse_connect
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from lambdatrace_collector.errors import (
     OverloadedError,
     StoreConnectionError,
     StoreFolderError,
     StoreLockedError,
-    StoreRejectedError,
-    StoreUnavailableError,
     StoreVersionError,
 )
 from lambdatrace_collector.store import sql_files
+from lambdatrace_collector.store.failures import short, translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from lambdatrace_collector.store.url import StoreUrl
-
-logger = logging.getLogger(__name__)
 
 WRITERS = 2  # one INSERT decodes while the other writes its part; a third waits for the two cores
 READERS = 2  # a long query must not stop the short ones
@@ -75,23 +71,6 @@ INSERT_SETTINGS = {
     "max_insert_threads": 1,
 }
 
-# What the engine says when the data itself is wrong; everything else may pass with time.
-_DATA_ERRORS = frozenset(
-    {
-        6,  # CANNOT_PARSE_TEXT
-        26,  # CANNOT_PARSE_QUOTED_STRING
-        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
-        33,  # CANNOT_READ_ALL_DATA
-        69,  # ARGUMENT_OUT_OF_BOUND
-        72,  # CANNOT_PARSE_NUMBER
-        117,  # INCORRECT_DATA
-        131,  # TOO_LARGE_STRING_SIZE
-        321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
-        395,  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
-        444,  # UNKNOWN_PROTOBUF_FORMAT
-    }
-)
-
 
 class Store:
     """An opened database with its schema in place. Made by `open_store`; `close` ends it."""
@@ -110,7 +89,8 @@ class Store:
     ) -> None:
         """Write `body`, encoded as ClickHouse's format `fmt`, into `table`; it is stored on return.
 
-        Raises StoreRejectedError when the data is at fault, else StoreUnavailableError.
+        Raises StoreRejectedError when the data is at fault, StoreDownError when nothing can be
+        written, else StoreUnavailableError.
         """
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._writers, self._insert, table, body, fmt, settings or {})
@@ -119,7 +99,8 @@ class Store:
         """The rows of the query file `name`, as dicts; text columns of a query whose name ends in
         `_bytes` come as bytes, since they hold ids and encoded messages.
 
-        Raises OverloadedError when too many queries wait, StoreUnavailableError when it fails.
+        Raises OverloadedError when too many queries wait, StoreDownError when the engine is out of
+        reach, else StoreUnavailableError.
         """
         if self._reads >= READS_WAITING_MAX:
             raise OverloadedError(f"{self._reads} queries are waiting: send fewer at once")
@@ -153,8 +134,8 @@ class Store:
             self._client().raw_insert(
                 table, insert_block=body, fmt=fmt, settings={**INSERT_SETTINGS, **settings}
             )
-        except ClickHouseError as error:
-            raise _translated(error) from error
+        except (ClickHouseError, OSError) as error:
+            raise translated(error) from error
 
     def _query(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         try:
@@ -167,7 +148,7 @@ class Store:
                 else None,
             )
         except ClickHouseError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         return list(result.named_results())
 
 
@@ -201,7 +182,7 @@ def _prepare(url: StoreUrl) -> None:
     try:
         client = _client_of(url, "default")
     except ClickHouseError as error:
-        raise StoreConnectionError(f"--store {url.shown} does not open: {_short(error)}") from error
+        raise StoreConnectionError(f"--store {url.shown} does not open: {short(error)}") from error
     try:
         client.command(f"CREATE DATABASE IF NOT EXISTS {url.database}")
     finally:
@@ -211,7 +192,7 @@ def _prepare(url: StoreUrl) -> None:
         migrate(client, url)
     except ClickHouseError as error:
         raise StoreConnectionError(
-            f"--store {url.shown}: its tables cannot be made: {_short(error)}"
+            f"--store {url.shown}: its tables cannot be made: {short(error)}"
         ) from error
     finally:
         client.close()
@@ -266,17 +247,3 @@ def _take_folder(folder: Path) -> IO[str]:
     # `format_schema_path` says (26.9).
     os.chdir(folder)
     return lock
-
-
-def _translated(error: ClickHouseError) -> StoreRejectedError | StoreUnavailableError:
-    code = getattr(error, "code", None)
-    if isinstance(error, DatabaseError) and code in _DATA_ERRORS:
-        return StoreRejectedError(_short(error))
-    logger.error("the store failed: %s", error)
-    return StoreUnavailableError(f"the store cannot do this now: {_short(error)}")
-
-
-def _short(error: ClickHouseError) -> str:
-    """The engine's sentence, without the stack of stages that follows it."""
-    text = str(error).partition(": while ")[0].partition(": In scope")[0].strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
