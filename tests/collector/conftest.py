@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -8,18 +9,27 @@ import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from lambdatrace_collector.store.engine import open_store
+from lambdatrace_collector.store.url import parse_store_url
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+
+    from lambdatrace_collector.store.engine import Store
 
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 60
+STORE_VARIABLE = "LAMBDATRACE_TEST_STORE"
+CLICKHOUSE_SERVER = Path(__file__).with_name("clickhouse_server.py")
+USER, PASSWORD = "collector", "p@ss:w/rd %"
 
 
 @dataclass
@@ -73,11 +83,13 @@ def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) 
             return Answer(error.code, error.read(), dict(error.headers))
 
 
-def start(folder: Path, *arguments: str) -> Collector:
+def start(store: Path | str, *arguments: str) -> Collector:
+    """A collector on a folder or a store's URL, once it is ready."""
+    url = store if isinstance(store, str) else f"chdb://{store}"
     process = subprocess.Popen(
         (
             *(sys.executable, "-m", "lambdatrace_collector"),
-            *("--store", f"chdb://{folder}", "--http", "127.0.0.1:0"),
+            *("--store", url, "--http", "127.0.0.1:0"),
             *arguments,
         ),
         stdout=subprocess.PIPE,
@@ -95,8 +107,12 @@ def start(folder: Path, *arguments: str) -> Collector:
 
 @pytest.fixture(scope="session")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    """One collector for all tests that only talk to it."""
-    running = start(tmp_path_factory.mktemp("store") / "data", "--no-grpc", "--no-xray")
+    """One collector for all tests that only talk to it.
+
+    LAMBDATRACE_TEST_STORE=clickhouse://… has them run against a ClickHouse server.
+    """
+    store = os.environ.get(STORE_VARIABLE) or tmp_path_factory.mktemp("store") / "data"
+    running = start(store, "--no-grpc", "--no-xray")
     try:
         yield running
     finally:
@@ -108,8 +124,8 @@ def start_collector() -> Iterator[Callable[..., Collector]]:
     """Starts collectors of the test's own; kills those that are left."""
     started: list[Collector] = []
 
-    def begin(folder: Path, *arguments: str) -> Collector:
-        started.append(start(folder, *arguments))
+    def begin(store: Path | str, *arguments: str) -> Collector:
+        started.append(start(store, *arguments))
         return started[-1]
 
     yield begin
@@ -123,3 +139,73 @@ def start_collector() -> Iterator[Callable[..., Collector]]:
 def unique() -> str:
     """A name that no other test uses."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@dataclass
+class ClickHouse:
+    """A server process on a folder of its own; it keeps its port when it starts again."""
+
+    folder: Path
+    port: int = 0
+    config_file: Path | None = None
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return self.url_for(PASSWORD)
+
+    def url_for(self, password: str) -> str:
+        return f"clickhouse://{USER}:{quote(password, safe='')}@127.0.0.1:{self.port}/lambdatrace"
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        arguments = [str(self.folder), str(self.port), "--user", USER, "--password", PASSWORD]
+        if self.config_file is not None:
+            arguments += ["--config-file", str(self.config_file)]
+        self.process = subprocess.Popen(
+            [sys.executable, str(CLICKHOUSE_SERVER), *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TZ": "America/New_York"},
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("ready on port "), line
+        self.port = int(line.split()[-1])
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.communicate(timeout=STOP_DEADLINE_S)
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """One server for the tests of a module that leave it as it is."""
+    server = ClickHouse(tmp_path_factory.mktemp("clickhouse") / "data")
+    server.start()
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def own_clickhouse(tmp_path: Path) -> Iterator[ClickHouse]:
+    """A server of the test's own, which the test starts."""
+    server = ClickHouse(tmp_path / "clickhouse")
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def open_on() -> Iterator[Callable[[ClickHouse], Store]]:
+    """Opens stores as the collector does, and closes them."""
+    opened: list[Store] = []
+
+    def begin(server: ClickHouse) -> Store:
+        opened.append(open_store(parse_store_url(server.url)))
+        return opened[-1]
+
+    yield begin
+    for store in opened:
+        store.close()

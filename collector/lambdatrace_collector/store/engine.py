@@ -15,7 +15,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
-import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from lambdatrace_collector.errors import (
@@ -26,6 +25,13 @@ from lambdatrace_collector.errors import (
     StoreVersionError,
 )
 from lambdatrace_collector.store import sql_files
+from lambdatrace_collector.store.client import (
+    INSERT_SETTINGS,
+    QUERY_SETTINGS,
+    connect,
+    connect_first,
+    permitted,
+)
 from lambdatrace_collector.store.failures import short, translated
 
 if TYPE_CHECKING:
@@ -39,37 +45,11 @@ READERS = 2  # a long query must not stop the short ones
 READS_WAITING_MAX = (
     64  # a page of panels asks about 20 at once; past that the caller must slow down
 )
-QUERY_DEADLINE_S = 30
-INSERT_DEADLINE_S = 60
 
-# The embedded engine sizes itself for a machine of its own; here it shares one with the code it
-# observes. The whole process stays below 1.2 GB: 280 MB of code and Python, the rest is this.
-EMBEDDED_OPTIONS = {
-    "max_server_memory_usage": 700_000_000,
-    "mark_cache_size": 32_000_000,
-    "primary_index_cache_size": 32_000_000,
-    "index_mark_cache_size": 8_000_000,
-    "query_condition_cache_size": 8_000_000,
-    "compiled_expression_cache_size": 16_000_000,
-    "background_pool_size": 2,
-}
-QUERY_SETTINGS = {
-    "max_execution_time": QUERY_DEADLINE_S,
-    "max_memory_usage": 300_000_000,
-    "max_bytes_before_external_group_by": 100_000_000,  # to disk before the limit, not an error
-    "max_bytes_before_external_sort": 100_000_000,
-}
-INSERT_SETTINGS = {
-    "max_execution_time": INSERT_DEADLINE_S,
-    "async_insert": 0,  # we group ourselves; acknowledged means written
-    # Replacing rows in each new part costs a third of the INSERT, and readers use FINAL anyway.
-    "optimize_on_insert": 0,
-    # A view is planned anew for each INSERT; unnesting leaves nothing to optimize: 10 ms less.
-    "query_plan_enable_optimizations": 0,
-    # Two INSERTs side by side use two cores better than one on two: 5.4 against 7.2 µs per span.
-    "max_threads": 1,
-    "max_insert_threads": 1,
-}
+# Queries of rows by key, and the parameter that lists the keys. A server reads parameters as form
+# fields of at most 128 KiB (http_max_field_value_size); 5,000 ids of 20 digits are 110 kB.
+KEY_PARAMETERS = {"span_sources_bytes": "ids"}
+KEYS_MAX = 5_000
 
 
 class Store:
@@ -131,18 +111,30 @@ class Store:
 
     def _insert(self, table: str, body: bytes, fmt: str, settings: Mapping[str, Any]) -> None:
         try:
-            self._client().raw_insert(
-                table, insert_block=body, fmt=fmt, settings={**INSERT_SETTINGS, **settings}
-            )
+            client = self._client()
+            ours = permitted(INSERT_SETTINGS, client.server_settings)
+            client.raw_insert(table, insert_block=body, fmt=fmt, settings={**ours, **settings})
         except (ClickHouseError, OSError) as error:
             raise translated(error) from error
 
     def _query(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        if name not in KEY_PARAMETERS:
+            return self._query_once(name, parameters)
+        key = KEY_PARAMETERS[name]
+        keys = parameters[key]
+        return [
+            row
+            for start in range(0, len(keys), KEYS_MAX)
+            for row in self._query_once(name, {**parameters, key: keys[start : start + KEYS_MAX]})
+        ]
+
+    def _query_once(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         try:
-            result = self._client().query(
+            client = self._client()
+            result = client.query(
                 sql_files.query_text(name),
                 parameters=parameters,
-                settings=QUERY_SETTINGS,
+                settings=permitted(QUERY_SETTINGS, client.server_settings),
                 query_formats={"String": "bytes", "FixedString": "bytes"}
                 if name.endswith("_bytes")
                 else None,
@@ -168,26 +160,11 @@ def open_store(url: StoreUrl) -> Store:
     return store
 
 
-def connect(url: StoreUrl) -> Any:
-    """A clickhouse-connect client of the store's database."""
-    return _client_of(url, url.database)
-
-
-def _client_of(url: StoreUrl, database: str) -> Any:
-    options: dict[str, Any] = {"chdb_options": EMBEDDED_OPTIONS} if url.is_embedded else {}
-    return clickhouse_connect.get_client(dsn=url.dsn, database=database, **options)
-
-
 def _prepare(url: StoreUrl) -> None:
     try:
-        client = _client_of(url, "default")
+        client = connect_first(url)
     except ClickHouseError as error:
         raise StoreConnectionError(f"--store {url.shown} does not open: {short(error)}") from error
-    try:
-        client.command(f"CREATE DATABASE IF NOT EXISTS {url.database}")
-    finally:
-        client.close()
-    client = connect(url)
     try:
         migrate(client, url)
     except ClickHouseError as error:
