@@ -21,7 +21,13 @@ from lambdatrace_collector.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Coroutine,
+        Mapping,
+        MutableMapping,
+    )
 
     from lambdatrace_collector.errors import RequestError, ServiceError
     from lambdatrace_collector.ingest.admission import Lease
@@ -34,6 +40,8 @@ BODY_BYTES_MAX = (
     20 * 1024 * 1024
 )  # as sent and once decompressed: the OpenTelemetry Collector's limit
 BODY_DEADLINE_S = 30  # a client that sends slower than this would hold its bytes against all others
+# A body that has begun holds all it announced: a client that then falls silent must not keep that.
+BODY_SILENCE_MAX_S = 5
 DISCARD_BYTES_MAX = 4 * BODY_BYTES_MAX
 DISCARD_DEADLINE_S = 5
 GZIP_WINDOW = 31  # zlib: gzip framing with the largest window
@@ -99,13 +107,17 @@ async def read_body(headers: Mapping[str, str], receive: Receive, lease: Lease) 
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip"):
         raise UnsupportedMediaError(f"Content-Encoding is {encoding!r}: expected gzip or none")
+    arrival = _Arrival()
     try:
-        body = await asyncio.wait_for(_receive_all(headers, receive, lease), BODY_DEADLINE_S)
+        await _in_time(_receive_all(headers, receive, lease, arrival), arrival)
     except (BodyTooLargeError, OverloadedError):
-        await _discard(receive)
+        # First, so that others have the room while this client sends the rest.
+        arrival.chunks.clear()
+        lease.release()
+        if not arrival.is_complete:
+            await _discard(receive)
         raise
-    except (asyncio.TimeoutError, TimeoutError) as error:
-        raise RequestTimeoutError(f"the body did not arrive within {BODY_DEADLINE_S} s") from error
+    body = arrival.chunks[0] if len(arrival.chunks) == 1 else b"".join(arrival.chunks)
     return _gunzip(body, lease) if encoding == "gzip" else body
 
 
@@ -135,24 +147,60 @@ async def send_response(send: Send, response: Response) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def _receive_all(headers: Mapping[str, str], receive: Receive, lease: Lease) -> bytes:
-    declared = headers.get("content-length", "")
-    if declared.isdecimal():
-        _check_size(int(declared))
-    chunks: list[bytes] = []
+@dataclass
+class _Arrival:
+    """What has come of a body, and whether the client has sent all of it."""
+
+    chunks: list[bytes] = field(default_factory=list)
+    is_complete: bool = False
+
+
+async def _in_time(receiving: Coroutine[Any, Any, None], arrival: _Arrival) -> None:
+    """Await `receiving`, which fills `arrival`. Raises RequestTimeoutError, or what it raises."""
+    task = asyncio.ensure_future(receiving)
+    deadline = asyncio.get_running_loop().time() + BODY_DEADLINE_S
+    try:
+        while True:
+            seen = len(arrival.chunks)
+            remaining = deadline - asyncio.get_running_loop().time()
+            await asyncio.wait((task,), timeout=min(BODY_SILENCE_MAX_S, remaining))
+            if task.done():
+                return task.result()
+            if remaining <= BODY_SILENCE_MAX_S:
+                raise RequestTimeoutError(f"the body did not arrive within {BODY_DEADLINE_S} s")
+            if seen and len(arrival.chunks) == seen:
+                raise RequestTimeoutError(
+                    f"nothing more of the body arrived for {BODY_SILENCE_MAX_S} s"
+                )
+    finally:
+        task.cancel()
+
+
+async def _receive_all(
+    headers: Mapping[str, str], receive: Receive, lease: Lease, arrival: _Arrival
+) -> None:
+    """Fill `arrival` with the body, its bytes taken from `lease`.
+
+    What is announced is taken with the first bytes: bodies that each hold a part and wait for
+    each other's would all be refused. Not before: silent connections must hold nothing.
+    """
+    text = headers.get("content-length", "")
+    announced = int(text) if text.isdecimal() else 0
+    _check_size(announced)
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise BadRequestError("the connection closed before the body was complete")
         chunk = message.get("body", b"")
+        arrival.is_complete = not message.get("more_body", False)
         size += len(chunk)
         _check_size(size)
-        # By what has come, not by what is announced: silent connections must not hold the bound.
-        lease.grow(len(chunk))
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if chunk and size > lease.body_bytes:
+            lease.grow(max(announced, size) - lease.body_bytes)
+        arrival.chunks.append(chunk)
+        if arrival.is_complete:
+            return
 
 
 async def _discard(receive: Receive) -> None:
@@ -174,7 +222,11 @@ async def _receive_none(receive: Receive) -> None:
 
 
 def _gunzip(body: bytes, lease: Lease) -> bytes:
-    """The content of a gzip body; several members in a row are one content, as gzip has it."""
+    """The content of a gzip body; several members in a row are one content, as gzip has it.
+
+    The lease of the body becomes one of its content.
+    """
+    body_bytes = len(body)
     content: list[bytes] = []
     size = 0
     while body:
@@ -190,6 +242,7 @@ def _gunzip(body: bytes, lease: Lease) -> bytes:
         lease.grow(len(part))
         content.append(part)
         body = stream.unused_data
+    lease.shrink(body_bytes)
     return b"".join(content)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -210,6 +211,24 @@ def test_when_too_many_bytes_wait_clients_are_told_when_to_come_again(
     assert is_alive == 200
     while collector.post("/v1/traces", small, PROTOBUF).status != 200:
         assert time.monotonic() < deadline
+
+
+def test_under_overload_as_many_large_bodies_as_fit_are_stored(collector: Collector) -> None:
+    size = BODY_BYTES_MAX // 2
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add()
+    span.trace_id, span.span_id, span.name = bytes(15) + b"1", bytes(7) + b"1", "n" * size
+    body = request.SerializeToString()
+    fit = ADMITTED_BYTES_MAX // len(body)
+    with ThreadPoolExecutor(3 * fit) as threads:
+        answers = list(
+            threads.map(lambda _: collector.post("/v1/traces", body, PROTOBUF), range(3 * fit))
+        )
+
+    stored = [answer.status for answer in answers].count(200)
+    refused = [answer.headers["Retry-After"] for answer in answers if answer.status == 503]
+    assert stored >= fit
+    assert refused == ["1"] * (3 * fit - stored)
 
 
 def failed_start(*arguments: str) -> tuple[int, str]:

@@ -44,6 +44,15 @@ class Lease:
         admission.bytes_admitted += size_bytes
         self.body_bytes += size_bytes
 
+    def shrink(self, size_bytes: int) -> None:
+        """Give `size_bytes` back."""
+        self._admission.bytes_admitted -= size_bytes
+        self.body_bytes -= size_bytes
+
+    def release(self) -> None:
+        """Give everything back."""
+        self.shrink(self.body_bytes)
+
     def __enter__(self) -> Self:
         return self
 
@@ -53,5 +62,4 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._admission.bytes_admitted -= self.body_bytes
-        self.body_bytes = 0
+        self.release()
