@@ -65,8 +65,7 @@ class Request:
 
     def parameter(self, name: str) -> str | None:
         """The first value of a query parameter; None when it is missing or empty."""
-        values = self.query.get(name)
-        return values[0] if values else None
+        return self.query.get(name, [""])[0] or None
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def request_head(scope: Mapping[str, Any]) -> Request:
     headers = {
         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
     }
-    query = parse_qs(scope["query_string"].decode("latin-1"))
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     return Request(scope["method"], scope["path"], query, headers, b"")
 
 

@@ -173,6 +173,10 @@ def test_services_and_operations_are_listed(
             {"name": "root-2", "spanKind": "server"},
         ]
     }
+    of_server = f"/api/v3/operations?service={unique}&span_kind=server"
+    of_client = f"/api/v3/operations?service={unique}&span_kind=client"
+    assert json.loads(collector.get(of_server).body) == operations
+    assert json.loads(collector.get(of_client).body) == {"operations": []}
 
 
 # Run by itself: the embedded engine serves one store per process.
@@ -247,6 +251,30 @@ def test_a_query_without_a_range_looks_back_a_week(
                 "query.start_time_min is 'yesterday': expected an RFC 3339 time such as"
                 " 2026-01-31T12:00:00Z"
             ),
+        ),
+        (
+            "/api/v3/traces?service=orders",
+            400,
+            (
+                "parameter 'service' is not known here: expected query.service_name,"
+                " query.operation_name, query.start_time_min, query.start_time_max,"
+                " query.num_traces, query.raw_traces"
+            ),
+        ),
+        (
+            f"/api/v3/traces/{'a' * 32}?start=",
+            400,
+            "parameter 'start' is not known here: expected start_time, end_time, raw_traces",
+        ),
+        (
+            f"/api/v3/operations?{'s' * 101}=orders",
+            400,
+            f"parameter '{'s' * 100}…' is not known here: expected service, span_kind",
+        ),
+        (
+            "/api/v3/services?limit=5",
+            400,
+            "parameter 'limit' is not known here: none is expected",
         ),
         ("/nowhere", 404, "there is nothing at /nowhere"),
     ],

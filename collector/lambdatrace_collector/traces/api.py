@@ -33,6 +33,18 @@ SHOWN_CHARACTERS_MAX = 100  # of a wrong value, in the error that refuses it
 # three days (`max_span_age` of its Elasticsearch storage); this is a week of work.
 RECENT_S = 7 * 24 * 3600
 UINT64_MAX = 2**64 - 1
+# Jaeger's gateway ignores what it does not know, and a query that is misspelt finds everything.
+# `raw_traces` asks for spans as they came, which is what we always give.
+TRACE_PARAMETERS = ("start_time", "end_time", "raw_traces")
+FIND_PARAMETERS = (
+    "query.service_name",
+    "query.operation_name",
+    "query.start_time_min",
+    "query.start_time_max",
+    "query.num_traces",
+    "query.raw_traces",
+)
+OPERATIONS_PARAMETERS = ("service", "span_kind")
 SPAN_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 _W3C_TRACE_ID = re.compile(r"[0-9a-f]{32}")
@@ -51,6 +63,7 @@ class TracesApi:
 
         With `start_time` and `end_time`, the spans that start between them.
         """
+        _require_known(request, TRACE_PARAMETERS)
         text = request.path_parameters["trace_id"]
         start_ns, end_ns = _range_parameters(request, "start_time", "end_time")
         resource_spans = await self._resource_spans([parse_trace_id(text)], start_ns, end_ns)
@@ -63,6 +76,7 @@ class TracesApi:
 
         Without `query.start_time_min`, of what arrived in the last RECENT_S.
         """
+        _require_known(request, FIND_PARAMETERS)
         start_ns, end_ns = _range_parameters(
             request, "query.start_time_min", "query.start_time_max"
         )
@@ -79,26 +93,27 @@ class TracesApi:
         resource_spans = await self._resource_spans([row["trace_id"] for row in rows])
         return json_response({"result": {"resourceSpans": resource_spans}})
 
-    async def services(
-        self,
-        request: Request,  # noqa: ARG002 - every route's handler is given one
-    ) -> Response:
+    async def services(self, request: Request) -> Response:
         """`GET /api/v3/services`: the services whose spans arrived in the last RECENT_S, sorted."""
+        _require_known(request, ())
         rows = await self._store.query("services", received_s_min=_recent_s())
         return json_response({"services": [row["service_name"] for row in rows]})
 
     async def operations(self, request: Request) -> Response:
         """`GET /api/v3/operations?service=`: the span names of a service, with their kinds.
 
-        Of the spans that arrived in the last RECENT_S.
+        Of the spans that arrived in the last RECENT_S; with `span_kind`, of that kind.
         """
+        _require_known(request, OPERATIONS_PARAMETERS)
+        span_kind = request.parameter("span_kind")
         rows = await self._store.query(
             "operations",
             service_name=request.parameter("service") or "",
             received_s_min=_recent_s(),
         )
+        operations = [{"name": row["name"], "spanKind": _kind(row["kind"])} for row in rows]
         return json_response(
-            {"operations": [{"name": row["name"], "spanKind": _kind(row["kind"])} for row in rows]}
+            {"operations": [each for each in operations if span_kind in (None, each["spanKind"])]}
         )
 
     async def _resource_spans(
@@ -160,6 +175,17 @@ def parse_time_ns(text: str) -> int:
     return seconds * 10**9 + int(digits)
 
 
+def _require_known(request: Request, known: Sequence[str]) -> None:
+    for name in request.query:
+        if name not in known:
+            expected = f"expected {', '.join(known)}" if known else "none is expected"
+            raise BadRequestError(f"parameter {_shown(name)!r} is not known here: {expected}")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
+
+
 def _range_parameters(request: Request, start: str, end: str) -> tuple[int, int]:
     """The two times in Unix nanoseconds; what is not given bounds nothing."""
     return _time_parameter(request, start, 0), _time_parameter(request, end, UINT64_MAX)
@@ -184,8 +210,9 @@ def _count_parameter(request: Request, name: str) -> int:
     # The length first: Python refuses to read 4,300 digits and more.
     is_short = len(text) <= len(str(TRACES_MAX))
     if not is_short or not text.isdecimal() or not 1 <= int(text) <= TRACES_MAX:
-        shown = text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
-        raise BadRequestError(f"{name} is {shown!r}: expected a number from 1 to {TRACES_MAX}")
+        raise BadRequestError(
+            f"{name} is {_shown(text)!r}: expected a number from 1 to {TRACES_MAX}"
+        )
     return int(text)
 
 
