@@ -35,6 +35,7 @@ from lambdatrace_collector.metrics.metric_data import MetricData
 from lambdatrace_collector.metrics.reading import MetricReading
 from lambdatrace_collector.otlp.status import error_response as otlp_error
 from lambdatrace_collector.otlp.traces import traces_export, traces_insert
+from lambdatrace_collector.store.readiness import Readiness
 from lambdatrace_collector.traces.api import TracesApi, api_error
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Application:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._readiness = Readiness(store)
         self.admission = Admission()
         self._groups = {
             "traces": GroupCommit(traces_insert(store)),
@@ -161,8 +163,8 @@ class Application:
         return json_response({"status": "ok"})
 
     async def _readyz(self, _request: Request) -> Response:
-        """Ready: the store answers."""
-        await self._store.query("ready")
+        """Ready: the store takes what is written."""
+        await self._readiness.require()
         return json_response({"status": "ok", "store": self._store.url.shown})
 
 

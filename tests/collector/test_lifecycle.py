@@ -231,6 +231,31 @@ def test_under_overload_as_many_large_bodies_as_fit_are_stored(collector: Collec
     assert refused == ["1"] * (3 * fit - stored)
 
 
+def test_a_collector_that_cannot_write_is_alive_and_not_ready(
+    start_collector: Callable[..., Collector], tmp_path: Path
+) -> None:
+    collector = start_collector(tmp_path / "store")
+    incoming = tmp_path / "store" / "incoming"
+    incoming.rename(tmp_path / "gone")
+    refused, again = collector.get("/readyz"), collector.get("/readyz")
+    _, body = one_trace()
+    written = collector.post("/v1/traces", body, PROTOBUF)
+    alive = collector.get("/healthz").status
+    (tmp_path / "gone").rename(incoming)
+    deadline = time.monotonic() + 30
+    while collector.get("/readyz").status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+    reason = "the store cannot be written (No such file or directory): send this later"
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+    assert json.loads(refused.body) == {"error": {"httpCode": 503, "message": reason}}
+    assert again.body == refused.body
+    assert (written.status, Status.FromString(written.body).message) == (503, reason)
+    assert alive == 200
+    assert collector.post("/v1/traces", body, PROTOBUF).status == 200
+
+
 def failed_start(*arguments: str) -> tuple[int, str]:
     """Exit status and the last line of standard error."""
     finished = subprocess.run(

@@ -1,0 +1,49 @@
+"""Whether the store takes what is sent: it is asked to write, for reading works on a full disk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+from lambdatrace_collector.errors import ServiceError
+
+if TYPE_CHECKING:
+    from lambdatrace_collector.store.engine import Store
+
+# How long an answer stands: a write makes a part, and whoever asks more often than a supervisor
+# does (Kubernetes: every 10 s) must not make the engine merge for it.
+ANSWER_STANDS_S = 5
+
+
+class Readiness:
+    """The last try to write and how it ended."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._trying = asyncio.Lock()
+        self._stands_until = 0.0
+        self._failure: ServiceError | None = None
+
+    async def require(self) -> None:
+        """Return when the store can be read and written. Raises what prevents it, a ServiceError.
+
+        Tries at most once in ANSWER_STANDS_S; in between, the last answer is given again.
+        """
+        async with self._trying:
+            if time.monotonic() >= self._stands_until:
+                self._failure = await self._try()
+                self._stands_until = time.monotonic() + ANSWER_STANDS_S
+        if self._failure is not None:
+            raise self._failure
+
+    async def _try(self) -> ServiceError | None:
+        try:
+            # A row that is there already, as it is: rows of one version replace each other.
+            rows = await self._store.query("newest_schema_version")
+            row = json.dumps(rows[0]).encode()
+            await self._store.insert("schema_versions", row, "JSONEachRow")
+        except ServiceError as error:
+            return error
+        return None
