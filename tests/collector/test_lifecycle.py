@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from lambdatrace_collector.exchange import BODY_BYTES_MAX
 from lambdatrace_collector.ingest.admission import ADMITTED_BYTES_MAX
+from lambdatrace_collector.store.readiness import room_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,6 +256,19 @@ def test_a_collector_that_cannot_write_is_alive_and_not_ready(
     assert (written.status, Status.FromString(written.body).message) == (503, reason)
     assert alive == 200
     assert collector.post("/v1/traces", body, PROTOBUF).status == 200
+
+
+def test_a_folder_without_room_cannot_be_written(tmp_path: Path) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    full = room_failure(tmp_path, usage.total + 1)
+    gone = room_failure(tmp_path / "gone", 1)
+
+    assert room_failure(tmp_path, 0) is None
+    needed = f" bytes free: {usage.total + 1} are needed"
+    assert re.fullmatch(rf"the disk of {tmp_path} has \d+{needed}", str(full))
+    assert str(gone) == (
+        f"{tmp_path}/gone cannot be read (No such file or directory): it must be there"
+    )
 
 
 def failed_start(*arguments: str) -> tuple[int, str]:
