@@ -205,19 +205,7 @@ class Connection:
         address = self._address
         if address.is_tls:
             return _connect_tls(address, deadline_s)
-        error: OSError = OSError("no address found")
-        for family, kind, protocol, _, target in _resolve(address, deadline_s):
-            connection = _socket.socket(family, kind, protocol)
-            try:
-                _set_timeout(connection, deadline_s)
-                connection.connect(target)
-                connection.setsockopt(_socket.IPPROTO_TCP, _TCP_NODELAY, 1)
-            except OSError as failure:
-                connection.close()
-                error = failure
-            else:
-                return connection
-        raise error
+        return _open(address, deadline_s, _socket.socket, lambda plain: plain)
 
     def _receive(self, deadline_s: float | None) -> Response:
         received, self._received = self._received, b""
@@ -340,16 +328,30 @@ def _connect_tls(address: Address, deadline_s: float | None) -> Any:
 
     if _tls_context is None:
         _tls_context = ssl.create_default_context()
+
+    def shake_hands(plain: Any) -> Any:
+        _set_timeout(plain, deadline_s)  # the handshake takes it as a whole
+        return _tls_context.wrap_socket(plain, server_hostname=address.host)
+
+    return _open(address, deadline_s, socket.socket, shake_hands)
+
+
+def _open(
+    address: Address,
+    deadline_s: float | None,
+    new_socket: Callable[[int, int, int], Any],
+    finish: Callable[[Any], Any],
+) -> Any:
+    """What `finish` makes of a connection to the first address of the host that takes one."""
     error: OSError = OSError("no address found")
     for family, kind, protocol, _, target in _resolve(address, deadline_s):
-        plain = socket.socket(family, kind, protocol)
+        connection = new_socket(family, kind, protocol)
         try:
-            _set_timeout(plain, deadline_s)
-            plain.connect(target)
-            plain.setsockopt(socket.IPPROTO_TCP, _TCP_NODELAY, 1)
-            _set_timeout(plain, deadline_s)  # the handshake takes it as a whole
-            return _tls_context.wrap_socket(plain, server_hostname=address.host)
+            _set_timeout(connection, deadline_s)
+            connection.connect(target)
+            connection.setsockopt(_socket.IPPROTO_TCP, _TCP_NODELAY, 1)
+            return finish(connection)
         except OSError as failure:
-            plain.close()
+            connection.close()
             error = failure
     raise error
