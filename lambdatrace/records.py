@@ -1,10 +1,12 @@
-"""What the SDK records: spans, their events and links, metrics.
+"""What the SDK records: spans, their events and links, metrics, log records.
 
 Plain classes with `__slots__`: defining one costs 0.008 ms where a dataclass costs 0.43 ms and a
 3.7 ms import, and this module is on every cold start.
 """
 
 from __future__ import annotations
+
+from lambdatrace import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +48,28 @@ class SpanContext:
         return f"SpanContext({self.trace_id}, {self.span_id}, is_sampled={self.is_sampled})"
 
 
+class Scope:
+    """Who recorded: the instrumentation scope, by name and version."""
+
+    __slots__ = ("attributes", "name", "schema_url", "version")
+
+    def __init__(
+        self,
+        name: str,
+        version: str = "",
+        *,
+        schema_url: str = "",
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.schema_url = schema_url
+        self.attributes = attributes or {}
+
+
+OWN_SCOPE = Scope("lambdatrace", __version__)
+
+
 class Event:
     """Something that happened at one moment of a span."""
 
@@ -85,6 +109,7 @@ class Span:
         "links",
         "name",
         "parent",
+        "scope",
         "start_ns",
         "status_code",
         "status_message",
@@ -100,7 +125,9 @@ class Span:
         kind: int = INTERNAL,
         attributes: Mapping[str, Any] | None = None,
         links: Sequence[Link] = (),
+        scope: Scope = OWN_SCOPE,
     ) -> None:
+        self.scope = scope
         self.name = name
         self.context = context
         self.parent = parent
@@ -181,8 +208,12 @@ class Span:
 
     def ended_copy(self, end_ns: int) -> Span:
         """This span as it stands, ended at `end_ns`, while the span itself goes on."""
-        copy = Span(self.name, self.context, self.parent, self.start_ns, kind=self.kind)
+        copy = Span(
+            self.name, self.context, self.parent, self.start_ns, kind=self.kind, scope=self.scope
+        )
         for field in (
+            "kind",
+            "scope",
             "status_code",
             "status_message",
             "dropped_attributes",
@@ -218,3 +249,48 @@ class Metric:
         self.unit = unit
         self.dimensions = dimensions
         self.resolution_s = resolution_s
+
+
+class LogRecord:
+    """One line of a log. Times are Unix nanoseconds; `time_ns` is 0 when it is not known.
+
+    `severity_number` is OpenTelemetry's, 1 (TRACE) to 24 (FATAL4), 0 when not known. `context` is
+    the span it was written in, None outside of any. `body` is any value OTLP can carry.
+    """
+
+    __slots__ = (
+        "attributes",
+        "body",
+        "context",
+        "dropped_attributes",
+        "event_name",
+        "observed_ns",
+        "scope",
+        "severity_number",
+        "severity_text",
+        "time_ns",
+    )
+
+    def __init__(
+        self,
+        body: Any,
+        observed_ns: int,
+        *,
+        time_ns: int = 0,
+        severity_number: int = 0,
+        severity_text: str = "",
+        attributes: Mapping[str, Any] | None = None,
+        context: SpanContext | None = None,
+        event_name: str = "",
+        scope: Scope = OWN_SCOPE,
+    ) -> None:
+        self.body = body
+        self.time_ns = time_ns
+        self.observed_ns = observed_ns
+        self.severity_number = severity_number
+        self.severity_text = severity_text
+        self.attributes: dict[str, Any] = dict(attributes or {})
+        self.context = context
+        self.event_name = event_name
+        self.scope = scope
+        self.dropped_attributes = 0

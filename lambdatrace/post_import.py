@@ -1,0 +1,98 @@
+"""The post-import hook: what watches for a package of the user's, and is loaded when it comes.
+
+A *door* is a module of ours that stands for one of theirs (`DOORS`). It has
+`attach(module)`, called once, right after `module` was executed and before its importer sees it.
+A function that never imports the package pays for one dictionary look-up per import it makes.
+Source: PEP 302 / PEP 451, "meta path finders"; the way `wrapt.when_imported` does it.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+    from lambdatrace.guard import Guard
+
+# The user's module → ours.
+DOORS: dict[str, str] = {}
+
+
+def arm(doors: Mapping[str, str], guard: Guard) -> None:
+    """Attach each door when its module is imported, or now if it has been."""
+    waiting = {}
+    for watched, door in doors.items():
+        module = sys.modules.get(watched)
+        if module is None:
+            waiting[watched] = door
+        else:
+            guard.run(_attach, door, module)
+    if waiting:
+        sys.meta_path.insert(0, PostImportFinder(waiting, guard))
+
+
+def _attach(door: str, module: ModuleType) -> None:
+    import_module(door).attach(module)
+
+
+class PostImportFinder:
+    """Lets the other finders find a watched module, and stands in for its loader once."""
+
+    __slots__ = ("_guard", "_waiting")
+
+    def __init__(self, waiting: dict[str, str], guard: Guard) -> None:
+        self._waiting = waiting
+        self._guard = guard
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The module's own spec with our loader around its own; None for all other modules."""
+        if name not in self._waiting:
+            return None
+        for finder in sys.meta_path:
+            find_spec = getattr(finder, "find_spec", None)
+            if find_spec is None or isinstance(finder, PostImportFinder):
+                continue
+            spec: ModuleSpec | None = find_spec(name, path, target)
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    loader: Any = _AttachingLoader(self, spec.loader)
+                    spec.loader = loader
+                return spec
+        return None
+
+    def attach(self, module: ModuleType) -> None:
+        """`module` has been executed: load its door, once."""
+        door = self._waiting.pop(module.__name__, None)
+        if door is not None:
+            self._guard.run(_attach, door, module)
+
+
+class _AttachingLoader:
+    """A module's loader, which is given back to it before the module runs."""
+
+    def __init__(self, finder: PostImportFinder, loader: Any) -> None:
+        self._finder = finder
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        created: ModuleType | None = self._loader.create_module(spec)
+        return created
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module as it would have been, then attach its door."""
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._finder.attach(module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
