@@ -5,6 +5,7 @@ Names are loaded at their first use: importing the package alone costs next to n
 
 from __future__ import annotations
 
+from os import environ as _environ
 from time import time_ns as _time_ns
 
 __version__ = "0.1.0"
@@ -43,3 +44,10 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+if "LAMBDATRACE_IMPORT_SPANS_MIN_MS" in _environ:
+    # What the function imports after us is timed only if we are there now, not at the first use.
+    from lambdatrace import telemetry as _telemetry
+
+    _telemetry.current()

@@ -287,5 +287,10 @@ def _record_initialization(current: Telemetry, root: Span) -> None:
         parent=init,
         start_ns=initialization.import_started_ns,
     )
+    if current.import_times is not None:
+        from lambdatrace.import_times import record_imports
+
+        imported = current.import_times
+        record_imports(imported, tracer, module, root, initialization.import_ended_ns)
     tracer.end_span(module, initialization.import_ended_ns)
     tracer.end_span(init, initialization.import_ended_ns)

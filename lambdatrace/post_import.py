@@ -13,7 +13,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
@@ -56,17 +56,11 @@ class PostImportFinder:
         """The module's own spec with our loader around its own; None for all other modules."""
         if name not in self._waiting:
             return None
-        for finder in sys.meta_path:
-            find_spec = getattr(finder, "find_spec", None)
-            if find_spec is None or isinstance(finder, PostImportFinder):
-                continue
-            spec: ModuleSpec | None = find_spec(name, path, target)
-            if spec is not None:
-                if hasattr(spec.loader, "exec_module"):
-                    loader: Any = _AttachingLoader(self, spec.loader)
-                    spec.loader = loader
-                return spec
-        return None
+        spec = find_past(self, name, path, target)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            loader: Any = ObservedLoader(spec.loader, self.attach)
+            spec.loader = loader
+        return spec
 
     def attach(self, module: ModuleType) -> None:
         """`module` has been executed: load its door, once."""
@@ -75,24 +69,44 @@ class PostImportFinder:
             self._guard.run(_attach, door, module)
 
 
-class _AttachingLoader:
-    """A module's loader, which is given back to it before the module runs."""
+def find_past(
+    own: object, name: str, path: Sequence[str] | None, target: ModuleType | None
+) -> ModuleSpec | None:
+    """What the finders behind `own` on the meta path find."""
+    finders = iter(sys.meta_path)
+    for finder in finders:
+        if finder is own:
+            break
+    for finder in finders:
+        find_spec = getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = find_spec(name, path, target) if find_spec is not None else None
+        if spec is not None:
+            return spec
+    return None
 
-    def __init__(self, finder: PostImportFinder, loader: Any) -> None:
-        self._finder = finder
+
+class ObservedLoader:
+    """A module's loader, which is given back to it before the module runs.
+
+    `executed` is called with the module when it has run without an error.
+    """
+
+    def __init__(self, loader: Any, executed: Callable[[ModuleType], None]) -> None:
         self._loader = loader
+        self._executed = executed
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the module's own loader makes it."""
         created: ModuleType | None = self._loader.create_module(spec)
         return created
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute the module as it would have been, then attach its door."""
+        """Execute the module as it would have been, and tell."""
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        self._finder.attach(module)
+        self._executed(module)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)

@@ -37,6 +37,10 @@ def _positive(name: str, value: str) -> int:
     return int(value)
 
 
+def _positive_or_none(name: str, value: str) -> int:
+    return _positive(name, value) if value else 0
+
+
 def _url(name: str, value: str) -> str:
     if not value:
         return value
@@ -128,6 +132,13 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         _pairs,
         "",
         "More attributes of the resource, `key=value` between commas.",
+    ),
+    (
+        "LAMBDATRACE_IMPORT_SPANS_MIN_MS",
+        "import_spans_min_ms",
+        _positive_or_none,
+        "",
+        "Imports that took at least so many ms become spans below the init's; empty: none do.",
     ),
     (
         "OTEL_TRACES_EXPORTER",
@@ -238,6 +249,7 @@ class Settings:
     handler: str
     service_name: str
     resource_attributes: dict[str, str]
+    import_spans_min_ms: int
     traces_exporter: str
     sampler: str
     sampler_argument: str

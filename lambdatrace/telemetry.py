@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.extension import InternalExtension
     from lambdatrace.handler import RunningInvocation
+    from lambdatrace.import_times import ImportTimes
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Span
     from lambdatrace.sender import Sender
@@ -72,6 +73,12 @@ class Telemetry:
         self._sink = sink
         self._sender: Sender | None = None
         self._metrics: MetricRecorder | None = None
+        self.import_times: ImportTimes | None = None
+        if self.is_active and settings.import_spans_min_ms:
+            from lambdatrace.import_times import ImportTimes
+
+            self.import_times = ImportTimes(self.clock, settings.import_spans_min_ms * 1_000_000)
+            self.import_times.start()
         if self.is_active:
             for error in settings.errors:
                 self.guard.report(error.name, error)
