@@ -9,7 +9,7 @@ from functools import wraps
 from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation
 from lambdatrace.records import CONSUMER, SERVER, SpanContext
-from lambdatrace.tracing import activate, deactivate
+from lambdatrace.tracing import activate, deactivate, enter, entered, leave
 from lambdatrace.triggers import read_trigger
 
 TYPE_CHECKING = False
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
     from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
+    from lambdatrace.tracing import InvocationSpans
     from lambdatrace.triggers import Trigger
 
     F = TypeVar("F", bound=Callable[..., Any])
 
 INCOMPLETE = "lambdatrace.incomplete"
+# What runtimes that serve several invocations in one process call it on their context.
+TRACE_HEADER_FIELDS = ("xray_trace_id", "trace_id")
 _MARK = "__lambdatrace_instrumented__"
 
 
@@ -78,16 +81,17 @@ def instrument(function: Any = None) -> Any:
 def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation | None:
     """Note that an invocation starts now; None if it is within one that runs."""
     start_ns = current.clock.time_ns()
+    request_id = str(getattr(context, "aws_request_id", ""))
     previous = current.running
-    if previous is not None:
-        if previous.is_around_this_call():
-            return None
-        # The extension has not come to it: it lost its API, or never had this invocation.
-        current.guard.run(previous.complete)
-    running = RunningInvocation(current, start_ns, context, current.guard.run(read_trigger, event))
-    current.running = running
-    current.invocation_count += 1
-    current.request_id = running.request_id
+    if previous is not None and previous.is_around_this_call(request_id):
+        return None
+    if current.ended:
+        # The extension has not come to them: it lost its API, or never had these invocations.
+        current.complete_ended()
+    trigger = current.guard.run(read_trigger, event)
+    running = RunningInvocation(current, start_ns, request_id, context, trigger)
+    if current.function.is_multi_concurrent:
+        current.note_begin(running)
     if current.extension is not None:
         current.extension.started_request_id = running.request_id
     return running
@@ -115,28 +119,35 @@ class RunningInvocation:
         "_token",
         "_trace_header",
         "_trigger",
+        "_within",
         "request_id",
+        "spans",
     )
 
     def __init__(
-        self, current: Telemetry, start_ns: int, context: Any, trigger: Trigger | None
+        self,
+        current: Telemetry,
+        start_ns: int,
+        request_id: str,
+        context: Any,
+        trigger: Trigger | None,
     ) -> None:
-        self.request_id = str(getattr(context, "aws_request_id", ""))
+        self.request_id = request_id
         self._current = current
         self._start_ns = start_ns
         self._thread = _thread.get_ident()
         self._context = context
         self._trigger = trigger
-        # The runtime client sets it for each invocation, and deletes it.
-        self._trace_header = os.environ.get("_X_AMZN_TRACE_ID")
-        self._number = current.invocation_count
+        self._trace_header = _trace_header(current, context)
+        self._number = current.next_number()
         self._facts: Invocation | None = None
         self._is_described = False
         self._end_ns = 0
         self._result: Any = None
         self._batch: Span | None = None
         self._token: Token[Span | None] | None = None
-        current.tracer.expect_root(self._open_root)
+        self.spans = current.tracer.begin(self._open_root, request_id, self)
+        self._within = enter(self.spans)
         if trigger is not None and trigger.process_name:
             self._batch = current.tracer.start_span(
                 trigger.process_name,
@@ -154,9 +165,19 @@ class RunningInvocation:
             self._facts = Invocation(self._context, self._start_ns, is_cold_start=is_cold)
         return self._facts
 
-    def is_around_this_call(self) -> bool:
-        """Whether the handler called now, in this thread, is called from this invocation's."""
-        return not self._end_ns and _thread.get_ident() == self._thread
+    def is_around_this_call(self, request_id: str) -> bool:
+        """Whether the handler called now, for `request_id`, is called from this invocation's.
+
+        So it is in the same context; where one invocation runs at a time, also in the same thread
+        and when it is for the same request.
+        """
+        if self._end_ns:
+            return False
+        if entered() is self.spans:
+            return True
+        if self._current.function.is_multi_concurrent:
+            return False
+        return _thread.get_ident() == self._thread or request_id == self.request_id != ""
 
     def succeed(self, result: Any) -> None:
         """The handler returned `result`."""
@@ -168,7 +189,7 @@ class RunningInvocation:
         """The handler raised `error`, which goes on to the runtime."""
         tracer = self._current.tracer
         # With the batch and the root, the span of the message that was being handled.
-        for span in tracer.still_open():
+        for span in self.spans.still_open():
             self._current.guard.run(tracer.record_exception, span, error)
         self._end()
         if not isinstance(error, Exception):
@@ -178,7 +199,7 @@ class RunningInvocation:
 
     def describe(self) -> None:
         """Give the invocation's span its facts, and the first of an environment its init."""
-        root = self._current.tracer.root_span()
+        root = self.spans.root()
         if self._is_described or root is None:
             return
         self._is_described = True
@@ -195,34 +216,41 @@ class RunningInvocation:
 
     def complete(self) -> None:
         """Make the records of an invocation whose handler has ended; a second time does nothing."""
-        current, tracer = self._current, self._current.tracer
-        if current.running is not self or not self._end_ns:
+        current, tracer, spans = self._current, self._current.tracer, self.spans
+        if spans.invocation is None or not self._end_ns:
             return
-        self.describe()
-        current.guard.run(tracer.format_stack_traces)
-        root = tracer.root_span()
-        current.running = None
+        current.guard.run(self.describe)
+        current.guard.run(spans.format_stack_traces)
+        root = spans.root()
+        spans.invocation = None
         if self._batch is not None:
             tracer.end_span(self._batch, self._end_ns)
-        tracer.end_all(INCOMPLETE, self._end_ns)
+        tracer.end_all(spans, INCOMPLETE, self._end_ns)
         if root is not None:
             if self._trigger is not None:
                 current.guard.run(self._trigger.read_response, self._result, root)
             tracer.end_span(root, self._end_ns)
 
-    def _open_root(self) -> Span:
+    def _open_root(self, spans: InvocationSpans) -> Span:
         name = self._trigger.name if self._trigger is not None else ""
         guard = self._current.guard
         found = guard.run(_parent, self._trigger, self._context, self._trace_header)
         parent, trace_id = found or (None, None)
         return self._current.tracer.start_root(
-            name or self._current.function.name, parent, trace_id, self._start_ns, kind=SERVER
+            name or self._current.function.name,
+            parent,
+            trace_id,
+            self._start_ns,
+            kind=SERVER,
+            spans=spans,
         )
 
     def _end(self) -> None:
         if self._token is not None:
             deactivate(self._token)
+        leave(self._within)
         self._end_ns = self._current.clock.time_ns()
+        self._current.note_end(self)
 
     def _hand_over(self) -> None:
         """Leave the rest to the extension; without one, do it now, in bounded time."""
@@ -236,6 +264,21 @@ class RunningInvocation:
         current = self._current
         until_ns = current.clock.time_ns() + telemetry.SEND_BEFORE_RESPONSE_NS_MAX
         current.guard.run(current.flush, min(self.facts.deadline_ns or until_ns, until_ns))
+
+
+def _trace_header(current: Telemetry, context: Any) -> str | None:
+    """The `X-Amzn-Trace-Id` of the invocation that begins in this thread."""
+    if current.function.is_multi_concurrent:
+        for name in TRACE_HEADER_FIELDS:
+            header = getattr(context, name, None)
+            if isinstance(header, str):
+                return header
+        from threading import main_thread
+
+        if _thread.get_ident() != main_thread().ident:
+            return None  # the variable may be that of an invocation in another thread
+    # The runtime client sets it for each invocation, and deletes it.
+    return os.environ.get("_X_AMZN_TRACE_ID")
 
 
 def _parent(

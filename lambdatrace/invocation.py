@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ARN_PARTS_UNQUALIFIED = 7  # arn:aws:lambda:REGION:ACCOUNT:function:NAME, then an alias or version
+INITIALIZED_AHEAD = ("provisioned-concurrency", "lambda-managed-instances")
 _BYTES_PER_MB = 1024 * 1024
 
 
@@ -23,6 +24,7 @@ class Function:
 
     __slots__ = (
         "initialization_type",
+        "is_multi_concurrent",
         "log_group",
         "log_stream",
         "memory_bytes",
@@ -40,6 +42,8 @@ class Function:
         self.log_stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
         self.runtime_api = environ.get("AWS_LAMBDA_RUNTIME_API", "")
         self.initialization_type = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+        # Managed Instances: the runtime client forks so many workers, or starts as many threads.
+        self.is_multi_concurrent = "AWS_LAMBDA_MAX_CONCURRENCY" in environ
         memory_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
         self.memory_bytes = int(memory_mb) * _BYTES_PER_MB if memory_mb.isdecimal() else 0
 
@@ -47,9 +51,9 @@ class Function:
     def is_cold_on_first_invocation(self) -> bool:
         """Whether the caller of the first invocation waited for the init.
 
-        Provisioned concurrency initializes ahead of any request.
+        Provisioned concurrency and Managed Instances initialize ahead of any request.
         """
-        return self.initialization_type != "provisioned-concurrency"
+        return self.initialization_type not in INITIALIZED_AHEAD
 
     def resource_attributes(
         self, service_name: str, configured: Mapping[str, str]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from lambdatrace.tracing import InvocationSpans
+
 # SpanKind and StatusCode as OTLP numbers them (opentelemetry/proto/trace/v1/trace.proto).
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
 KINDS = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
@@ -108,6 +110,7 @@ class Span:
         "kind",
         "links",
         "name",
+        "opened_in",
         "parent",
         "scope",
         "start_ns",
@@ -134,6 +137,7 @@ class Span:
         self.kind = kind
         self.start_ns = start_ns
         self.end_ns = 0
+        self.opened_in: InvocationSpans | None = None  # while it is open
         self.attributes: dict[str, Any] = {}
         self.events: list[Event] = []
         self.links: list[Link] = list(links[:LINK_COUNT_MAX])

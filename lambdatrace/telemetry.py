@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
+from itertools import count
 
 from lambdatrace import __version__, _imported_ns
 from lambdatrace.buffer import Buffer
@@ -66,9 +68,12 @@ class Telemetry:
         self.tracer = Tracer(self.clock, ids or Ids(), self._sampler(), self.buffer)
         self.extension: InternalExtension | None = None
         self._is_extension_started = False
-        self.running: RunningInvocation | None = None
         self.invocation_count = 0
-        self.request_id = ""
+        # Those whose handler has ended and whose records are still to be made, and, where there may
+        # be several at a time, those whose handler runs.
+        self.ended: deque[RunningInvocation] = deque()
+        self.running_now: dict[int, RunningInvocation] = {}
+        self._numbers = count()
         self.handler_module = environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
         self._sink = sink
         self._sender: Sender | None = None
@@ -119,6 +124,48 @@ class Telemetry:
         self.initialization.import_ended_ns = self.clock.time_ns()
         if self.extension is not None and not self.extension.is_registered():
             self.extension = None
+
+    # -- invocations ----------------------------------------------------------------------------
+
+    @property
+    def running(self) -> RunningInvocation | None:
+        """The invocation under way in this thread or task, until its records are made.
+
+        In a thread that knows of none, the last one that began, where there is one at a time.
+        """
+        running: RunningInvocation | None = self.tracer.spans().invocation
+        return running
+
+    @property
+    def request_id(self) -> str:
+        """The request id of the invocation under way, or of the last one; empty before."""
+        return self.tracer.spans().request_id
+
+    def next_number(self) -> int:
+        """How many invocations have begun before the one that begins now."""
+        number = next(self._numbers)  # one step, whatever other threads do
+        self.invocation_count = number + 1
+        return number
+
+    def note_begin(self, running: RunningInvocation) -> None:
+        """An invocation begins where several may run at a time."""
+        self.running_now[id(running)] = running
+        if len(self.running_now) > 1:
+            self.tracer.is_concurrent = True
+
+    def note_end(self, running: RunningInvocation) -> None:
+        """The handler of an invocation has ended: `complete_ended` makes its records."""
+        self.running_now.pop(id(running), None)
+        self.ended.append(running)
+
+    def complete_ended(self) -> None:
+        """Make the records of the invocations whose handler has ended."""
+        while self.ended:
+            try:
+                running = self.ended.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            self.guard.run(running.complete)
 
     # -- the buffer and what empties it ---------------------------------------------------------
 
@@ -175,8 +222,7 @@ class Telemetry:
 
     def flush(self, deadline_ns: int = 0) -> bool:
         """Write the metrics and send the finished spans now; False if something had to be kept."""
-        if self.running is not None:
-            self.guard.run(self.running.complete)
+        self.complete_ended()
         sender = self.sender
         if sender is None:
             self.buffer.take(self.settings.buffer_size_max)
@@ -210,6 +256,8 @@ class Telemetry:
         """In a forked child: what waits, the connection and the extension are the parent's."""
         self.buffer.take(self.settings.buffer_size_max)
         self.tracer.forget_parent()
+        self.ended.clear()
+        self.running_now.clear()
         self._sender = None
         self._metrics = None
         self.extension = None
@@ -228,10 +276,11 @@ class Telemetry:
         from lambdatrace.wire.emf import encode_metrics
 
         properties = {}
-        root = self.tracer.root_span()
+        spans = self.tracer.spans()
+        root = spans.root()
         if root is not None:
             properties["traceId"] = root.context.trace_id
-            properties["requestId"] = str(self.request_id)
+            properties["requestId"] = spans.request_id
         lines = encode_metrics(
             self.settings.metrics_namespace, taken, self.clock.time_ns() // 1_000_000, properties
         )
@@ -244,8 +293,9 @@ class Telemetry:
 
     def invocation_ended(self) -> None:
         """The response is out: write and send what waits, within the invocation's time."""
-        if self.running is not None:
-            deadline_ns = self.running.facts.deadline_ns
+        running = self.running
+        if running is not None:
+            deadline_ns = running.facts.deadline_ns
         else:
             deadline_ns = self.clock.time_ns() + SEND_BEFORE_RESPONSE_NS_MAX
         self.guard.run(self.flush, deadline_ns)
@@ -259,8 +309,9 @@ class Telemetry:
         self.guard.run(self._send_open_spans, deadline_ns)
 
     def _send_open_spans(self, deadline_ns: int) -> None:
-        if self.running is not None:
-            self.guard.run(self.running.describe)
+        running = self.running
+        if running is not None:
+            self.guard.run(running.describe)
         self.write_metrics()
         if self.sender is None:
             return

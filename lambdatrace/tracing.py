@@ -35,6 +35,7 @@ STACK_DEPTH_MAX = 64  # innermost frames of a stack trace; a recursion has a tho
 _NO_TRACE_ID, _NO_SPAN_ID = "0" * 32, "0" * 16
 
 _current: ContextVar[Span | None] = ContextVar("lambdatrace_current_span", default=None)
+_invocation: ContextVar[InvocationSpans | None] = ContextVar("lambdatrace_invocation", default=None)
 
 
 def follow_parent(_trace_id: str, parent: SpanContext | None) -> bool:
@@ -78,37 +79,136 @@ class StackTrace:
         return self._text
 
 
-class Tracer:
-    """Starts and ends spans; the finished and sampled ones go to the buffer.
+class InvocationSpans:
+    """The spans of one invocation: its own, opened when it is first asked for, and what is open.
 
-    `open_spans` are those started and not ended, oldest first, for whoever must close them when
-    the invocation ends before they do.
+    One of its kind holds what is open outside of any. `by_id` has the open spans, oldest first, for
+    whoever must close them when the invocation ends before they do. `invocation` is what began it,
+    None once that is complete.
     """
 
     __slots__ = (
-        "_buffer",
-        "_clock",
-        "_ids",
-        "_is_sampled",
         "_left",
         "_open_root",
         "_opening",
         "_root",
-        "_unformatted",
-        "open_spans",
+        "_stack_traces",
+        "by_id",
+        "invocation",
+        "request_id",
     )
+
+    def __init__(
+        self,
+        open_root: Callable[[InvocationSpans], Span] | None = None,
+        request_id: str = "",
+        invocation: Any = None,
+    ) -> None:
+        self.by_id: dict[str, Span] = {}
+        self.invocation = invocation
+        self.request_id = request_id
+        self._left: dict[str, int] = {}  # span id → when it was left
+        self._root: Span | None = None
+        self._open_root = open_root
+        self._opening = _thread.allocate_lock()
+        self._stack_traces: deque[StackTrace] = deque(maxlen=OPEN_SPANS_MAX)
+
+    def root(self) -> Span | None:
+        """The invocation's span; None outside of any."""
+        open_root = self._open_root
+        if open_root is not None:
+            # Not under the lock: it asks the context, which is the user's code.
+            root = open_root(self)
+            with self._opening:
+                if self._open_root is open_root:
+                    self._root, self._open_root = root, None
+                else:  # another thread was quicker
+                    self.by_id.pop(root.context.span_id, None)
+        return self._root
+
+    def note_open(self, span: Span) -> None:
+        """Take `span` in, unless too many are open."""
+        if len(self.by_id) < OPEN_SPANS_MAX:
+            self.by_id[span.context.span_id] = span
+            span.opened_in = self
+
+    def note_left(self, span: Span, now_ns: int) -> None:
+        """`span` ends now, but is kept until it is known whether that was an error."""
+        self._left[span.context.span_id] = now_ns
+
+    def take_over(self, others: InvocationSpans) -> None:
+        """Take in what others left open, so that it is closed with these."""
+        for span in list(others.by_id.values()):
+            others.by_id.pop(span.context.span_id, None)
+            if not span.end_ns:
+                self.note_open(span)
+
+    def still_open(self) -> list[Span]:
+        """The spans that are open, oldest first, the invocation's among them."""
+        self.root()
+        return list(self.by_id.values())
+
+    def left_ns(self, span: Span) -> int:
+        """When `span` was left; 0 if it was not."""
+        return self._left.pop(span.context.span_id, 0)
+
+    def stack_trace(self, error: BaseException) -> StackTrace:
+        """The stack trace of `error`, shared by the spans it passes."""
+        last = self._stack_traces[-1] if self._stack_traces else None
+        if last is not None and last.reached_further(error):
+            return last
+        trace = StackTrace(error)
+        self._stack_traces.append(trace)
+        return trace
+
+    def format_stack_traces(self) -> None:
+        """Turn the stack traces of this invocation into text, and let go of their frames."""
+        while self._stack_traces:
+            str(self._stack_traces.pop())
+
+
+class Tracer:
+    """Starts and ends spans; the finished and sampled ones go to the buffer.
+
+    Which invocation a span belongs to is told by its parent; where there is none, by the thread or
+    task, and for a thread that knows of no invocation by the last one that began. Once several
+    have run at a time (`is_concurrent`), such a thread's spans are traces of their own: with a
+    guess they might come into a stranger's.
+    """
+
+    __slots__ = ("_buffer", "_clock", "_ids", "_is_sampled", "_last", "_outside", "is_concurrent")
 
     def __init__(self, clock: Clock, ids: Ids, sampler: Sampler, buffer: Buffer) -> None:
         self._clock = clock
         self._ids = ids
         self._is_sampled = sampler
         self._buffer = buffer
-        self.open_spans: dict[str, Span] = {}
-        self._left: dict[str, int] = {}  # span id → when it was left
-        self._root: Span | None = None
-        self._open_root: Callable[[], Span] | None = None
-        self._opening = _thread.allocate_lock()
-        self._unformatted: deque[StackTrace] = deque(maxlen=OPEN_SPANS_MAX)
+        self._outside = InvocationSpans()
+        self._last = self._outside
+        self.is_concurrent = False
+
+    def spans(self) -> InvocationSpans:
+        """Those of the invocation under way in this thread or task, else of the last one."""
+        spans = _invocation.get()
+        if spans is not None and spans.invocation is not None:
+            return spans
+        return self._outside if self.is_concurrent else self._last
+
+    def begin(
+        self, open_root: Callable[[InvocationSpans], Span], request_id: str, invocation: Any
+    ) -> InvocationSpans:
+        """An invocation has begun, whose span `open_root` opens when it is first asked for."""
+        spans = InvocationSpans(open_root, request_id, invocation)
+        last = self._outside if self.is_concurrent else self._last
+        if last.by_id and last.invocation is None:
+            spans.take_over(last)
+        self._last = spans
+        return spans
+
+    @property
+    def open_spans(self) -> dict[str, Span]:
+        """By id, what was started in the invocation under way and not ended, oldest first."""
+        return self.spans().by_id
 
     def current_span(self) -> Span | None:
         """The innermost open span of this thread or task, else the invocation's."""
@@ -118,26 +218,12 @@ class Tracer:
         root = self.root_span()
         return root if root is not None and not root.end_ns else None
 
-    def expect_root(self, open_root: Callable[[], Span]) -> None:
-        """An invocation has begun, whose span `open_root` opens when it is first asked for."""
-        self._root = None
-        self._open_root = open_root
-
     def root_span(self) -> Span | None:
         """The span of the invocation under way, or of the last one.
 
         It is the parent of what a thread starts that has no current span of its own.
         """
-        open_root = self._open_root
-        if open_root is not None:
-            # Not under the lock: it asks the context, which is the user's code.
-            root = open_root()
-            with self._opening:
-                if self._open_root is open_root:
-                    self._root, self._open_root = root, None
-                else:  # another thread was quicker
-                    self.open_spans.pop(root.context.span_id, None)
-        return self._root
+        return self.spans().root()
 
     def start_root(
         self,
@@ -147,6 +233,7 @@ class Tracer:
         start_ns: int,
         *,
         kind: int,
+        spans: InvocationSpans | None = None,
     ) -> Span:
         """Start the span of an invocation; without a parent it takes `trace_id`, or a new one."""
         if parent is not None:
@@ -160,7 +247,7 @@ class Tracer:
             trace_state=parent.trace_state if parent is not None else "",
         )
         span = Span(name, context, parent, start_ns, kind=kind)
-        self._note_open(span)
+        (spans or self.spans()).note_open(span)
         return span
 
     def start_span(
@@ -186,56 +273,39 @@ class Tracer:
             trace_id, self._ids.span_id(), is_sampled=is_sampled, trace_state=trace_state
         )
         span = Span(name, context, above, start_ns, kind=kind, attributes=attributes, links=links)
-        self._note_open(span)
+        spans = current.opened_in if current is not None else None
+        (spans or self.spans()).note_open(span)
         return span
 
     def end_span(self, span: Span, end_ns: int = 0) -> None:
         """End `span` now, or at `end_ns`; a second time does nothing."""
         if span.end(end_ns or self._clock.time_ns()):
-            self.open_spans.pop(span.context.span_id, None)
+            spans = span.opened_in
+            if spans is not None:
+                spans.by_id.pop(span.context.span_id, None)
+                span.opened_in = None  # no cycle for the collector to find
             if span.context.is_sampled:
                 self._buffer.append(span)
 
-    def _stack_trace(self, error: BaseException) -> StackTrace:
-        last = self._unformatted[-1] if self._unformatted else None
-        if last is not None and last.reached_further(error):
-            return last
-        trace = StackTrace(error)
-        self._unformatted.append(trace)
-        return trace
-
-    def format_stack_traces(self) -> None:
-        """Turn the stack traces of this invocation into text, and let go of their frames."""
-        while self._unformatted:
-            str(self._unformatted.pop())
-
     def leave_span(self, span: Span) -> None:
         """Note that `span` ends now, but keep it until it is known whether that was an error."""
-        if not span.end_ns and span.context.span_id in self.open_spans:
-            self._left[span.context.span_id] = self._clock.time_ns()
-
-    def still_open(self) -> list[Span]:
-        """The spans that are open, oldest first, the invocation's among them."""
-        self.root_span()
-        return list(self.open_spans.values())
+        if span.opened_in is not None:
+            span.opened_in.note_left(span, self._clock.time_ns())
 
     def forget_parent(self) -> None:
-        """In a forked child: the parent ends the spans that were open."""
-        self.open_spans = {}
-        self._left = {}
-        self._opening = _thread.allocate_lock()
+        """In a forked child: the parent ends the spans that were open, and its invocation."""
+        self._outside = self._last = InvocationSpans()
+        self.is_concurrent = False
+        _invocation.set(None)
 
-    def _note_open(self, span: Span) -> None:
-        if len(self.open_spans) < OPEN_SPANS_MAX:
-            self.open_spans[span.context.span_id] = span
-
-    def end_all(self, mark: str, end_ns: int) -> None:
+    def end_all(self, spans: InvocationSpans, mark: str, end_ns: int) -> None:
         """End all that is open but the root at `end_ns`, with the attribute `mark` set to true."""
-        for span in list(self.open_spans.values()):
-            left_ns = self._left.pop(span.context.span_id, 0)
+        root = spans.root()
+        for span in list(spans.by_id.values()):
+            left_ns = spans.left_ns(span)
             if left_ns:
                 self.end_span(span, left_ns)
-            elif span is not self._root:
+            elif span is not root:
                 span.set_attribute(mark, value=True)
                 self.end_span(span, end_ns)
 
@@ -256,7 +326,7 @@ class Tracer:
             {
                 "exception.type": error_type,
                 "exception.message": message,
-                "exception.stacktrace": self._stack_trace(error),
+                "exception.stacktrace": (span.opened_in or self.spans()).stack_trace(error),
             },
         )
         span.set_attribute("error.type", error_type)
@@ -268,6 +338,26 @@ def qualified_name(kind: type) -> str:
     if kind.__module__ in ("builtins", "__main__"):
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def enter(spans: InvocationSpans) -> Token[InvocationSpans | None]:
+    """Make `spans` those of the invocation that this thread or task works on."""
+    return _invocation.set(spans)
+
+
+def entered() -> InvocationSpans | None:
+    """The invocation that this thread or task works on, as far as its own context tells."""
+    return _invocation.get()
+
+
+def leave(token: Token[InvocationSpans | None]) -> None:
+    """Undo `enter`."""
+    try:  # noqa: SIM105 - contextlib is not loaded on 3.10
+        _invocation.reset(token)
+    except ValueError:
+        # Ended in another context than begun in (an async generator closed elsewhere): that one
+        # does not know of the invocation.
+        pass
 
 
 def activate(span: Span) -> Token[Span | None]:
