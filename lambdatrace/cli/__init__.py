@@ -14,6 +14,7 @@ COMMANDS = {
     "start": "serve functions on a local Lambda API",
     "invoke": "invoke a function once, on a local Lambda",
     "collector": "receive OTLP, CloudWatch metrics and logs, and answer the AWS APIs",
+    "coldstart": "show what a function's init is spent on, and what could be imported later",
     "layer": "write the Lambda layer",
 }
 
@@ -22,6 +23,7 @@ EXTRAS = {
     "demo": "harness,collector",
     "start": "harness",
     "invoke": "harness",
+    "coldstart": "harness",
     "collector": "collector",
 }
 

@@ -1,0 +1,69 @@
+"""A cold start in words: phases, the tree of imports sorted by time, what could wait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lambdatrace.cli.coldstart.cold_starts import ColdStart, Deferral, Module
+
+_NS_PER_MS = 1_000_000
+
+
+def report(
+    handler: str, start: ColdStart, deferral: Deferral, *, min_ns: int, code_dir: Path
+) -> Iterator[str]:
+    """The lines of the report, without newlines; what took less than `min_ns` is left out."""
+    yield f"{handler}: {_ms(start.total_ns)} from the start of the process to the handler"
+    yield ""
+    yield f"{_ms(start.interpreter_ns)}  Python itself"
+    yield f"{_ms(start.runtime_ns)}  the runtime client"
+    yield f"{_ms(start.import_ns)}  the handler's module"
+    if start.note:
+        yield f"             ({start.note})"
+    yield ""
+    yield "   with what    itself   module"
+    yield "  it imports"
+    yield from _tree(start.modules, min_ns, 0)
+    yield ""
+    yield from _advice(deferral, min_ns, code_dir)
+
+
+def _tree(modules: Sequence[Module], min_ns: int, depth: int) -> Iterator[str]:
+    small = [module for module in modules if module.ns < min_ns]
+    for module in sorted(modules, key=lambda module: -module.ns):
+        if module.ns >= min_ns:
+            name = "  " * depth + module.name
+            yield f"{_ms(module.ns)}  {module.own_ns / _NS_PER_MS:8.1f}   {name}"
+            yield from _tree(module.children, min_ns, depth + 1)
+    if small:
+        count = sum(1 for module in small for _ in module.walk())
+        shown = "  " * depth + f"({count} more, each below {min_ns / _NS_PER_MS:g} ms)"
+        yield f"{_ms(sum(module.ns for module in small))}  {'':8}   {shown}"
+
+
+def _advice(deferral: Deferral, min_ns: int, code_dir: Path) -> Iterator[str]:
+    if not deferral.proposals:
+        yield f"No import of {min_ns / _NS_PER_MS:g} ms or more could wait: the module uses each."
+        return
+    yield "These could wait until a function needs them (move the import into it):"
+    for proposal in deferral.proposals:
+        deferrable = proposal.deferrable
+        path = Path(proposal.path)
+        place = path.relative_to(code_dir) if path.is_relative_to(code_dir) else path
+        users = ", ".join(deferrable.functions) or "nothing here: it may not be needed at all"
+        yield f"{_ms(proposal.ns)}  {place}:{deferrable.line}  {deferrable.statement}"
+        yield f"             used by {users}"
+    without_ns, as_is_ns = deferral.import_without_ns, deferral.import_ns
+    saved_ns = max(0, as_is_ns - without_ns)
+    yield (
+        f"Measured without them: the module takes {_ms(without_ns).strip()} instead of "
+        f"{_ms(as_is_ns).strip()}, {_ms(saved_ns).strip()} less."
+    )
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / _NS_PER_MS:9.1f} ms"
