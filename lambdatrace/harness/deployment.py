@@ -54,7 +54,7 @@ class Deployment:
         return "/opt" if self._mounts_opt else str(self.layers_dir)
 
     def environment_launch(
-        self, *, runtime_api: str, log_stream: str, temp_dir: Path
+        self, *, runtime_api: str, log_stream: str, temp_dir: Path, initialization_type: str
     ) -> EnvironmentLaunch:
         """The commands, variables and folders of one environment."""
         variables = runtime_variables(
@@ -66,6 +66,7 @@ class Deployment:
             log_fd=LOG_FD,
             opt=self.opt,
             temp_dir="" if self.is_tmp_private else str(temp_dir),
+            initialization_type=initialization_type,
         )
         found = external_extensions(self.layers_dir) if self.layers_dir else []
         own = extension_variables(variables)

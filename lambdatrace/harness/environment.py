@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 from lambdatrace.harness import environment_api, platform_logs
 from lambdatrace.harness.environment_api import EnvironmentApi
 from lambdatrace.harness.extensions_api import Extension, ExtensionState
-from lambdatrace.harness.function import ACCOUNT_ID, LATEST
+from lambdatrace.harness.function import (
+    ACCOUNT_ID,
+    LATEST,
+    ON_DEMAND,
+    PROVISIONED_CONCURRENCY,
+)
 from lambdatrace.harness.http_server import Exchange, Server
 from lambdatrace.harness.initialization import InitFailure, Initialization
 from lambdatrace.harness.invocation import (
@@ -26,7 +31,15 @@ from lambdatrace.harness.invocation import (
     platform_error,
 )
 from lambdatrace.harness.log_stream import LogEvent
-from lambdatrace.harness.phases import INIT_LIMIT_S, Phase, Turn, advance, shutdown_plan
+from lambdatrace.harness.phases import (
+    INIT_AHEAD_LIMIT_S,
+    INIT_LIMIT_S,
+    RESTORE_LIMIT_S,
+    Phase,
+    Turn,
+    advance,
+    shutdown_plan,
+)
 from lambdatrace.harness.runtime_api import RESPONSE_BYTES_MAX, Event
 from lambdatrace.harness.sandbox import Sandbox
 
@@ -66,11 +79,17 @@ class Environment:
     """One execution environment of a function. `invoke` may be called in FREEZE and RESET."""
 
     def __init__(
-        self, deployment: Deployment, supervisor: Supervisor, keeper: Keeper, temp_dir: Path
+        self,
+        deployment: Deployment,
+        supervisor: Supervisor,
+        keeper: Keeper,
+        temp_dir: Path,
+        initialization_type: str = ON_DEMAND,
     ) -> None:
         self.phase = Phase.INIT
         self.function = deployment.function
-        self.log_stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{LATEST}]{uuid.uuid4().hex}"
+        self.initialization_type = initialization_type
+        self.log_stream = _new_log_stream()
         self.invocations = 0
         self.idle_since = 0.0
         self._deployment = deployment
@@ -85,6 +104,7 @@ class Environment:
         self._invocation: Invocation | None = None
         self._initialization: Initialization | None = None
         self._init_ms: float | None = None
+        self._restore_ms: float | None = None
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,12 +132,23 @@ class Environment:
 
     # Init
 
-    def open(self, invocation: Invocation) -> None:
-        """Starts the environment for its first event."""
+    @property
+    def is_provisioned(self) -> bool:
+        """It stays, however long it is idle."""
+        return self.initialization_type == PROVISIONED_CONCURRENCY
+
+    @property
+    def _init_limit_s(self) -> float:
+        if self.initialization_type == ON_DEMAND:
+            return INIT_LIMIT_S
+        return max(INIT_AHEAD_LIMIT_S, self.function.timeout_s)
+
+    def open(self, invocation: Invocation | None = None) -> None:
+        """Starts the environment, for its first event or ahead of any."""
         self._first = invocation
         self._run(self._open(invocation))
 
-    async def _open(self, invocation: Invocation) -> None:
+    async def _open(self, invocation: Invocation | None) -> None:
         self._server = await Server.listen(
             "127.0.0.1",
             0,
@@ -125,7 +156,7 @@ class Environment:
             refuse=environment_api.refuse,
             body_bytes_max=environment_api.BODY_BYTES_MAX,
         )
-        failure = await self._init(INIT_LIMIT_S, "init")
+        failure = await self._init(self._init_limit_s, "init")
         if self._is_stopping():
             return
         if failure is None:
@@ -135,7 +166,12 @@ class Environment:
             if self._is_stopping():
                 return
             self.phase = advance(self.phase, Turn.FAILED)
-        self.invoke(invocation)
+        if invocation is not None:
+            self.invoke(invocation)
+            return
+        if self._sandbox is not None:
+            self._sandbox.freeze()
+        self._become_idle()
 
     async def _init(self, limit_s: float, phase: str) -> InitFailure | None:
         """Starts the processes, with `limit_s` for all of them to ask for an event."""
@@ -148,7 +184,10 @@ class Environment:
         started_ns = time.perf_counter_ns()
         address = f"127.0.0.1:{self._server.port if self._server else 0}"
         launch = deployment.environment_launch(
-            runtime_api=address, log_stream=self.log_stream, temp_dir=self._temp_dir
+            runtime_api=address,
+            log_stream=self.log_stream,
+            temp_dir=self._temp_dir,
+            initialization_type=self.initialization_type,
         )
         self._api = self._new_api()
         sandbox = self._sandbox = Sandbox(
@@ -162,7 +201,9 @@ class Environment:
         sandbox.memory.sample()
         self._log_extensions()
         failure = running.failure
-        if failure is None:
+        if failure is None and self.initialization_type != ON_DEMAND and phase == "init":
+            self._log(platform_logs.init_report(duration_ms, phase))
+        elif failure is None:
             self._init_ms = duration_ms if phase == "init" else None
         else:
             if failure.status == "timeout":
@@ -183,10 +224,62 @@ class Environment:
             },
         )
 
+    # Restore
+
+    async def _restore_and_invoke(self, invocation: Invocation) -> None:
+        failure = await self._restore(RESTORE_LIMIT_S)
+        if self._is_stopping():
+            return
+        if failure is None:
+            self.phase = advance(self.phase, Turn.ALL_IDLE)
+            self.invoke(invocation)
+            return
+        self._first = None
+        self._invocation = invocation
+        self.invocations += 1
+        invocation.begin(self.function.timeout_s)
+        payload = failure.payload or platform_error(
+            failure.error_type, invocation.request_id, failure.reason
+        )
+        self._fail(failure.status, failure.error_type, payload)
+
+    async def _restore(self, limit_s: float) -> InitFailure | None:
+        """Lets a snapshot run on, with `limit_s` for all to ask for an event."""
+        deployment = self._deployment
+        sandbox = self._sandbox
+        if sandbox is None:
+            return InitFailure("Sandbox.Failure", reason="no process")
+        self.log_stream = _new_log_stream()
+        self._log(
+            platform_logs.restore_start(
+                deployment.runtime, deployment.interpreter.full_version, deployment.region
+            )
+        )
+        started_ns = time.perf_counter_ns()
+        running = self._initialization = Initialization(self._api.extensions)
+        sandbox.thaw()
+        self._api.restore()
+        await running.wait(limit_s)
+        self._initialization = None
+        duration_ms = (time.perf_counter_ns() - started_ns) / 1e6
+        sandbox.drain()
+        failure = running.failure
+        if failure is None:
+            self._restore_ms = duration_ms
+            self._log(platform_logs.restore_report(duration_ms))
+        else:
+            self._log(platform_logs.restore_report(duration_ms, failure.status, failure.error_type))
+        return failure
+
     # Invoke
 
     def invoke(self, invocation: Invocation) -> None:
         """Gives an event to the environment, which starts its processes first if it was reset."""
+        if self.phase is Phase.FREEZE and self._api.runtime.is_snapshot:
+            self._first = invocation
+            self.phase = advance(self.phase, Turn.RESTORE)
+            self._run(self._restore_and_invoke(invocation))
+            return
         self.phase = advance(self.phase, Turn.INVOKE)
         self.invocations += 1
         self._first = None
@@ -200,6 +293,8 @@ class Environment:
     async def _start_again(self, invocation: Invocation) -> None:
         """A suppressed init: inside the invoke, on the function's time."""
         failure = await self._init(self.function.timeout_s, "invoke")
+        if failure is None and self._api.runtime.is_snapshot and not self._is_stopping():
+            failure = await self._restore(RESTORE_LIMIT_S)
         if self._is_stopping():
             return
         if failure is None and self._sandbox:
@@ -281,6 +376,7 @@ class Environment:
         """Writes END and REPORT and tells the facts; the invoke is then over."""
         self._stop_watching()
         init_ms, self._init_ms = self._init_ms, None
+        restore_ms, self._restore_ms = self._restore_ms, None
         peak_bytes = self._sandbox.memory.peak_bytes if self._sandbox else 0
         self._log(platform_logs.end(invocation.request_id))
         self._log(
@@ -292,6 +388,7 @@ class Environment:
                 init_ms,
                 status,
                 error_type,
+                restore_ms,
             ).line()
         )
         extensions_ms = None
@@ -505,6 +602,10 @@ class Environment:
                     extension.error_type,
                 )
             )
+
+
+def _new_log_stream() -> str:
+    return f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{LATEST}]{uuid.uuid4().hex}"
 
 
 def _too_large(response_bytes: int, error_type: str) -> bytes:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX = RESPONSE_BYTES_MAX
 _RUNTIME = "/2018-06-01/runtime/"
 _NEXT = "/2018-06-01/runtime/invocation/next"
+_RESTORE_NEXT = "/2018-06-01/runtime/restore/next"
 _INVOCATION = "/2018-06-01/runtime/invocation/"
 _EXTENSION = "/2020-01-01/extension/"
 _IDENTIFIER = b"lambda-extension-identifier"
@@ -89,6 +90,12 @@ class EnvironmentApi:
         if self._runtime_exchange:
             _send(self._runtime_exchange, answer)
 
+    def restore(self) -> None:
+        """Tells the runtime that it has been restored."""
+        answer = self.runtime.restore()
+        if self._runtime_exchange:
+            _send(self._runtime_exchange, answer)
+
     def tell_extensions(self, event: Event) -> None:
         """Gives an invoke to the extensions that want to know of it."""
         for extension in self.extensions.listeners("INVOKE"):
@@ -120,7 +127,10 @@ class EnvironmentApi:
     def _serve_runtime(self, exchange: Exchange, path: str) -> None:
         request = exchange.request
         if path == _NEXT and request.method == "GET":
-            self._runtime_next(exchange)
+            self._runtime_next(exchange, self.runtime.next())
+            return
+        if path == _RESTORE_NEXT and request.method == "GET":
+            self._runtime_next(exchange, self.runtime.restore_next())
             return
         if request.method != "POST":
             _send(exchange, _unknown(request))
@@ -128,6 +138,8 @@ class EnvironmentApi:
         error_type = request.header(_ERROR_TYPE)
         if path == "/2018-06-01/runtime/init/error":
             step = self.runtime.init_error(error_type)
+        elif path == "/2018-06-01/runtime/restore/error":
+            step = self.runtime.restore_error(error_type)
         elif path.startswith(_INVOCATION) and path.endswith("/response"):
             mode = request.header(b"lambda-runtime-function-response-mode")
             step = self.runtime.response(path[len(_INVOCATION) : -9], request.body_bytes, mode)
@@ -150,8 +162,7 @@ class EnvironmentApi:
         elif step.meaning is Meaning.INIT_ERROR:
             self._listener.init_failed(request.body, step.error_type)
 
-    def _runtime_next(self, exchange: Exchange) -> None:
-        step = self.runtime.next()
+    def _runtime_next(self, exchange: Exchange, step: Step) -> None:
         if step.answer:
             _send(exchange, step.answer)
             return

@@ -28,6 +28,12 @@ _RUNTIME = re.compile(r"python3\.\d{1,2}")
 _VARIABLE = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 _INTERPRETER_QUERY_S = 30.0
 
+# Values of AWS_LAMBDA_INITIALIZATION_TYPE.
+ON_DEMAND = "on-demand"
+PROVISIONED_CONCURRENCY = "provisioned-concurrency"
+SNAP_START = "snap-start"
+INITIALIZATION_TYPES = (ON_DEMAND, PROVISIONED_CONCURRENCY, SNAP_START)
+
 # Names a function may not set (developer guide, "Defined runtime environment variables"); the
 # unreserved ones of that table (LANG, PATH, TZ, AWS_XRAY_*, AWS_LAMBDA_LOG_*) may be.
 RESERVED_VARIABLES = frozenset(
@@ -68,6 +74,11 @@ class Function:
     runtime client waits for events in a thread, so that SIGTERM handlers run, and writes JSON
     with unescaped unicode; a warm invoke then takes 0.2 to 0.4 ms longer.
     `layers` are folders or zip files laid over each other as /opt, the last one on top.
+    With `initialization_type` `provisioned-concurrency`, `provisioned_concurrent_executions`
+    environments are initialized when the function is added, and further ones on demand. With
+    `snap-start` one is initialized then and frozen before it is ready; the first event restores it.
+    It is restored in the same process: its memory is not copied, so further environments are
+    initialized for themselves before they are restored.
     """
 
     name: str
@@ -79,6 +90,8 @@ class Function:
     python: str = sys.executable
     runtime: str = ""
     layers: Sequence[Path | str] = ()
+    initialization_type: str = ON_DEMAND
+    provisioned_concurrent_executions: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code_dir", Path(self.code_dir).absolute())
@@ -92,6 +105,13 @@ class Function:
     def log_group(self) -> str:
         """The CloudWatch log group of the function."""
         return f"/aws/lambda/{self.name}"
+
+    @property
+    def initialized_ahead(self) -> int:
+        """How many environments are initialized before the first event."""
+        if self.initialization_type == PROVISIONED_CONCURRENCY:
+            return self.provisioned_concurrent_executions
+        return 1 if self.initialization_type == SNAP_START else 0
 
     def arn(self, region: str) -> str:
         """The function's ARN, without a version."""
@@ -127,6 +147,16 @@ class Function:
             raise FunctionConfigurationError(
                 f"memory size of {self.name} is {self.memory_size_mb} MB: "
                 f"expected {MEMORY_MB_MIN} to {MEMORY_MB_MAX} MB"
+            )
+        if self.initialization_type not in INITIALIZATION_TYPES:
+            raise FunctionConfigurationError(
+                f"initialization type '{self.initialization_type}' of {self.name}: "
+                f"expected one of {', '.join(INITIALIZATION_TYPES)}"
+            )
+        if self.provisioned_concurrent_executions < 1:
+            raise FunctionConfigurationError(
+                f"{self.name} has {self.provisioned_concurrent_executions} provisioned concurrent "
+                "executions: expected at least 1"
             )
         if len(self.layers) > LAYERS_MAX:
             raise FunctionConfigurationError(

@@ -42,6 +42,13 @@ class Initialization:
         except LaunchError as error:
             self.fail(InitFailure("Sandbox.Failure", reason=str(error)))
 
+    async def wait(self, limit_s: float) -> None:
+        """Returns when everyone waits, something failed, or time is up; starts nothing."""
+        try:
+            await asyncio.wait_for(self._ended.wait(), limit_s)
+        except asyncio.TimeoutError:
+            self.fail(InitFailure("", status="timeout"))
+
     async def _start(self, sandbox: Sandbox, launch: EnvironmentLaunch) -> None:
         if launch.extensions:
             self._extensions.launch(launch.extensions)

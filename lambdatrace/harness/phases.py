@@ -13,6 +13,9 @@ Source: AWS Lambda developer guide, "Understanding the Lambda execution environm
        │     └── stop ──┐        ▼  │
        └────────────────┼──────▶ RESET ── stop ──▶ SHUTDOWN ── gone ──▶ CLOSED
                         └───────────────────────────▶
+
+A snapshot (SnapStart) is restored once, before its first event: FREEZE ── restore ──▶ RESTORE
+── idle ──▶ FREEZE, or, when a hook fails, RESET.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from dataclasses import dataclass
 from lambdatrace.harness.errors import PhaseError
 
 INIT_LIMIT_S = 10.0  # on-demand init; beyond it Lambda starts again inside the first invoke
+INIT_AHEAD_LIMIT_S = 130.0  # where no request waits for it; or the function's timeout, if longer
+RESTORE_LIMIT_S = 10.0  # after-restore hooks included
 INTERNAL_ONLY_SHUTDOWN_S = 0.5  # SIGTERM to SIGKILL when only internal extensions are registered
 EXTERNAL_RUNTIME_SHUTDOWN_S = 0.3  # the runtime's share when external extensions wait behind it
 EXTERNAL_SHUTDOWN_S = 2.0  # all of the shutdown phase when an external extension is registered
@@ -35,6 +40,7 @@ class Phase(enum.Enum):
     FREEZE = "freeze"
     INVOKE = "invoke"
     RESET = "reset"
+    RESTORE = "restore"
     SHUTDOWN = "shutdown"
     CLOSED = "closed"
 
@@ -44,6 +50,7 @@ class Turn(enum.Enum):
 
     ALL_IDLE = "the runtime and every extension asked for the next event"
     INVOKE = "an event is given to the environment"
+    RESTORE = "an event needs the environment, which is a snapshot"
     FAILED = "timeout, exit, crash or init failure"
     STOP = "idle for too long, or the harness stops"
     GONE = "no process is left"
@@ -54,11 +61,15 @@ TRANSITIONS: dict[tuple[Phase, Turn], Phase] = {
     (Phase.INIT, Turn.FAILED): Phase.RESET,
     (Phase.INIT, Turn.STOP): Phase.SHUTDOWN,
     (Phase.FREEZE, Turn.INVOKE): Phase.INVOKE,
+    (Phase.FREEZE, Turn.RESTORE): Phase.RESTORE,
     (Phase.FREEZE, Turn.FAILED): Phase.RESET,
     (Phase.FREEZE, Turn.STOP): Phase.SHUTDOWN,
     (Phase.INVOKE, Turn.ALL_IDLE): Phase.FREEZE,
     (Phase.INVOKE, Turn.FAILED): Phase.RESET,
     (Phase.INVOKE, Turn.STOP): Phase.SHUTDOWN,
+    (Phase.RESTORE, Turn.ALL_IDLE): Phase.FREEZE,
+    (Phase.RESTORE, Turn.FAILED): Phase.RESET,
+    (Phase.RESTORE, Turn.STOP): Phase.SHUTDOWN,
     (Phase.RESET, Turn.INVOKE): Phase.INVOKE,
     (Phase.RESET, Turn.STOP): Phase.SHUTDOWN,
     (Phase.SHUTDOWN, Turn.GONE): Phase.CLOSED,

@@ -13,18 +13,40 @@ from dataclasses import dataclass
 
 def init_start(runtime: str, full_version: str, region: str) -> str:
     """The line that opens an init. AWS's ARNs end in a hash; ours is one of the version."""
+    return f"INIT_START {_runtime_version(runtime, full_version, region)}"
+
+
+def restore_start(runtime: str, full_version: str, region: str) -> str:
+    """The line that opens the restore of a snapshot."""
+    return f"RESTORE_START {_runtime_version(runtime, full_version, region)}"
+
+
+def _runtime_version(runtime: str, full_version: str, region: str) -> str:
     digest = hashlib.sha256(full_version.encode()).hexdigest()
     version = runtime.replace("python", "python:", 1) + f".v{full_version.rsplit('.', 1)[-1]}"
     return (
-        f"INIT_START Runtime Version: {version}\t"
+        f"Runtime Version: {version}\t"
         f"Runtime Version ARN: arn:aws:lambda:{region}::runtime:{digest}\n"
     )
 
 
-def init_report(duration_ms: float, phase: str, status: str, error_type: str = "") -> str:
-    """The line for an init that failed; a successful on-demand init has none."""
-    line = f"INIT_REPORT Init Duration: {duration_ms:.2f} ms\tPhase: {phase}\tStatus: {status}"
-    return f"{line}\tError Type: {error_type}\n" if error_type else f"{line}\n"
+def init_report(duration_ms: float, phase: str, status: str = "", error_type: str = "") -> str:
+    """The line for an init that failed, or that no request waited for.
+
+    A successful on-demand init has none.
+    """
+    line = f"INIT_REPORT Init Duration: {duration_ms:.2f} ms\tPhase: {phase}"
+    return line + _outcome(status, error_type)
+
+
+def restore_report(duration_ms: float, status: str = "", error_type: str = "") -> str:
+    """The line that ends a restore."""
+    return f"RESTORE_REPORT Restore Duration: {duration_ms:.2f} ms" + _outcome(status, error_type)
+
+
+def _outcome(status: str, error_type: str) -> str:
+    text = f"\tStatus: {status}" if status else ""
+    return f"{text}\tError Type: {error_type}\n" if error_type else f"{text}\n"
 
 
 def extension(name: str, state: str, events: tuple[str, ...], error_type: str = "") -> str:
@@ -45,7 +67,11 @@ def end(request_id: str) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of one finished invoke. `init_ms` is None for a warm or suppressed-init one."""
+    """The figures of one finished invoke.
+
+    `init_ms` is None for a warm or suppressed-init one, and where no request waited for the init;
+    `restore_ms` is given for the first one after a restore.
+    """
 
     request_id: str
     duration_ms: float
@@ -54,11 +80,21 @@ class Report:
     init_ms: float | None = None
     status: str = ""
     error_type: str = ""
+    restore_ms: float | None = None
 
     @property
     def billed_ms(self) -> int:
-        """Duration and init, up to the next millisecond: init is billed since August 2025."""
-        return max(1, math.ceil(round(self.duration_ms + (self.init_ms or 0.0), 4)))
+        """Duration and init, up to the next millisecond: init is billed since August 2025.
+
+        What is billed of a restore is in it as well.
+        """
+        started_ms = (self.init_ms or 0.0) + self.billed_restore_ms
+        return max(1, math.ceil(round(self.duration_ms + started_ms, 4)))
+
+    @property
+    def billed_restore_ms(self) -> int:
+        """The runtime's loading and the hooks, which here are all there is to a restore."""
+        return math.ceil(round(self.restore_ms or 0.0, 4))
 
     def line(self) -> str:
         """The REPORT line."""
@@ -69,6 +105,11 @@ class Report:
         )
         if self.init_ms is not None:
             line += f"Init Duration: {self.init_ms:.2f} ms\t"
+        if self.restore_ms is not None:
+            line += (
+                f"Restore Duration: {self.restore_ms:.2f} ms\t"
+                f"Billed Restore Duration: {self.billed_restore_ms} ms\t"
+            )
         if self.status:
             line += f"Status: {self.status}"
         if self.error_type:

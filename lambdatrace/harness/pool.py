@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lambdatrace.harness.environment import Environment
 from lambdatrace.harness.errors import InvokeError
+from lambdatrace.harness.function import ON_DEMAND, PROVISIONED_CONCURRENCY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +86,12 @@ class Pool:
         else:
             self._start(invocation)
 
+    async def initialize_ahead(self) -> None:
+        """Starts the environments the function has before its first event; waits for them."""
+        for _ in range(self.function.initialized_ahead):
+            self._new_environment(self.function.initialization_type).open()
+        await self.wait_frozen()
+
     async def wait_frozen(self) -> None:
         """Returns when every environment is idle: frozen, or reset."""
         while len(self.idle) != len(self.environments):
@@ -127,11 +134,20 @@ class Pool:
             self.idle.pop().invoke(invocation)
             return
         self._owner.make_room()
+        kind = self.function.initialization_type
+        # What exceeds the provisioned concurrency is served on demand.
+        self._new_environment(ON_DEMAND if kind == PROVISIONED_CONCURRENCY else kind).open(
+            invocation
+        )
+
+    def _new_environment(self, initialization_type: str) -> Environment:
         folder = self._owner.make_temp_dir()
-        environment = Environment(self.deployment, self._owner.supervisor, self, folder)
+        environment = Environment(
+            self.deployment, self._owner.supervisor, self, folder, initialization_type
+        )
         self._temp_dirs[environment] = folder
         self.environments.append(environment)
-        environment.open(invocation)
+        return environment
 
     def _stop_waiting(self) -> None:
         """The event that waits for longest has waited long enough."""
@@ -141,7 +157,7 @@ class Pool:
     def _close_unused(self) -> None:
         oldest = self._loop.time() - self._idle_timeout_s
         for environment in list(self.idle):
-            if environment.idle_since < oldest:
+            if environment.idle_since < oldest and not environment.is_provisioned:
                 self.close_environment(environment)
         self._sweep = self._loop.call_later(self._sweep_s, self._close_unused)
 

@@ -1,5 +1,7 @@
 """The Lambda Runtime API, 2018-06-01, as a state machine without I/O.
 
+    STARTED ── restore next ──▶ RESTORE_READY ── restore ──▶ RESTORING ── next ──▶ READY
+                                                              └── restore error ──▶ INIT_ERROR
     STARTED ── next ──▶ READY ── deliver ──▶ RUNNING ── response | error ──▶ RESPONDED ── next ─┐
        └── init error ──▶ INIT_ERROR          ▲  └ next: the same event again                   │
                              READY ───────────┴─────────────────────────────────────────────────┘
@@ -28,6 +30,8 @@ class RuntimeState(enum.Enum):
 
     STARTED = "Started"
     INIT_ERROR = "InitError"
+    RESTORE_READY = "RestoreReady"
+    RESTORING = "Restoring"
     READY = "Ready"
     RUNNING = "Running"
     RESPONDED = "ResponseSent"
@@ -118,8 +122,13 @@ class RuntimeApi:
 
     @property
     def is_waiting(self) -> bool:
-        """The runtime has asked for an event and has none."""
-        return self.state is RuntimeState.READY
+        """The runtime has asked for an event, or for its restore, and has none."""
+        return self.state in (RuntimeState.READY, RuntimeState.RESTORE_READY)
+
+    @property
+    def is_snapshot(self) -> bool:
+        """The runtime is to be restored before it can take an event."""
+        return self.state is RuntimeState.RESTORE_READY
 
     def next(self) -> Step:
         """GET /runtime/invocation/next."""
@@ -129,6 +138,25 @@ class RuntimeApi:
             return self._refuse(RuntimeState.READY)
         self.state = RuntimeState.READY
         return Step(None, Meaning.NEXT)
+
+    def restore_next(self) -> Step:
+        """GET /runtime/restore/next: the function is loaded, its environment may be a snapshot."""
+        if self.state is not RuntimeState.STARTED:
+            return self._refuse(RuntimeState.RESTORE_READY)
+        self.state = RuntimeState.RESTORE_READY
+        return Step(None, Meaning.NEXT)
+
+    def restore(self) -> Answer:
+        """The answer to the parked `restore next`: the environment has been restored."""
+        self.state = RuntimeState.RESTORING
+        return Answer(200, b"")
+
+    def restore_error(self, error_type: str) -> Step:
+        """POST /runtime/restore/error: an after-restore hook failed."""
+        if self.state is not RuntimeState.RESTORING:
+            return self._refuse(RuntimeState.INIT_ERROR)
+        self.state = RuntimeState.INIT_ERROR
+        return Step(ACCEPTED, Meaning.INIT_ERROR, function_error_type(error_type))
 
     def deliver(self, event: Event) -> Answer:
         """Gives `event` to the waiting runtime: the answer to its parked `next`."""

@@ -123,9 +123,10 @@ class LambdaService:
             self._temp_dirs,
             is_tmp_private=bool(self.supervisor.private_tmp),
         )
-        self.pools[function.name] = Pool(deployment, self, self.settings.idle_timeout_s)
         self.logs[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
         self.executions[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
+        pool = self.pools[function.name] = Pool(deployment, self, self.settings.idle_timeout_s)
+        await pool.initialize_ahead()
 
     async def stop(self) -> None:
         """In order: no new invokes, shut environments down, end all processes, remove all files.

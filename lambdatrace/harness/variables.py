@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lambdatrace.harness.function import LATEST
+from lambdatrace.harness.function import LATEST, ON_DEMAND, SNAP_START
 
 if TYPE_CHECKING:
     from lambdatrace.harness.function import Function, Interpreter
@@ -60,6 +60,7 @@ def runtime_variables(
     log_fd: int,
     opt: str,
     temp_dir: str,
+    initialization_type: str = ON_DEMAND,
 ) -> dict[str, str]:
     """All variables of the runtime process; the function's own win where Lambda lets them.
 
@@ -80,7 +81,7 @@ def runtime_variables(
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_VERSION": LATEST,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size_mb),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": initialization_type,
         "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
@@ -100,6 +101,10 @@ def runtime_variables(
         **_endpoints(surroundings),
         **own,
     }
+    if initialization_type == SNAP_START:
+        # A snapshot serves many environments, each with a log stream of its own (developer guide,
+        # "Monitoring for Lambda SnapStart").
+        del variables["AWS_LAMBDA_LOG_GROUP_NAME"], variables["AWS_LAMBDA_LOG_STREAM_NAME"]
     if python_path:
         variables["PYTHONPATH"] = ":".join(python_path)
     if temp_dir:

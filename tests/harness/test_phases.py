@@ -39,7 +39,20 @@ def test_a_failed_invoke_resets_the_environment_and_the_next_one_runs_in_it() ->
     ]
 
 
-@pytest.mark.parametrize("phase", [Phase.INIT, Phase.FREEZE, Phase.INVOKE, Phase.RESET])
+def test_a_snapshot_is_restored_before_its_first_event() -> None:
+    assert follow(Phase.INIT, Turn.ALL_IDLE, Turn.RESTORE, Turn.ALL_IDLE, Turn.INVOKE) == [
+        Phase.INIT,
+        Phase.FREEZE,
+        Phase.RESTORE,
+        Phase.FREEZE,
+        Phase.INVOKE,
+    ]
+    assert follow(Phase.RESTORE, Turn.FAILED, Turn.INVOKE)[1:] == [Phase.RESET, Phase.INVOKE]
+
+
+@pytest.mark.parametrize(
+    "phase", [Phase.INIT, Phase.FREEZE, Phase.INVOKE, Phase.RESET, Phase.RESTORE]
+)
 def test_every_living_phase_can_be_stopped(phase: Phase) -> None:
     assert follow(phase, Turn.STOP, Turn.GONE)[1:] == [Phase.SHUTDOWN, Phase.CLOSED]
 
@@ -49,7 +62,7 @@ def test_all_else_is_refused_and_named() -> None:
     for phase, turn in refused:
         with pytest.raises(PhaseError, match=f"phase {phase.value} cannot take: {turn.value}"):
             advance(phase, turn)
-    assert len(refused) == len(Phase) * len(Turn) - 12
+    assert len(refused) == len(Phase) * len(Turn) - 16
 
 
 @pytest.mark.parametrize(

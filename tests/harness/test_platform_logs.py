@@ -48,6 +48,15 @@ def test_init_is_billed_and_the_sum_rounded_up(
     assert Report("id", duration_ms, 128, 1, init_ms).billed_ms == billed_ms
 
 
+def test_a_restore_is_billed_with_the_duration_of_its_first_invoke() -> None:
+    report = Report("id", 306.34, 3009, 155, restore_ms=302.6)
+    assert report.line() == (
+        "REPORT RequestId: id\tDuration: 306.34 ms\tBilled Duration: 610 ms\t"
+        "Memory Size: 3009 MB\tMax Memory Used: 155 MB\tRestore Duration: 302.60 ms\t"
+        "Billed Restore Duration: 303 ms\t\n"
+    )
+
+
 def test_the_other_platform_lines() -> None:
     assert platform_logs.start("id", "$LATEST") == "START RequestId: id Version: $LATEST\n"
     assert platform_logs.end("id") == "END RequestId: id\n"
@@ -57,6 +66,16 @@ def test_the_other_platform_lines() -> None:
     assert platform_logs.init_report(150.789, "invoke", "error", "Runtime.ImportModuleError") == (
         "INIT_REPORT Init Duration: 150.79 ms\tPhase: invoke\tStatus: error\t"
         "Error Type: Runtime.ImportModuleError\n"
+    )
+    assert platform_logs.init_report(612.33, "init") == (
+        "INIT_REPORT Init Duration: 612.33 ms\tPhase: init\n"
+    )
+    assert platform_logs.restore_report(618.457) == ("RESTORE_REPORT Restore Duration: 618.46 ms\n")
+    assert platform_logs.restore_report(10000, "timeout") == (
+        "RESTORE_REPORT Restore Duration: 10000.00 ms\tStatus: timeout\n"
+    )
+    assert platform_logs.restore_start("python3.11", "3.11.7", "us-east-1").startswith(
+        "RESTORE_START Runtime Version: python:3.11.v7\tRuntime Version ARN: arn:aws:lambda:"
     )
     assert platform_logs.extension("probe.sh", "Ready", ("INVOKE", "SHUTDOWN")) == (
         "EXTENSION\tName: probe.sh\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n"
