@@ -183,6 +183,13 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "The CloudWatch namespace of custom metrics.",
     ),
     (
+        "LAMBDATRACE_LOGS_INJECTION",
+        "injects_ids",
+        _boolean,
+        "true",
+        "Whether records of `logging` get `trace_id`, `span_id` and `trace_flags`.",
+    ),
+    (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "otlp_endpoint",
         _url,
@@ -255,6 +262,7 @@ class Settings:
     sampler_argument: str
     metrics_exporter: str
     metrics_namespace: str
+    injects_ids: bool
     otlp_endpoint: str
     otlp_traces_endpoint: str
     otlp_protocol: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
+from functools import wraps
 from itertools import count
 
 from lambdatrace import __version__, _imported_ns
@@ -25,6 +26,7 @@ from lambdatrace.tracing import Tracer, follow_parent
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from lambdatrace.extension import InternalExtension
     from lambdatrace.handler import RunningInvocation
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 # Without an extension the send stands before the response; it may cost at most this. So may a send
 # for an invocation of which nothing is known but that it is over.
 SEND_BEFORE_RESPONSE_NS_MAX = 1_000_000_000
+
+_MARK = "__lambdatrace_watched__"
 
 
 class Telemetry:
@@ -85,6 +89,8 @@ class Telemetry:
             self.import_times = ImportTimes(self.clock, settings.import_spans_min_ms * 1_000_000)
             self.import_times.start()
         if self.is_active:
+            if settings.injects_ids:
+                _watch_logging()
             for error in settings.errors:
                 self.guard.report(error.name, error)
 
@@ -166,6 +172,17 @@ class Telemetry:
             except IndexError:  # another thread was quicker
                 return
             self.guard.run(running.complete)
+
+    def identify(self, fields: dict[str, Any]) -> None:
+        """Put the ids of the current span into a log record's `fields`, None outside of any.
+
+        Source: OpenTelemetry, "Trace Context in non-OTLP Log Formats"; what is there stays.
+        """
+        span = self.tracer.current_span()
+        context = span.context if span is not None else None
+        fields.setdefault("trace_id", context and context.trace_id)
+        fields.setdefault("span_id", context and context.span_id)
+        fields.setdefault("trace_flags", context and ("01" if context.is_sampled else "00"))
 
     # -- the buffer and what empties it ---------------------------------------------------------
 
@@ -352,6 +369,29 @@ def current() -> Telemetry:
 def _forget_parent() -> None:
     if _telemetry is not None:
         _telemetry.forget_parent()
+
+
+def _watch_logging() -> None:
+    """From now on, each record of `logging` has the trace's ids before the handlers get it.
+
+    Not by a record factory: with `trace_id` in the new record, a call with `extra={"trace_id": …}`
+    would raise. The factory that is set, and those set later, stay as they are.
+    """
+    import logging  # the runtime client has loaded it
+
+    call_handlers = logging.Logger.callHandlers
+    if getattr(call_handlers, _MARK, False):
+        return
+
+    @wraps(call_handlers)
+    def watched(logger: logging.Logger, record: logging.LogRecord) -> None:
+        current = _telemetry
+        if current is not None and current.is_active and current.settings.injects_ids:
+            current.guard.run(current.identify, record.__dict__)
+        call_handlers(logger, record)
+
+    setattr(watched, _MARK, True)
+    logging.Logger.callHandlers = watched  # type: ignore[method-assign,assignment]
 
 
 def installed() -> Telemetry | None:

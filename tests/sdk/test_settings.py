@@ -19,6 +19,7 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "sampler_argument": "1.0",
         "metrics_exporter": "emf",
         "metrics_namespace": "lambdatrace",
+        "injects_ids": True,
         "otlp_endpoint": "http://localhost:4318",
         "otlp_traces_endpoint": "",
         "otlp_protocol": "http/protobuf",
