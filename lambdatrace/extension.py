@@ -76,6 +76,7 @@ class InternalExtension:
         "_listener",
         "_main_thread",
         "_on_error",
+        "may_reconnect",
         "started_request_id",
     )
 
@@ -97,6 +98,7 @@ class InternalExtension:
         self._ended.acquire()
         self._ended_request_id: str | None = None
         self.started_request_id: str | None = None
+        self.may_reconnect = False  # once, after a restore that cost the connection
 
     def start(self) -> None:
         """Begin to register; the function's own imports go on meanwhile."""
@@ -137,6 +139,12 @@ class InternalExtension:
             try:
                 event, has_ended = self._next_event(next_event)
             except BaseException as error:  # noqa: BLE001 - Lambda would wait for a dead thread
+                if self.may_reconnect:
+                    self.may_reconnect = False
+                    self._connection.close()
+                    if self._ended.locked():
+                        self._ended.release()  # an end that came meanwhile is still to be seen
+                    continue
                 self._is_registered = False
                 self._on_error("the internal extension lost the Extensions API", error)
                 self._listener.extension_lost()

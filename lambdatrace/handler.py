@@ -161,7 +161,7 @@ class RunningInvocation:
     def facts(self) -> Invocation:
         """What the context tells of the invocation."""
         if self._facts is None:
-            is_cold = self._number == 0 and self._current.function.is_cold_on_first_invocation
+            is_cold = self._number == 0 and self._current.is_cold_start(self._start_ns)
             self._facts = Invocation(self._context, self._start_ns, is_cold_start=is_cold)
         return self._facts
 
@@ -212,7 +212,9 @@ class RunningInvocation:
             # what it has set goes before.
             root.attributes.setdefault(key, value)
         if self._number == 0:
-            self._current.guard.run(_record_initialization, self._current, root)
+            from lambdatrace.init_spans import record_init
+
+            self._current.guard.run(record_init, self._current, root, self.spans)
 
     def complete(self) -> None:
         """Make the records of an invocation whose handler has ended; a second time does nothing."""
@@ -308,32 +310,3 @@ def _parent(
     if header.parent_id is not None and header.is_sampled:
         return SpanContext(header.trace_id, header.parent_id, is_remote=True), None
     return None, header.trace_id
-
-
-def _record_initialization(current: Telemetry, root: Span) -> None:
-    """The spans of this environment's init, under the first invocation it served.
-
-    They lie before their parent, as X-Ray's Init subsegment does.
-    """
-    initialization, tracer = current.initialization, current.tracer
-    init = tracer.start_span(
-        f"init {current.function.name}",
-        parent=root,
-        attributes={
-            "faas.coldstart": current.function.is_cold_on_first_invocation,
-            "aws.lambda.initialization_type": current.function.initialization_type,
-        },
-        start_ns=initialization.process_started_ns(),
-    )
-    module = tracer.start_span(
-        f"import {current.handler_module}",
-        parent=init,
-        start_ns=initialization.import_started_ns,
-    )
-    if current.import_times is not None:
-        from lambdatrace.import_times import record_imports
-
-        imported = current.import_times
-        record_imports(imported, tracer, module, root, initialization.import_ended_ns)
-    tracer.end_span(module, initialization.import_ended_ns)
-    tracer.end_span(init, initialization.import_ended_ns)

@@ -18,6 +18,9 @@ _START_TIME_FIELD = 22  # of /proc/self/stat, counted from 1 (proc_pid_stat(5))
 _NS = 1_000_000_000
 _INIT_NS_MAX = 15 * 60 * _NS  # the longest init Lambda allows anything; beyond, clocks disagree
 
+# An invocation that waits for an init begins right after it. Lambda also initializes environments
+# on its own account ahead of time; Datadog's layer takes the same limit to tell the two apart.
+WAITED_FOR_NS_MAX = 10 * _NS
 
 # Linux's, in which /proc tells the start of a process; elsewhere there is no /proc either.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -29,10 +32,19 @@ class Initialization:
     `import_started_ns` is when the handler's module began to be imported, `import_ended_ns` when it
     was there. With a handler redirect both are exact. With the decorator alone, they are when
     lambdatrace was imported and when the last handler was decorated: what the module imported
-    before lambdatrace then counts as environment. So import lambdatrace first.
+    before lambdatrace then counts as environment. So import lambdatrace first. The two of a restore
+    are 0 where the environment was not made from a snapshot.
     """
 
-    __slots__ = ("_boot_ns", "_cpu_ns", "import_ended_ns", "import_started_ns", "loaded_ns")
+    __slots__ = (
+        "_boot_ns",
+        "_cpu_ns",
+        "import_ended_ns",
+        "import_started_ns",
+        "loaded_ns",
+        "restore_ended_ns",
+        "restore_started_ns",
+    )
 
     def __init__(self, clock: Clock) -> None:
         self.loaded_ns = clock.time_ns()
@@ -40,6 +52,12 @@ class Initialization:
         self._boot_ns = time.clock_gettime_ns(_BOOT_CLOCK)
         self.import_started_ns = self.loaded_ns
         self.import_ended_ns = self.loaded_ns
+        self.restore_started_ns = self.restore_ended_ns = 0
+
+    def is_long_before(self, invocation_ns: int) -> bool:
+        """Whether the first invocation, at `invocation_ns`, came too late to have waited for it."""
+        ended_ns = self.restore_ended_ns or self.import_ended_ns
+        return invocation_ns - ended_ns > WAITED_FOR_NS_MAX
 
     def process_started_ns(self) -> int:
         """When the kernel started this process."""

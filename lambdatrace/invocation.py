@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ARN_PARTS_UNQUALIFIED = 7  # arn:aws:lambda:REGION:ACCOUNT:function:NAME, then an alias or version
+SNAP_START = "snap-start"
 INITIALIZED_AHEAD = ("provisioned-concurrency", "lambda-managed-instances")
 _BYTES_PER_MB = 1024 * 1024
 
@@ -24,6 +25,7 @@ class Function:
 
     __slots__ = (
         "initialization_type",
+        "instance",
         "is_multi_concurrent",
         "log_group",
         "log_stream",
@@ -40,6 +42,9 @@ class Function:
         self.region = environ.get("AWS_REGION", "")
         self.log_group = environ.get("AWS_LAMBDA_LOG_GROUP_NAME", "")
         self.log_stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
+        # The name of this environment among those of the function. A snapshot has no log stream:
+        # what is restored from it gets a name then.
+        self.instance = self.log_stream
         self.runtime_api = environ.get("AWS_LAMBDA_RUNTIME_API", "")
         self.initialization_type = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
         # Managed Instances: the runtime client forks so many workers, or starts as many threads.
@@ -71,7 +76,7 @@ class Function:
             "cloud.region": self.region,
             "faas.name": self.name,
             "faas.version": self.version,
-            "faas.instance": self.log_stream,
+            "faas.instance": self.instance,
             "faas.max_memory": self.memory_bytes,
             "aws.log.group.names": [self.log_group] if self.log_group else [],
             "aws.log.stream.names": [self.log_stream] if self.log_stream else [],

@@ -53,6 +53,12 @@ class Sender:
         self.retried = 0
         self.rejected = 0
 
+    def close(self) -> None:
+        """Close the sink's connection, if it has one."""
+        close = getattr(self._sink, "close", None)
+        if close is not None:
+            close()
+
     def send_pending(self, deadline_ns: int, meanwhile: Callable[[], None] = _nothing) -> bool:
         """Send until the buffer is empty; False if something had to be kept.
 

@@ -18,7 +18,7 @@ from lambdatrace.clock import Clock, Ids
 from lambdatrace.errors import SettingError
 from lambdatrace.guard import Guard
 from lambdatrace.initialization import Initialization
-from lambdatrace.invocation import Function
+from lambdatrace.invocation import SNAP_START, Function
 from lambdatrace.records import ERROR
 from lambdatrace.settings import DEFAULT_SAMPLER, Settings
 from lambdatrace.tracing import Tracer, follow_parent
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lambdatrace.records import Span
     from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
+    from lambdatrace.snapshot import SnapshotHooks
     from lambdatrace.tracing import Sampler
 
 # Without an extension the send stands before the response; it may cost at most this. So may a send
@@ -60,6 +61,7 @@ class Telemetry:
         guard: Guard | None = None,
         sink: Sink | None = None,
     ) -> None:
+        self.environ = environ
         self.clock = clock or Clock()
         self.initialization = Initialization(self.clock)
         self.guard = guard or Guard()
@@ -69,9 +71,11 @@ class Telemetry:
             self.function.name and settings.is_enabled and not settings.is_disabled
         )
         self.buffer = Buffer(settings.buffer_size_max)
-        self.tracer = Tracer(self.clock, ids or Ids(), self._sampler(), self.buffer)
+        self.ids = ids or Ids()
+        self.tracer = Tracer(self.clock, self.ids, self._sampler(), self.buffer)
         self.extension: InternalExtension | None = None
         self._is_extension_started = False
+        self._snapshot_hooks: SnapshotHooks | None = None
         self.invocation_count = 0
         # Those whose handler has ended and whose records are still to be made, and, where there may
         # be several at a time, those whose handler runs.
@@ -125,11 +129,39 @@ class Telemetry:
             )
             self.extension.start()
 
+        self.guard.run(self._prepare_for_snapshot)
+
+    def _prepare_for_snapshot(self) -> None:
+        if not self.is_active or self._snapshot_hooks is not None:
+            return
+        if self.function.initialization_type == SNAP_START:
+            from lambdatrace.snapshot import SnapshotHooks
+
+            self._snapshot_hooks = SnapshotHooks(self)
+            self._snapshot_hooks.register()
+
     def finish_start(self) -> None:
         """Called when a handler is there: the import is over, and the registration must be."""
         self.initialization.import_ended_ns = self.clock.time_ns()
         if self.extension is not None and not self.extension.is_registered():
             self.extension = None
+        if self._snapshot_hooks is not None:
+            self._snapshot_hooks.register_last()
+
+    def is_cold_start(self, start_ns: int) -> bool:
+        """Whether the caller of the first invocation, which began at `start_ns`, waited for us."""
+        is_ahead = self.initialization.is_long_before(start_ns)
+        return self.function.is_cold_on_first_invocation and not is_ahead
+
+    def begin_again(self, function: Function) -> None:
+        """Be another environment from now on, made from a snapshot of this one."""
+        function.instance = function.instance or self.ids.trace_id()
+        self.function = function
+        self._numbers = count()
+        self.invocation_count = 0
+        self.forget_connections()
+        if self.extension is not None:
+            self.extension.may_reconnect = True
 
     # -- invocations ----------------------------------------------------------------------------
 
@@ -268,6 +300,12 @@ class Telemetry:
             "metrics_dropped": self._metrics.dropped if self._metrics else 0,
             "failures": self.guard.failures,
         }
+
+    def forget_connections(self) -> None:
+        """Close what is open to endpoints; the next send opens it again, for the function then."""
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.close()
 
     def forget_parent(self) -> None:
         """In a forked child: what waits, the connection and the extension are the parent's."""

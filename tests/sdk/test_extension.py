@@ -178,3 +178,16 @@ def test_a_lost_api_is_told_so_that_the_handler_sends_itself(api: Api) -> None:
     api.events.put(None)
     assert bench.listener.next_call() == "lost"
     assert "lost the Extensions API: HTTP 500" in bench.reports.get(timeout=WAIT_S)
+
+
+def test_after_a_restore_that_cost_the_connection_it_asks_again_once(api: Api) -> None:
+    bench = Bench(api)
+    assert bench.extension.is_registered()
+    bench.extension.may_reconnect = True
+    api.events.put(None)
+    bench.extension.started_request_id = "first"
+    api.events.put(invoke("first"))
+    bench.extension.end_invocation("first")
+    assert bench.listener.next_call() == "ended"
+    api.events.put(None)
+    assert bench.listener.next_call() == "lost"

@@ -1,0 +1,107 @@
+"""Every kind of execution environment, on the real runtime client."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdatrace.harness import Function, Harness
+from tests.end_to_end.conftest import OtlpReceiver, attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Deploy = Callable[..., None]
+
+TRACED = """
+    import lambdatrace
+
+    with lambdatrace.span("load"):
+        pass
+
+    @lambdatrace.instrument
+    def handler(event, context):
+        with lambdatrace.span("work"):
+            return lambdatrace.current_span().trace_id
+"""
+
+
+@pytest.fixture
+def harness() -> Iterator[Harness]:
+    with Harness() as harness:
+        yield harness
+
+
+@pytest.fixture
+def deploy(harness: Harness, receiver: OtlpReceiver, tmp_path: Path) -> Deploy:
+    """Add the function `orders` of this source, sending to the receiver."""
+
+    def add(source: str, **options: Any) -> None:
+        (tmp_path / "app.py").write_text(textwrap.dedent(source))
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+        harness.add_function(
+            Function("orders", "app.handler", tmp_path, environment=environment, **options)
+        )
+
+    return add
+
+
+def test_a_provisioned_environment_is_not_cold(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    deploy(TRACED, initialization_type="provisioned-concurrency")
+    for _ in range(2):
+        harness.invoke("orders")
+        harness.wait_frozen("orders")
+    roots, init = receiver.named("orders"), receiver.one("init orders")
+    assert [attributes(root)["faas.coldstart"] for root in roots] == [False, False]
+    assert attributes(init) == {
+        "faas.coldstart": False,
+        "aws.lambda.initialization_type": "provisioned-concurrency",
+    }
+    assert (init.parent_span_id, init.trace_id == roots[0].trace_id) == (b"", False)
+    assert [link.span_id for link in init.links] == [roots[0].span_id]
+
+
+def test_an_environment_restored_from_a_snapshot(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    deploy(TRACED, initialization_type="snap-start")
+    assert [span.name for span in receiver.spans] == ["load"], "sent before the snapshot"
+    time.sleep(0.3)  # it lies for a while
+    invoked_ns = time.time_ns()
+    traces = []
+    for _ in range(2):
+        traces.append(harness.invoke("orders").json())
+        harness.wait_frozen("orders")
+    roots, restore = receiver.named("orders"), receiver.one("restore orders")
+    assert receiver.named("init orders") == receiver.named("import app") == []
+    assert [attributes(root)["faas.coldstart"] for root in roots] == [True, False]
+    assert [root.trace_id.hex() for root in roots] == traces
+    assert restore.parent_span_id == roots[0].span_id
+    assert attributes(restore)["aws.lambda.initialization_type"] == "snap-start"
+    # Its start is told by the processor time here, since freezing stops no clock.
+    assert invoked_ns - 100_000_000 < restore.start_time_unix_nano
+    assert restore.end_time_unix_nano <= roots[0].start_time_unix_nano
+    snapshot, restored = (resource.get("faas.instance") for resource in receiver.resources[:2])
+    assert snapshot is None
+    assert restored is not None
+    assert len(restored) == 32
+    [report] = [e.message for e in harness.logs("orders") if "Restore Duration" in e.message][1:]
+    assert report.startswith("REPORT RequestId:")
+
+
+def test_the_extension_lives_through_the_snapshot(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    deploy(TRACED, initialization_type="snap-start")
+    receiver.gate.clear()
+    # The answer comes while the records cannot be sent: they go after it, by the extension.
+    assert len(harness.invoke("orders").json()) == 32
+    receiver.gate.set()
+    harness.wait_frozen("orders")
+    assert len(receiver.named("orders")) == 1
