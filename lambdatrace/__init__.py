@@ -5,6 +5,8 @@ Names are loaded at their first use: importing the package alone costs next to n
 
 from __future__ import annotations
 
+import sys as _sys
+from _frozen_importlib import ModuleSpec
 from os import environ as _environ
 from time import time_ns as _time_ns
 
@@ -15,6 +17,9 @@ _imported_ns = _time_ns()
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType, ModuleType
+    from typing import Any
+
     from lambdatrace.handler import instrument as instrument
     from lambdatrace.recording import current_span as current_span
     from lambdatrace.recording import flush as flush
@@ -45,6 +50,54 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
+
+class _Bundle:
+    """A finder and loader of our own modules, from the one file of bytecode that a layer has.
+
+    It takes a third off their import: one file is read instead of twenty.
+    """
+
+    def __init__(self, codes: dict[str, tuple[CodeType, bool]]) -> None:
+        self._codes = codes
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        """The spec of a module that is in the bundle."""
+        if name not in self._codes:
+            return None
+        code, is_package = self._codes[name]
+        path = __path__[0] + code.co_filename.partition("/lambdatrace")[2]
+        loader: Any = self
+        spec = ModuleSpec(name, loader, origin=path, is_package=is_package)
+        spec.has_location = True
+        if is_package:
+            spec.submodule_search_locations = [path.rpartition("/")[0]]
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """None: the import system makes it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code, once."""
+        exec(self._codes.pop(module.__name__)[0], module.__dict__)  # noqa: S102 - as a loader does
+
+
+def _open_bundle() -> None:
+    path = f"{__path__[0]}/bundles/{_sys.implementation.cache_tag}"
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs 2.8 ms
+            content = file.read()
+    except OSError:
+        return  # no layer, or one without this Python: the sources are there
+    magic: bytes = _sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
+    if content.startswith(magic):
+        import marshal
+
+        codes = marshal.loads(content[len(magic) :])  # noqa: S302 - bytecode, as in a .pyc file
+        finder: Any = _Bundle(codes)
+        _sys.meta_path.insert(0, finder)
+
+
+_open_bundle()
 
 if "LAMBDATRACE_IMPORT_SPANS_MIN_MS" in _environ:
     # What the function imports after us is timed only if we are there now, not at the first use.

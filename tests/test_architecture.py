@@ -6,14 +6,12 @@ import ast
 import json
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import lambdatrace
-from lambdatrace.layer import build_layer, layer_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,35 +200,3 @@ def test_a_cold_start_loads_these_modules_and_no_other() -> None:
     allowed = COLD_START_MODULES | {"lambdatrace.recording"}
     assert loaded - allowed == set()
     assert loaded >= COLD_START_MODULES
-
-
-def test_a_layer_has_the_sdk_its_bytecode_and_the_exec_wrapper() -> None:
-    files = layer_files()
-    sources = {path for path in files if path.endswith(".py")}
-    expected = {
-        "python/"
-        + module.replace(".", "/")
-        + ("/__init__.py" if path.name == "__init__.py" else ".py")
-        for module, path in modules(SDK, "lambdatrace")
-        if part(module) not in DEVELOPER_PARTS
-    }
-    assert sources == expected
-    tag = sys.implementation.cache_tag
-    bytecode = {path for path in files if path.endswith(".pyc")}
-    assert len(bytecode) == len(sources)
-    assert all(path.endswith(f".{tag}.pyc") for path in bytecode)
-    assert set(files) - sources - bytecode == {"lambdatrace", "python/lambdatrace/py.typed"}
-
-
-def test_a_layer_is_small_executable_where_it_must_be_and_the_same_each_time(
-    tmp_path: Path,
-) -> None:
-    first, second = tmp_path / "a.zip", tmp_path / "b.zip"
-    size_bytes = build_layer(first)
-    build_layer(second)
-    assert first.read_bytes() == second.read_bytes()
-    assert size_bytes == first.stat().st_size < 300_000
-    with zipfile.ZipFile(first) as archive:
-        modes = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
-    assert modes.pop("lambdatrace") == 0o755
-    assert set(modes.values()) == {0o644}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import hcl2
 
 from lambdatrace.cli import COMMANDS
 from lambdatrace.settings import TABLE
@@ -50,3 +54,37 @@ def test_every_command_it_shows_exists() -> None:
 
 def test_the_two_commands_come_first() -> None:
     assert README.index("make demo") < README.index("make test") < README.index("## ")
+
+
+def template(title: str) -> str:
+    """The code below the summary `title` of the section on the layer."""
+    section = README.partition("## As a layer")[2].partition("\n## ")[0]
+    code: str = re.findall(rf"<summary>{title}</summary>\n\n```\w+\n(.*?)```", section, re.DOTALL)[
+        0
+    ]
+    return code
+
+
+def test_the_sam_template_passes_cloudformations_linter(tmp_path: Path) -> None:
+    path = tmp_path / "template.yaml"
+    path.write_text(template("SAM"))
+    program = str(Path(sys.executable).with_name("cfn-lint"))
+    linter = [program, "--regions", "eu-west-1", "--", str(path)]
+    linted = subprocess.run(linter, capture_output=True, text=True, timeout=100, check=False)
+    assert (linted.returncode, linted.stdout) == (0, ""), linted.stderr
+
+
+def test_the_terraform_configuration_is_one() -> None:
+    parsed = hcl2.loads(template("Terraform"))
+    assert [name.strip('"') for block in parsed["resource"] for name in block] == [
+        "aws_lambda_layer_version",
+        "aws_lambda_function",
+    ]
+
+
+def test_every_template_switches_the_layer_on() -> None:
+    for title in ("SAM", "CDK", "Terraform", "Serverless Framework"):
+        code = template(title)
+        assert "lambdatrace-layer.zip" in code
+        assert re.search(r"AWS_LAMBDA_EXEC_WRAPPER\W+/opt/lambdatrace\b", code)
+    compile(template("CDK"), "app.py", "exec")

@@ -1,20 +1,60 @@
-"""The Lambda layer: the SDK without harness, CLI and testing, and the exec wrapper.
+"""The Lambda layer: the SDK without what is for developers, its bytecode, and the exec wrapper.
 
-Source: Lambda Developer Guide, "Packaging your layer content" (`python/` is on the path) and
-"Modifying the runtime environment" (`AWS_LAMBDA_EXEC_WRAPPER`).
+Pure Python, so one file serves every runtime and both architectures; packages of others are added
+on request (`packages.py`). Source: Lambda Developer Guide, "Packaging your layer content"
+(`python/` is on the path) and "Modifying the runtime environment" (`AWS_LAMBDA_EXEC_WRAPPER`).
 """
 
 from __future__ import annotations
 
 import io
-import py_compile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lambdatrace.layer.bytecode import bundle, find_interpreters, without_docstrings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lambdatrace.layer.bytecode import Interpreter
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
+# The Pythons of Lambda's runtimes that the SDK runs on.
+VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+
 # What runs on a developer's machine only.
 EXCLUDED = frozenset(("cli", "harness", "layer", "pytest_plugin.py", "testing.py"))
+
+# What a function loads until its first records are sent: these are in the bundles. All of it, for
+# five Pythons, would be three times the 300 kB that the layer may have.
+BUNDLED = (
+    "buffer",
+    "clock",
+    "errors",
+    "extension",
+    "flushing",
+    "guard",
+    "handler",
+    "http1",
+    "initialization",
+    "invocation",
+    "metrics",
+    "propagation",
+    "recording",
+    "records",
+    "sender",
+    "settings",
+    "sinks",
+    "sinks.otlp_http",
+    "telemetry",
+    "tracing",
+    "triggers",
+    "wire",
+    "wire.emf",
+    "wire.otlp_protobuf",
+)
 
 # /opt/lambdatrace: what AWS_LAMBDA_EXEC_WRAPPER names. Lambda runs it with the runtime's own
 # command as arguments; the runtime reads `_HANDLER`, which is now our redirect.
@@ -31,52 +71,59 @@ _EXECUTABLE, _READABLE = 0o755, 0o644
 _DATE = (2020, 1, 1, 0, 0, 0)  # the same bytes for the same content, whenever it is built
 
 
-def layer_files() -> dict[str, bytes]:
-    """Path in the layer → content, in order of path.
+def layer_files(
+    interpreters: Sequence[Interpreter], *, is_all_bundled: bool = False
+) -> dict[str, bytes]:
+    """Path in the layer → content, in order of path: sources, a bundle for each interpreter.
 
-    Beside the sources stands the bytecode of the Python that runs this: a layer is mounted
-    read-only, so a function would compile it anew at each cold start. It is checked against
-    nothing when loaded ("unchecked hash"), since a zip does not keep times that could be compared.
+    A bundle holds what each cold start needs, or with `is_all_bundled` every module.
     """
-    files = {"lambdatrace": EXEC_WRAPPER.encode()}
+    files = {"lambdatrace": EXEC_WRAPPER.encode(), "python/lambdatrace/py.typed": b""}
+    modules: dict[str, tuple[str, bytes]] = {}
     for source in sorted(PACKAGE.rglob("*.py")):
         relative = source.relative_to(PACKAGE)
-        if relative.parts[0] not in EXCLUDED:
-            path = Path("python", "lambdatrace", relative)
-            files[path.as_posix()] = source.read_bytes()
-            files[_bytecode_path(path).as_posix()] = _bytecode(source, path)
-    files["python/lambdatrace/py.typed"] = b""
+        if relative.parts[0] in EXCLUDED:
+            continue
+        path = f"python/lambdatrace/{relative.as_posix()}"
+        files[path] = without_docstrings(source.read_bytes())
+        name = ".".join(part for part in relative.with_suffix("").parts if part != "__init__")
+        if name in BUNDLED or (is_all_bundled and name):
+            modules[f"lambdatrace.{name}"] = (f"/opt/{path}", files[path])
+    for interpreter in interpreters:
+        files[f"python/lambdatrace/bundles/{interpreter.tag}"] = bundle(interpreter, modules)
     return dict(sorted(files.items()))
 
 
-def build_layer(destination: Path) -> int:
-    """Write the layer as a zip file; its size in bytes. Raises OSError if it cannot be written."""
+def build_layer(
+    destination: Path,
+    interpreters: Sequence[Interpreter] | None = None,
+    *,
+    is_all_bundled: bool = False,
+    packages: Mapping[str, bytes] | None = None,
+) -> int:
+    """Write the layer as a zip file; its size in bytes.
+
+    `interpreters` compile the bundles, by default one for each of VERSIONS that is found here.
+    `packages` are the files of others to add, path below `python/` → content. The same content
+    gives the same bytes. Raises LayerError; OSError if the file cannot be written.
+    """
+    if interpreters is None:
+        interpreters = find_interpreters(VERSIONS)
+    files = layer_files(interpreters, is_all_bundled=is_all_bundled)
+    for path, content in (packages or {}).items():
+        files[f"python/{path}"] = content
+    archive = zipped(files)
+    destination.write_bytes(archive)
+    return len(archive)
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A zip archive of `files` in order of path."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path, content in layer_files().items():
+        for path in sorted(files):
             entry = zipfile.ZipInfo(path, _DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (_EXECUTABLE if path == "lambdatrace" else _READABLE) << 16
-            archive.writestr(entry, content)
-    destination.write_bytes(buffer.getvalue())
-    return len(buffer.getvalue())
-
-
-def _bytecode_path(path: Path) -> Path:
-    from importlib.util import cache_from_source
-
-    return Path(cache_from_source(str(path)))
-
-
-def _bytecode(source: Path, path: Path) -> bytes:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        compiled = py_compile.compile(
-            str(source),
-            cfile=str(Path(folder, "module.pyc")),
-            dfile=f"/opt/{path.as_posix()}",
-            doraise=True,
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
-        return Path(compiled).read_bytes() if compiled else b""
+            archive.writestr(entry, files[path])
+    return buffer.getvalue()

@@ -1,0 +1,181 @@
+"""Bytecode for the interpreters of Lambda's runtimes, each compiled by an interpreter of its kind.
+
+A layer is mounted read-only, so what it holds as source alone is compiled anew at each cold start.
+The modules of a cold start go into one file for each Python version, a *bundle*, which
+`lambdatrace/__init__.py` reads: on Python 3.11, 1.9 ms instead of 3.0 from eighteen `.pyc` files.
+Docstrings, annotations and the columns of positions are left out (names and lines stay), which
+makes it 36 kB instead of 75.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import io
+import json
+import marshal
+import shutil
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import CodeType
+
+COMPILE_S_MAX = 120
+
+_QUERY = """
+import importlib.util, json, sys
+version = ".".join(map(str, sys.version_info[:2]))
+magic = importlib.util.MAGIC_NUMBER.hex()
+print(json.dumps([version, sys.implementation.cache_tag, magic]))
+"""
+
+
+class LayerError(Exception):
+    """A layer cannot be built or published; the message names value and remedy."""
+
+
+class Interpreter(NamedTuple):
+    """A Python that can compile: `tag` is what its `.pyc` files are named with."""
+
+    path: str
+    version: str
+    tag: str
+    magic: bytes
+
+
+def inspect_interpreter(path: str) -> Interpreter:
+    """What the interpreter at `path` is. Raises LayerError if it cannot be run."""
+    try:
+        answer = subprocess.run(
+            [path, "-I", "-S", "-c", _QUERY],
+            capture_output=True,
+            timeout=COMPILE_S_MAX,
+            check=True,
+        )
+        version, tag, magic = json.loads(answer.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise LayerError(f"python '{path}' cannot be run: {error}") from error
+    return Interpreter(path, version, tag, bytes.fromhex(magic))
+
+
+def find_interpreters(versions: Sequence[str]) -> list[Interpreter]:
+    """One for each of `versions` that is on this machine: this one, on the path, or of pyenv."""
+    found = []
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for version in versions:
+        candidates = [sys.executable] if version == own else []
+        candidates += [
+            str(path)
+            for path in sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+        ]
+        on_path = shutil.which(f"python{version}")
+        for candidate in [*candidates, *([on_path] if on_path else [])]:
+            try:
+                interpreter = inspect_interpreter(candidate)
+            except LayerError:
+                continue  # a shim that leads nowhere
+            if interpreter.version == version:
+                found.append(interpreter)
+                break
+    return found
+
+
+def bundle(interpreter: Interpreter, modules: Mapping[str, tuple[str, bytes]]) -> bytes:
+    """The bundle of `modules`: name → (path in the function's file system, source).
+
+    The interpreter's magic number, then a marshalled dict: name → (code, is it a package).
+    Raises LayerError if a module cannot be compiled.
+    """
+    wanted = {name: [path, source.decode()] for name, (path, source) in modules.items()}
+    process = subprocess.run(
+        [interpreter.path, "-S", "-X", "no_debug_ranges", __file__],
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        timeout=COMPILE_S_MAX,
+        check=False,
+        env={"PYTHONHASHSEED": "0"},  # the same bytes each time: the order of a set depends on it
+    )
+    if process.returncode:
+        raise LayerError(f"python {interpreter.version} cannot compile the SDK: {process.stderr}")
+    return interpreter.magic + base64.b64decode(process.stdout)
+
+
+class _Stripping(ast.NodeTransformer):
+    """Leaves out what only type checkers read."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.returns = None
+        arguments = node.args
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        for argument in [*every, arguments.vararg, arguments.kwarg]:
+            if argument is not None:
+                argument.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        self.generic_visit(node)
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return ast.copy_location(ast.Pass(), node)
+        self.generic_visit(node)
+        return node
+
+
+def stripped_code(source: str, path: str) -> CodeType:
+    """The code of a module without docstrings and annotations; lines are those of `source`."""
+    tree = ast.fix_missing_locations(_Stripping().visit(ast.parse(source)))
+    return compile(tree, path, "exec", dont_inherit=True, optimize=2)
+
+
+def without_docstrings(source: bytes) -> bytes:
+    """`source` with empty lines where docstrings and comments stood: a third of its zipped size.
+
+    Line numbers stay, so that a traceback from a bundle shows the right line.
+    """
+    lines = source.decode().splitlines()
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
+            continue
+        first = body[0]
+        if isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            # Where the docstring was all there is, something must stand.
+            lines[first.lineno - 1] = " " * first.col_offset + "pass" * (len(body) == 1)
+            for number in range(first.lineno, first.end_lineno or first.lineno):
+                lines[number] = ""
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        row, column = token.start
+        if token.type == tokenize.COMMENT and not lines[row - 1][:column].strip():
+            lines[row - 1] = ""
+    return "".join(line.rstrip() + "\n" for line in lines).encode()
+
+
+def _main() -> None:
+    """Run by each interpreter: modules as JSON on standard input, their bundle on output."""
+    wanted = json.load(sys.stdin)
+    codes = {
+        name: (stripped_code(source, path), path.endswith("/__init__.py"))
+        for name, (path, source) in wanted.items()
+    }
+    sys.stdout.write(base64.b64encode(marshal.dumps(codes)).decode())
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from importlib.util import MAGIC_NUMBER
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdatrace.layer import BUNDLED, PACKAGE, VERSIONS, build_layer, layer_files
+from lambdatrace.layer.bytecode import (
+    LayerError,
+    bundle,
+    find_interpreters,
+    inspect_interpreter,
+    stripped_code,
+    without_docstrings,
+)
+
+if TYPE_CHECKING:
+    from lambdatrace.layer.bytecode import Interpreter
+
+DEVELOPER_PARTS = {"cli", "harness", "layer", "pytest_plugin.py", "testing.py"}
+HERE = inspect_interpreter(sys.executable)
+FOUND = find_interpreters(VERSIONS)
+
+
+def unpacked(folder: Path, interpreters: list[Interpreter]) -> Path:
+    archive = folder / "layer.zip"
+    build_layer(archive, interpreters)
+    with zipfile.ZipFile(archive) as layer:
+        layer.extractall(folder / "opt")
+    return folder / "opt"
+
+
+PROBE = """
+import json, sys
+import lambdatrace
+lambdatrace.instrument(lambda event, context: None)
+lambdatrace.metric
+loaded = {name: module for name, module in sys.modules.items() if name.startswith("lambdatrace.")}
+print(json.dumps({
+    "version": list(sys.version_info[:2]),
+    "bundled": sorted(n for n, m in loaded.items() if type(m.__loader__).__name__ == "_Bundle"),
+    "from source": sorted(n for n, m in loaded.items() if type(m.__loader__).__name__ != "_Bundle"),
+    "files": sorted({m.__file__ for m in loaded.values()}),
+}))
+"""
+
+
+def probe(interpreter: Interpreter, opt: Path) -> dict[str, list[str]]:
+    process = subprocess.run(
+        [interpreter.path, "-S", "-B", "-c", PROBE],
+        cwd=opt,
+        env={"PYTHONPATH": str(opt / "python"), "AWS_LAMBDA_FUNCTION_NAME": "orders"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    facts: dict[str, list[str]] = json.loads(process.stdout)
+    return facts
+
+
+def test_a_layer_has_the_sdk_a_bundle_for_each_python_and_the_exec_wrapper() -> None:
+    files = layer_files(FOUND)
+    sources = {
+        f"python/lambdatrace/{path.relative_to(PACKAGE).as_posix()}"
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).parts[0] not in DEVELOPER_PARTS
+    }
+    bundles = {f"python/lambdatrace/bundles/{interpreter.tag}" for interpreter in FOUND}
+    assert set(files) == sources | bundles | {"lambdatrace", "python/lambdatrace/py.typed"}
+
+
+def test_a_layer_is_small_executable_where_it_must_be_and_the_same_each_time(
+    tmp_path: Path,
+) -> None:
+    first, second = tmp_path / "a.zip", tmp_path / "b.zip"
+    size_bytes = build_layer(first)
+    build_layer(second)
+    assert first.read_bytes() == second.read_bytes()
+    assert size_bytes == first.stat().st_size < 300_000
+    with zipfile.ZipFile(first) as archive:
+        modes = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
+    assert modes.pop("lambdatrace") == 0o755
+    assert set(modes.values()) == {0o644}
+
+
+@pytest.mark.parametrize("interpreter", FOUND, ids=[found.version for found in FOUND])
+def test_a_cold_start_loads_all_of_it_from_the_bundle(
+    interpreter: Interpreter, tmp_path: Path
+) -> None:
+    opt = unpacked(tmp_path, [interpreter])
+    facts = probe(interpreter, opt)
+    assert facts["from source"] == []
+    assert set(facts["bundled"]) <= {f"lambdatrace.{name}" for name in BUNDLED}
+    folder = f"{opt}/python/lambdatrace/"
+    assert all(file.startswith(folder) and Path(file).is_file() for file in facts["files"])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0\0\r\nrubbish", MAGIC_NUMBER[::-1] + b"more"])
+def test_without_a_bundle_for_this_python_the_sources_are_loaded(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    opt = unpacked(tmp_path, [HERE])
+    path = opt / "python" / "lambdatrace" / "bundles" / HERE.tag
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    facts = probe(HERE, opt)
+    assert facts["bundled"] == []
+    assert "lambdatrace.handler" in facts["from source"]
+
+
+def test_a_bundle_is_the_same_whatever_the_hash_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = b"def f(x):\n    return x in {'a', 'b', 'c', 'd', 'e'}\n"
+    modules = {"lambdatrace.x": ("/opt/python/lambdatrace/x.py", source)}
+    made = set()
+    for seed in ("1", "2"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        made.add(bundle(HERE, modules))
+    assert len(made) == 1
+
+
+def test_stripped_code_does_what_the_source_does_on_the_same_lines() -> None:
+    source = '''"""Doc."""
+from __future__ import annotations
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import nothing_like_it
+class A:
+    """Doc."""
+    x: int
+    y: int = 3
+    def f(self, a: int, *b: int, c: str = "c", **d: float) -> int:
+        """Doc."""
+        raise ValueError(a, self.y, c)
+'''
+    names: dict[str, Any] = {}
+    exec(stripped_code(source, "/opt/a.py"), names)
+    kind = names["A"]
+    assert (kind.__doc__, kind.f.__annotations__) == (None, {})
+    with pytest.raises(ValueError, match="c") as caught:
+        kind().f(1)
+    assert caught.value.args == (1, 3, "c")
+    assert caught.traceback[-1].lineno == 11
+
+
+def test_sources_lose_docstrings_and_comments_and_nothing_else() -> None:
+    source = b'''"""Doc
+over lines."""
+# A comment.
+class A(Exception):
+    """All there is."""
+
+def f():
+    """Doc."""
+    # Why.
+    text = """
+# no comment
+"""
+    return text  # noqa: X
+'''
+    assert without_docstrings(source).decode().splitlines() == [
+        *["", "", "", "class A(Exception):", "    pass", "", "def f():", "", ""],
+        *['    text = """', "# no comment", '"""', "    return text  # noqa: X"],
+    ]
+
+
+def program(source: bytes) -> str:
+    """What `source` says to Python, without docstrings, and `pass` where one was all there was."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if ast.get_docstring(node) if isinstance(node, WITH_DOCSTRING) else False:
+            del node.body[0]  # type: ignore[attr-defined]  # what has a docstring has a body
+        if isinstance(node, WITH_DOCSTRING) and not node.body:
+            node.body = [ast.Pass()]
+    return ast.dump(tree)
+
+
+WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def test_every_source_is_the_same_program_without_its_docstrings() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        source = path.read_bytes()
+        assert program(source) == program(without_docstrings(source)), path
+        assert source.count(b"\n") == without_docstrings(source).count(b"\n"), path
+
+
+def test_an_interpreter_that_cannot_be_run_is_named() -> None:
+    with pytest.raises(LayerError, match="python '/nowhere/python' cannot be run"):
+        inspect_interpreter("/nowhere/python")
+
+
+def test_interpreters_are_found_by_version_once_each() -> None:
+    assert [found.version for found in FOUND] == [
+        version for version in VERSIONS if version in {found.version for found in FOUND}
+    ]
+    assert HERE.version in {found.version for found in FOUND}
+    assert find_interpreters(["2.2"]) == []
+    assert os.access(FOUND[0].path, os.X_OK)
+
+
+def test_a_zip_file_opens_with_any_tool() -> None:
+    from lambdatrace.layer import zipped
+
+    with zipfile.ZipFile(io.BytesIO(zipped({"b": b"2", "a": b"1"}))) as archive:
+        assert archive.namelist() == ["a", "b"]
+        assert archive.testzip() is None
