@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
-from functools import wraps
+from functools import partial, wraps
 
 from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextvars import Token
     from typing import Any, TypeVar, overload
 
+    from lambdatrace.payload import Payload
     from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
     from lambdatrace.tracing import InvocationSpans
@@ -37,23 +38,26 @@ if TYPE_CHECKING:
     def instrument(function: F) -> F: ...
 
     @overload
-    def instrument() -> Callable[[F], F]: ...
+    def instrument(*, capture_payload: bool | None = ...) -> Callable[[F], F]: ...
 
 
-def instrument(function: Any = None) -> Any:
+def instrument(function: Any = None, *, capture_payload: bool | None = None) -> Any:
     """`function`, a Lambda handler, with each of its calls traced and timed.
 
     It returns, raises and is called as before; nothing that goes wrong in here reaches it or its
     caller. Decorating twice is the same as once. Outside Lambda, and when switched off, `function`
-    itself is returned.
+    itself is returned. `capture_payload` says whether event and response become attributes of its
+    span; None leaves it to LAMBDATRACE_CAPTURE_PAYLOAD.
     """
     if function is None:
-        return instrument
+        return partial(instrument, capture_payload=capture_payload)
     telemetry_now = telemetry.current()
     if not telemetry_now.is_active or getattr(function, _MARK, False):
         return function
     telemetry_now.guard.run(telemetry_now.start_extension)
     telemetry_now.guard.run(telemetry_now.finish_start)
+    if capture_payload is None:
+        capture_payload = telemetry_now.settings.captures_payload
 
     def handler(*arguments: Any, **keywords: Any) -> Any:
         current = telemetry.current()
@@ -62,6 +66,7 @@ def instrument(function: Any = None) -> Any:
             current,
             arguments[0] if arguments else keywords.get("event"),
             arguments[1] if len(arguments) > 1 else keywords.get("context"),
+            is_captured=capture_payload,
         )
         try:
             result = function(*arguments, **keywords)
@@ -78,7 +83,9 @@ def instrument(function: Any = None) -> Any:
     return instrumented
 
 
-def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation | None:
+def begin(
+    current: Telemetry, event: Any, context: Any, *, is_captured: bool = False
+) -> RunningInvocation | None:
     """Note that an invocation starts now; None if it is within one that runs."""
     start_ns = current.clock.time_ns()
     request_id = str(getattr(context, "aws_request_id", ""))
@@ -94,6 +101,10 @@ def begin(current: Telemetry, event: Any, context: Any) -> RunningInvocation | N
         current.note_begin(running)
     if current.extension is not None:
         current.extension.started_request_id = running.request_id
+    if is_captured:
+        from lambdatrace.payload import Payload
+
+        running.payload = current.guard.run(Payload, event, current.settings.payload_bytes_max)
     return running
 
 
@@ -120,6 +131,7 @@ class RunningInvocation:
         "_trace_header",
         "_trigger",
         "_within",
+        "payload",
         "request_id",
         "spans",
     )
@@ -145,6 +157,7 @@ class RunningInvocation:
         self._end_ns = 0
         self._result: Any = None
         self._batch: Span | None = None
+        self.payload: Payload | None = None
         self._token: Token[Span | None] | None = None
         self.spans = current.tracer.begin(self._open_root, request_id, self)
         self._within = enter(self.spans)
@@ -211,6 +224,9 @@ class RunningInvocation:
             # One by one and in place: the handler may be setting attributes in this moment, and
             # what it has set goes before.
             root.attributes.setdefault(key, value)
+        if self.payload is not None:
+            current = self._current
+            current.guard.run(self.payload.describe_event, root, current.redaction)
         if self._number == 0:
             from lambdatrace.init_spans import record_init
 
@@ -231,6 +247,10 @@ class RunningInvocation:
         if root is not None:
             if self._trigger is not None:
                 current.guard.run(self._trigger.read_response, self._result, root)
+            if self.payload is not None:
+                current.guard.run(
+                    self.payload.describe_response, root, self._result, current.redaction
+                )
             tracer.end_span(root, self._end_ns)
 
     def _open_root(self, spans: InvocationSpans) -> Span:

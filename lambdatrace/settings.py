@@ -11,6 +11,7 @@ from lambdatrace.errors import SettingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Mapping
     from typing import Any
 
@@ -39,6 +40,22 @@ def _positive(name: str, value: str) -> int:
 
 def _positive_or_none(name: str, value: str) -> int:
     return _positive(name, value) if value else 0
+
+
+def _redacted_keys(name: str, value: str) -> tuple[re.Pattern[str], ...]:
+    if not value:
+        return ()
+    from lambdatrace.redaction import parse_keys
+
+    return parse_keys(name, value)
+
+
+def _redacted_values(name: str, value: str) -> tuple[re.Pattern[str], ...]:
+    if not value:
+        return ()
+    from lambdatrace.redaction import parse_values
+
+    return parse_values(name, value)
 
 
 def _url(name: str, value: str) -> str:
@@ -190,6 +207,41 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "Whether records of `logging` get `trace_id`, `span_id` and `trace_flags`.",
     ),
     (
+        "LAMBDATRACE_CAPTURE_PAYLOAD",
+        "captures_payload",
+        _boolean,
+        "false",
+        "Whether event and response become attributes of the invocation's span, as redacted JSON.",
+    ),
+    (
+        "LAMBDATRACE_CAPTURE_PAYLOAD_MAX_BYTES",
+        "payload_bytes_max",
+        _positive,
+        "4096",
+        "How many bytes of an event, and of a response, are captured at most.",
+    ),
+    (
+        "LAMBDATRACE_REDACTION",
+        "redacts",
+        _boolean,
+        "true",
+        "Whether passwords, tokens, keys and card numbers are replaced by `REDACTED`.",
+    ),
+    (
+        "LAMBDATRACE_REDACT_KEYS",
+        "redacted_keys",
+        _redacted_keys,
+        "",
+        "More keys whose values are redacted: their ends or `/regular expressions/`, with commas.",
+    ),
+    (
+        "LAMBDATRACE_REDACT_VALUES",
+        "redacted_values",
+        _redacted_values,
+        "",
+        "More that is redacted in values: texts or `/regular expressions/`, with commas.",
+    ),
+    (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "otlp_endpoint",
         _url,
@@ -263,6 +315,11 @@ class Settings:
     metrics_exporter: str
     metrics_namespace: str
     injects_ids: bool
+    captures_payload: bool
+    payload_bytes_max: int
+    redacts: bool
+    redacted_keys: tuple[re.Pattern[str], ...]
+    redacted_values: tuple[re.Pattern[str], ...]
     otlp_endpoint: str
     otlp_traces_endpoint: str
     otlp_protocol: str

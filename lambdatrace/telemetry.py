@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lambdatrace.import_times import ImportTimes
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Span
+    from lambdatrace.redaction import Redaction
     from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
     from lambdatrace.snapshot import SnapshotHooks
@@ -86,6 +87,7 @@ class Telemetry:
         self._sink = sink
         self._sender: Sender | None = None
         self._metrics: MetricRecorder | None = None
+        self._redaction: Redaction | None = None
         self.import_times: ImportTimes | None = None
         if self.is_active and settings.import_spans_min_ms:
             from lambdatrace.import_times import ImportTimes
@@ -241,6 +243,11 @@ class Telemetry:
                 return None
             from lambdatrace.sender import Sender
 
+            if self.redaction is not None:
+                from lambdatrace.sinks.redacting import RedactingSink
+
+                sink = RedactingSink(sink, self.redaction, self.guard.report)
+
             self._sender = Sender(
                 self.buffer,
                 sink,
@@ -250,6 +257,16 @@ class Telemetry:
                 on_error=self.guard.report,
             )
         return self._sender
+
+    @property
+    def redaction(self) -> Redaction | None:
+        """What must not leave, made at its first use; None if it is switched off."""
+        if self._redaction is None and self.settings.redacts:
+            from lambdatrace.redaction import Redaction
+
+            settings = self.settings
+            self._redaction = Redaction(settings.redacted_keys, settings.redacted_values)
+        return self._redaction
 
     def _configured_sink(self) -> Sink | None:
         settings = self.settings

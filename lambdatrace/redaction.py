@@ -1,0 +1,310 @@
+"""What must not leave the function, and its removal from any value: by key, and by its looks.
+
+A key is judged by its last part (`http.request.header.authorization`), in words, so that `apiKey`,
+`x-api-key` and `API_KEY` are the same, and `input_tokens` or `token_type` are no secret. Text is
+searched for tokens, keys and card numbers. Nothing is changed in place; what needs no change is
+given back as it is. All built-in patterns take time linear in the text.
+Sources: OpenTelemetry semantic conventions, "URL" (what to redact, and by which word); RFC 7519,
+RFC 6750; IAM User Guide, "Unique identifiers"; ISO/IEC 7812 (Luhn).
+"""
+
+from __future__ import annotations
+
+import re  # the runtime client has loaded it
+from functools import lru_cache
+from operator import is_
+
+from lambdatrace.errors import SettingError
+from lambdatrace.records import Event, Link, LogRecord, Span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+REDACTED = "REDACTED"
+CUT = "…"  # in place of what is beyond the limits
+
+DEPTH_MAX = 10
+ITEMS_MAX = 5_000  # of one value, in all its lists and mappings
+TEXT_LENGTH_MAX = 64 * 1024  # longer text is cut; it bounds the time a user's pattern can take
+_KNOWN_LENGTH_MAX = 128  # of texts whose answer is kept: most come again with each invocation
+
+# Last words of a key; each may stand with or without a break between its parts.
+SECRET_KEYS = (
+    *("authorization", "cookie", "cookies", "password", "passwd", "pwd", "passphrase", "secret"),
+    *("token", "api key", "access key", "private key", "secret key", "credential", "credentials"),
+    *("signature", "jwt", "csrf", "xsrf", "session id", "card number", "cvv", "cvc"),
+)
+# Which end like a secret and are a page's place in a list.
+_HARMLESS_KEYS = ("next token", "page token", "continuation token", "starting token")
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+
+def _ending(keys: tuple[str, ...]) -> str:
+    return "|".join(key.replace(" ", " ?") for key in keys)
+
+
+_SECRET = re.compile(rf"(?:^| )(?:{_ending(SECRET_KEYS)})$")
+_HARMLESS = re.compile(rf"(?:^| )(?:{_ending(_HARMLESS_KEYS)})$")
+
+# The digits of a card stand together or in the groups printed on it; issuers have their own first
+# digits and lengths (Visa, Mastercard, American Express, Diners, JCB, Discover, UnionPay).
+_CARD = re.compile(
+    r"(?<![\w.-])(?:[2-6]\d{3}(?:[ -]\d{4}){3}|3\d{3}[ -]\d{6}[ -]\d{4,5}|[2-6]\d{13,18})(?![\w-])"
+)
+_ISSUER = re.compile(
+    r"4\d{15}(?:\d{3})?|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
+    r"|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12}"
+    r"|6(?:011|5\d\d|4[4-9]\d)\d{12}|62\d{14,17}"
+)
+_CARD_NUMBER_MIN, _CARD_NUMBER_MAX = 10**13, 10**19  # as integers: from 14 digits
+
+# What a text must have one of for any of the patterns to fit: one quick look, for nearly all.
+_HINT = re.compile(r"eyJ|A[KSBC][IC]A|earer|EARER|PRIVATE KEY|@|[Ss]ig|oken=|[Kk]ey|redential=")
+_TEXT_LENGTH_MIN = 8
+
+_PATTERNS = (
+    # A JSON web token: two or three base64url parts, of which the first is a JSON object.
+    (re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?"), REDACTED),
+    # Access key ids: long-term, temporary, bearer, context-specific.
+    (re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"), REDACTED),
+    (re.compile(r"(?i)(?<![\w-])(bearer[ \t]{1,4})[\w.~+/=-]{16,}"), rf"\1{REDACTED}"),
+    (
+        re.compile(
+            r"-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY-----[^-]*(?:-----END [A-Z0-9 ]{0,43}-----)?"
+        ),
+        REDACTED,
+    ),
+    # A URL's user and password; `[^\s/?#@:]` cannot match what follows it, so it never goes back.
+    (re.compile(r"(://)[^\s/?#@:]{0,256}:[^\s/?#@]{0,256}@"), rf"\1{REDACTED}:{REDACTED}@"),
+    (
+        re.compile(
+            r"(?i)((?:^|[?&])(?:x-amz-signature|x-amz-security-token|x-amz-credential|signature|sig"
+            r"|x-goog-signature|awsaccesskeyid|api_?key|(?:access_|id_|refresh_)?token)=)[^&#\s]+"
+        ),
+        rf"\1{REDACTED}",
+    ),
+)
+
+
+class Redaction:
+    """The rules: the built-in ones, and patterns of keys and of values in addition."""
+
+    __slots__ = ("_is_secret", "_known_text", "_values")
+
+    def __init__(
+        self, keys: tuple[re.Pattern[str], ...] = (), values: tuple[re.Pattern[str], ...] = ()
+    ) -> None:
+        self._values = values
+        self._known_text = lru_cache(maxsize=1024)(self._search)
+
+        def is_secret(key: str) -> bool:
+            return _is_secret_by_name(key) or any(pattern.search(key) for pattern in keys)
+
+        self._is_secret: Callable[[str], bool] = lru_cache(maxsize=1024)(is_secret)
+
+    def is_secret(self, key: Any) -> bool:
+        """Whether what stands under `key` must not be seen."""
+        return type(key) is str and len(key) <= _KNOWN_LENGTH_MAX and self._is_secret(key)
+
+    def text(self, text: str) -> str:
+        """`text` with REDACTED in place of each secret in it, at most TEXT_LENGTH_MAX long."""
+        if len(text) <= _KNOWN_LENGTH_MAX:
+            kept = self._known_text(text)
+            return text if kept == text else kept
+        if len(text) > TEXT_LENGTH_MAX:
+            text = text[:TEXT_LENGTH_MAX] + CUT
+        return self._search(text)
+
+    def value(self, value: Any) -> Any:
+        """`value` without secrets; the same object if it has none.
+
+        Beyond DEPTH_MAX and ITEMS_MAX there is CUT. What OTLP and JSON have no type for is judged
+        by its `str`, as it would be written. Raises what that raises.
+        """
+        kind = type(value)
+        if kind is str:
+            return self.text(value)
+        if kind is int and value < _CARD_NUMBER_MIN:
+            return value
+        return self._inner(value, 0, [ITEMS_MAX])
+
+    def mapping(self, mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`mapping` with its values redacted, by key and by looks; itself if nothing is."""
+        redacted: dict[str, Any] | None = None
+        is_secret, known_text = self._is_secret, self._known_text
+        for key, value in mapping.items():
+            kind = type(value)
+            if is_secret(key if type(key) is str and len(key) <= _KNOWN_LENGTH_MAX else ""):
+                kept: Any = REDACTED
+            elif kind is str and len(value) <= _KNOWN_LENGTH_MAX:
+                kept = known_text(value)
+                if kept == value:
+                    continue
+            elif kind is bool or (kind is int and value < _CARD_NUMBER_MIN):
+                continue
+            else:
+                kept = self.value(value)
+            if kept is not value:
+                if redacted is None:
+                    redacted = dict(mapping)
+                redacted[key] = kept
+        return mapping if redacted is None else redacted
+
+    def record(self, record: Any) -> Any:
+        """A finished Span, or a LogRecord, as it may leave; itself if nothing in it is redacted."""
+        return self._span(record) if isinstance(record, Span) else self._log_record(record)
+
+    def _span(self, span: Span) -> Span:
+        name, message = self.text(span.name), self.text(span.status_message)
+        attributes = self.mapping(span.attributes)
+        events = [self._event(event) for event in span.events]
+        links = [self._link(link) for link in span.links]
+        if (
+            name is span.name
+            and message is span.status_message
+            and attributes is span.attributes
+            and all(map(is_, events, span.events))
+            and all(map(is_, links, span.links))
+        ):
+            return span
+        copy = span.ended_copy(span.end_ns)
+        copy.name, copy.status_message = name, message
+        copy.attributes, copy.events, copy.links = dict(attributes), events, links
+        return copy
+
+    def _event(self, event: Event) -> Event:
+        attributes = self.mapping(event.attributes)
+        if attributes is event.attributes:
+            return event
+        return Event(event.name, event.time_ns, attributes)
+
+    def _link(self, link: Link) -> Link:
+        attributes = self.mapping(link.attributes)
+        return link if attributes is link.attributes else Link(link.context, attributes)
+
+    def _log_record(self, record: LogRecord) -> LogRecord:
+        body, attributes = self.value(record.body), self.mapping(record.attributes)
+        if body is record.body and attributes is record.attributes:
+            return record
+        copy = LogRecord(
+            body,
+            record.observed_ns,
+            time_ns=record.time_ns,
+            severity_number=record.severity_number,
+            severity_text=record.severity_text,
+            attributes=attributes,
+            context=record.context,
+            event_name=record.event_name,
+            scope=record.scope,
+        )
+        copy.dropped_attributes = record.dropped_attributes
+        return copy
+
+    def _inner(self, value: Any, depth: int, room: list[int]) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if value is None or isinstance(value, (bool, float, bytes)):
+            return value
+        if isinstance(value, int):
+            is_long = _CARD_NUMBER_MIN <= value < _CARD_NUMBER_MAX
+            return REDACTED if is_long and _is_card(str(value)) else value
+        if not isinstance(value, (dict, list, tuple)):
+            written = str(value)
+            kept = self.text(written)
+            return value if kept == written else kept
+        if depth >= DEPTH_MAX:
+            return CUT
+        if isinstance(value, dict):
+            return self._dict(value, depth + 1, room)
+        return self._list(value, depth + 1, room)
+
+    def _dict(self, value: dict[Any, Any], depth: int, room: list[int]) -> dict[Any, Any]:
+        redacted: dict[Any, Any] = {}
+        is_same = True
+        for key, item in value.items():
+            room[0] -= 1
+            if room[0] < 0:
+                redacted[CUT] = CUT
+                return redacted
+            kept = REDACTED if self.is_secret(key) else self._inner(item, depth, room)
+            redacted[key] = kept
+            is_same = is_same and kept is item
+        return value if is_same else redacted
+
+    def _list(self, value: Any, depth: int, room: list[int]) -> Any:
+        redacted: list[Any] = []
+        is_same = True
+        for item in value:
+            room[0] -= 1
+            if room[0] < 0:
+                return [*redacted, CUT]
+            kept = self._inner(item, depth, room)
+            redacted.append(kept)
+            is_same = is_same and kept is item
+        return value if is_same else redacted
+
+    def _search(self, text: str) -> str:
+        if len(text) >= _TEXT_LENGTH_MIN:
+            if _HINT.search(text) is not None:
+                for pattern, replacement in _PATTERNS:
+                    text = pattern.sub(replacement, text)
+            text = _CARD.sub(_card, text)
+        for pattern in self._values:
+            text = pattern.sub(REDACTED, text)
+        return text
+
+
+def _is_secret_by_name(key: str) -> bool:
+    last = key.rpartition(".")[2] or key
+    words = " ".join(_WORDS.findall(last)).lower()
+    return _SECRET.search(words) is not None and _HARMLESS.search(words) is None
+
+
+def _card(match: re.Match[str]) -> str:
+    return REDACTED if _is_card(match[0].replace(" ", "").replace("-", "")) else match[0]
+
+
+def _is_card(digits: str) -> bool:
+    """Whether these are an issuer's digits that pass the Luhn check."""
+    if _ISSUER.fullmatch(digits) is None:
+        return False
+    doubled = [sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2]]
+    return (sum(doubled) + sum(map(int, digits[::-2]))) % 10 == 0
+
+
+def parse_keys(name: str, value: str) -> tuple[re.Pattern[str], ...]:
+    """Patterns of keys: what they end with in any case, and /regular expressions/, between commas.
+
+    Raises SettingError.
+    """
+    return _parse(name, value, lambda item: rf"(?i)(?<![A-Za-z0-9]){re.escape(item)}$")
+
+
+def parse_values(name: str, value: str) -> tuple[re.Pattern[str], ...]:
+    """Patterns of values: texts as they are, and /regular expressions/, between commas.
+
+    Raises SettingError.
+    """
+    return _parse(name, value, re.escape)
+
+
+def _parse(name: str, value: str, as_pattern: Callable[[str], str]) -> tuple[re.Pattern[str], ...]:
+    patterns = []
+    for item in _items(value):
+        is_expression = len(item) > 1 and item[0] == item[-1] == "/"
+        try:
+            patterns.append(re.compile(item[1:-1] if is_expression else as_pattern(item)))
+        except (re.error, OverflowError, RecursionError):
+            # The value may be a secret itself: of it only the expression is told.
+            expected = "texts and /regular expressions/ between commas"
+            raise SettingError(name, item, expected) from None
+    return tuple(patterns)
+
+
+def _items(value: str) -> list[str]:
+    """Split at the commas that are in no /regular expression/, which may hold some itself."""
+    found = re.findall(r"\s*/(?:[^/\\]|\\.)*/(?=\s*(?:,|$))|[^,]+", value)
+    return [item.strip() for item in found if item.strip()]
