@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 
 NAME = "lambdatrace"
+NOT_REGISTERED = "spans are sent before the response, as the internal extension cannot register"
+LOST = "spans are sent before the response, as the internal extension lost the Extensions API"
 _API = "/2020-01-01/extension"
 _READ_AFTER_S = 0.02  # most handlers have ended by then; the watchdog's margin is never below it
 _OK = 200
@@ -111,6 +113,8 @@ class InternalExtension:
         """
         if self._decided.acquire(timeout=_REGISTER_S_MAX):
             self._decided.release()
+        else:
+            self._on_error(NOT_REGISTERED, f"no answer within {_REGISTER_S_MAX:.0f} s")
         return self._is_registered
 
     def end_invocation(self, request_id: str) -> None:
@@ -129,7 +133,7 @@ class InternalExtension:
         try:
             self._is_registered = self._register()
         except SendError as error:
-            self._on_error("the internal extension could not register", error)
+            self._on_error(NOT_REGISTERED, error)
         finally:
             self._decided.release()
         next_event = get_message(
@@ -146,7 +150,7 @@ class InternalExtension:
                         self._ended.release()  # an end that came meanwhile is still to be seen
                     continue
                 self._is_registered = False
-                self._on_error("the internal extension lost the Extensions API", error)
+                self._on_error(LOST, error)
                 self._listener.extension_lost()
                 return
             try:

@@ -8,7 +8,7 @@ from functools import partial, wraps
 
 from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation
-from lambdatrace.records import CONSUMER, SERVER, SpanContext
+from lambdatrace.records import CONSUMER, ERROR, SERVER, TIMED_OUT, SpanContext
 from lambdatrace.tracing import activate, deactivate, enter, entered, leave
 from lambdatrace.triggers import read_trigger
 
@@ -93,8 +93,7 @@ def begin(
     if previous is not None and previous.is_around_this_call(request_id):
         return None
     if current.ended:
-        # The extension has not come to them: it lost its API, or never had these invocations.
-        current.complete_ended()
+        current.complete_ended_before()
     trigger = current.guard.run(read_trigger, event)
     running = RunningInvocation(current, start_ns, request_id, context, trigger)
     if current.function.is_multi_concurrent:
@@ -131,6 +130,7 @@ class RunningInvocation:
         "_trace_header",
         "_trigger",
         "_within",
+        "is_told_overdue",
         "payload",
         "request_id",
         "spans",
@@ -154,6 +154,7 @@ class RunningInvocation:
         self._number = current.next_number()
         self._facts: Invocation | None = None
         self._is_described = False
+        self.is_told_overdue = False
         self._end_ns = 0
         self._result: Any = None
         self._batch: Span | None = None
@@ -251,7 +252,20 @@ class RunningInvocation:
                 current.guard.run(
                     self.payload.describe_response, root, self._result, current.redaction
                 )
+            current.guard.run(self._note_overdue, root)
             tracer.end_span(root, self._end_ns)
+        if current.function.is_multi_concurrent:
+            current.guard.run(current.write_metrics, spans)
+
+    def _note_overdue(self, root: Span) -> None:
+        """Give `root` the status of a timeout if the handler ended after the deadline.
+
+        Where several run at a time Lambda answers the caller then, and lets the handler go on.
+        """
+        deadline_ns = self.facts.deadline_ns
+        if self._current.function.is_multi_concurrent and 0 < deadline_ns < self._end_ns:
+            root.set_attribute("error.type", TIMED_OUT)
+            root.set_status(ERROR, "the invocation ended after its deadline")
 
     def _open_root(self, spans: InvocationSpans) -> Span:
         name = self._trigger.name if self._trigger is not None else ""
@@ -279,8 +293,10 @@ class RunningInvocation:
         current = self._current
         if current.extension is not None:
             current.extension.end_invocation(self.request_id)
-            return
-        self._send_now()
+        elif current.background is not None:
+            current.wake_background()
+        else:
+            self._send_now()
 
     def _send_now(self) -> None:
         current = self._current

@@ -6,6 +6,8 @@ there in the expected type is left out.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +86,8 @@ class Function:
             "telemetry.sdk.language": "python",
             "telemetry.sdk.version": __version__,
         }
+        if self.is_multi_concurrent:
+            attributes["process.pid"] = os.getpid()  # the workers share one log stream
         configured = {key: value for key, value in configured.items() if key != "service.name"}
         return {key: value for key, value in {**attributes, **configured}.items() if value}
 

@@ -20,6 +20,9 @@ INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
 KINDS = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 UNSET, OK, ERROR = 0, 1, 2
 
+# The `error.type` of what Lambda ended, or answered itself, for lack of time; its own name for it.
+TIMED_OUT = "Sandbox.Timedout"
+
 # The OpenTelemetry specification's defaults for span limits.
 ATTRIBUTE_COUNT_MAX = 128
 EVENT_COUNT_MAX = 128

@@ -291,6 +291,13 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "How many finished spans may wait; beyond, the oldest are dropped and counted.",
     ),
     (
+        "OTEL_BSP_SCHEDULE_DELAY",
+        "schedule_delay_ms",
+        _positive,
+        "1000",
+        "On Managed Instances, where nothing freezes: the time between two sends, in ms.",
+    ),
+    (
         "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
         "batch_size_max",
         _positive,
@@ -328,6 +335,7 @@ class Settings:
     otlp_timeout_ms: int
     buffer_size_max: int
     batch_size_max: int
+    schedule_delay_ms: int
 
     def __init__(self) -> None:
         self.errors: list[SettingError] = []

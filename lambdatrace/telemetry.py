@@ -16,10 +16,10 @@ from lambdatrace import __version__, _imported_ns
 from lambdatrace.buffer import Buffer
 from lambdatrace.clock import Clock, Ids
 from lambdatrace.errors import SettingError
-from lambdatrace.guard import Guard
+from lambdatrace.guard import Guard, write_warning
 from lambdatrace.initialization import Initialization
 from lambdatrace.invocation import SNAP_START, Function
-from lambdatrace.records import ERROR
+from lambdatrace.records import ERROR, TIMED_OUT
 from lambdatrace.settings import DEFAULT_SAMPLER, Settings
 from lambdatrace.tracing import Tracer, follow_parent
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from lambdatrace.background import BackgroundSender
     from lambdatrace.extension import InternalExtension
     from lambdatrace.handler import RunningInvocation
     from lambdatrace.import_times import ImportTimes
@@ -37,11 +38,14 @@ if TYPE_CHECKING:
     from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
     from lambdatrace.snapshot import SnapshotHooks
-    from lambdatrace.tracing import Sampler
+    from lambdatrace.tracing import InvocationSpans, Sampler
 
 # Without an extension the send stands before the response; it may cost at most this. So may a send
 # for an invocation of which nothing is known but that it is over.
 SEND_BEFORE_RESPONSE_NS_MAX = 1_000_000_000
+
+# Invocations whose records the background has still to make; beyond, the next one makes them.
+ENDED_COUNT_MAX = 1_000
 
 _MARK = "__lambdatrace_watched__"
 
@@ -75,6 +79,7 @@ class Telemetry:
         self.ids = ids or Ids()
         self.tracer = Tracer(self.clock, self.ids, self._sampler(), self.buffer)
         self.extension: InternalExtension | None = None
+        self.background: BackgroundSender | None = None
         self._is_extension_started = False
         self._snapshot_hooks: SnapshotHooks | None = None
         self.invocation_count = 0
@@ -88,6 +93,7 @@ class Telemetry:
         self._sender: Sender | None = None
         self._metrics: MetricRecorder | None = None
         self._redaction: Redaction | None = None
+        self._metrics_dropped = 0  # of recorders that are gone
         self.import_times: ImportTimes | None = None
         if self.is_active and settings.import_spans_min_ms:
             from lambdatrace.import_times import ImportTimes
@@ -122,8 +128,16 @@ class Telemetry:
 
     def _start_extension(self) -> None:
         is_wanted = self.is_active and self.settings.traces_exporter != "none"
-        if is_wanted and self.function.runtime_api and not self._is_extension_started:
-            self._is_extension_started = True
+        if not is_wanted or self._is_extension_started:
+            return
+        self._is_extension_started = True
+        if not self.function.runtime_api:
+            if self._sink is None:
+                write_warning("there is no Runtime API: spans are sent before the response")
+        elif self.function.is_multi_concurrent:
+            write_warning("several invocations at a time: spans are sent in the background")
+            self._start_background()
+        else:
             from lambdatrace.extension import InternalExtension
 
             self.extension = InternalExtension(
@@ -141,6 +155,13 @@ class Telemetry:
 
             self._snapshot_hooks = SnapshotHooks(self)
             self._snapshot_hooks.register()
+
+    def _start_background(self) -> None:
+        from lambdatrace.background import BackgroundSender
+
+        self.background = BackgroundSender(
+            self._send_in_background, self.settings.schedule_delay_ms / 1000, self.guard
+        )
 
     def finish_start(self) -> None:
         """Called when a handler is there: the import is over, and the registration must be."""
@@ -190,6 +211,8 @@ class Telemetry:
     def note_begin(self, running: RunningInvocation) -> None:
         """An invocation begins where several may run at a time."""
         self.running_now[id(running)] = running
+        if self.background is not None and not self.background.start():
+            self.background = None
         if len(self.running_now) > 1:
             self.tracer.is_concurrent = True
 
@@ -207,6 +230,28 @@ class Telemetry:
                 return
             self.guard.run(running.complete)
 
+    def complete_ended_before(self) -> None:
+        """An invocation begins: make the records of earlier ones that nobody has come to.
+
+        The extension lost its API, or never had these invocations; or the background is behind.
+        """
+        if self.background is None or len(self.ended) > ENDED_COUNT_MAX:
+            self.complete_ended()
+
+    def wake_background(self) -> None:
+        """A handler has ended: have its records made and sent, if not at once, soon."""
+        waiting = len(self.ended) + len(self.buffer)
+        if self.background is not None:
+            self.background.wake(is_urgent=waiting >= self.settings.batch_size_max)
+
+    def _send_in_background(self) -> None:
+        now_ns = self.clock.time_ns()
+        for running in list(self.running_now.values()):
+            if 0 < running.facts.deadline_ns < now_ns and not running.is_told_overdue:
+                running.is_told_overdue = True
+                self.guard.run(self._send_open_spans, running.spans, "the invocation timed out", 0)
+        self.flush()
+
     def identify(self, fields: dict[str, Any]) -> None:
         """Put the ids of the current span into a log record's `fields`, None outside of any.
 
@@ -223,16 +268,21 @@ class Telemetry:
     @property
     def metrics(self) -> MetricRecorder:
         """The metric recorder, made at the first metric."""
+        if self.function.is_multi_concurrent:
+            return self.tracer.spans().own_metrics(self._new_metrics)
         if self._metrics is None:
-            from lambdatrace.metrics import MetricRecorder
-
-            service = self.settings.service_name or self.function.name
-            if not service.isascii():
-                error = SettingError("OTEL_SERVICE_NAME", service, "ASCII, for a metric dimension")
-                self.guard.report("metrics have no dimension `service`", error)
-                service = ""
-            self._metrics = MetricRecorder({"service": service} if service else {})
+            self._metrics = self._new_metrics()
         return self._metrics
+
+    def _new_metrics(self) -> MetricRecorder:
+        from lambdatrace.metrics import MetricRecorder
+
+        service = self.settings.service_name or self.function.name
+        if not service.isascii():
+            error = SettingError("OTEL_SERVICE_NAME", service, "ASCII, for a metric dimension")
+            self.guard.report("metrics have no dimension `service`", error)
+            service = ""
+        return MetricRecorder({"service": service} if service else {})
 
     @property
     def sender(self) -> Sender | None:
@@ -314,7 +364,8 @@ class Telemetry:
             "spans_rejected": sender.rejected if sender else 0,
             "spans_dropped": self.buffer.dropped,
             "spans_waiting": len(self.buffer),
-            "metrics_dropped": self._metrics.dropped if self._metrics else 0,
+            "metrics_dropped": self._metrics_dropped
+            + (self._metrics.dropped if self._metrics is not None else 0),
             "failures": self.guard.failures,
         }
 
@@ -333,22 +384,34 @@ class Telemetry:
         self._sender = None
         self._metrics = None
         self.extension = None
+        if self.background is not None:
+            self._start_background()
 
     def _write_metrics_meanwhile(self) -> None:
         # Guarded: whatever fails here must not look like a failure of the send it runs within.
         self.guard.run(self.write_metrics)
 
-    def write_metrics(self) -> None:
-        """Write what was recorded to standard output, which Lambda turns into metrics."""
-        if not self._metrics:  # None, or nothing recorded
+    def write_metrics(self, spans: InvocationSpans | None = None) -> None:
+        """Write what was recorded to standard output, which Lambda turns into metrics.
+
+        Where several invocations may run at a time, what was recorded in that of `spans`, by
+        default the one under way here.
+        """
+        spans = spans or self.tracer.spans()
+        recorder = spans.metrics if self.function.is_multi_concurrent else self._metrics
+        if not recorder:  # None, or nothing recorded
             return
-        taken = self._metrics.take(self._report_metric)
+        taken = recorder.take(self._report_metric)
+        if spans.metrics is not None:
+            self._metrics_dropped, spans.metrics.dropped = (
+                self._metrics_dropped + spans.metrics.dropped,
+                0,
+            )
         if self.settings.metrics_exporter == "none" or not taken:
             return
         from lambdatrace.wire.emf import encode_metrics
 
         properties = {}
-        spans = self.tracer.spans()
         root = spans.root()
         if root is not None:
             properties["traceId"] = root.context.trace_id
@@ -378,23 +441,24 @@ class Telemetry:
 
     def invocation_times_out(self, deadline_ns: int) -> None:
         """The deadline is near: send the open spans as they are, with the status of a timeout."""
-        self.guard.run(self._send_open_spans, deadline_ns)
+        spans = self.tracer.spans()
+        message = "the invocation was about to time out"
+        self.guard.run(self._send_open_spans, spans, message, deadline_ns)
 
-    def _send_open_spans(self, deadline_ns: int) -> None:
-        running = self.running
-        if running is not None:
-            self.guard.run(running.describe)
-        self.write_metrics()
+    def _send_open_spans(self, open_spans: InvocationSpans, message: str, deadline_ns: int) -> None:
+        if open_spans.invocation is not None:
+            self.guard.run(open_spans.invocation.describe)
+        self.write_metrics(open_spans)
         if self.sender is None:
             return
         now_ns = self.clock.time_ns()
         spans: list[Span] = []
-        for span in list(self.tracer.open_spans.values()):
+        for span in list(open_spans.by_id.values()):
             if span.context.is_sampled:
                 copy = span.ended_copy(now_ns)
-                copy.attributes["error.type"] = "Sandbox.Timedout"
+                copy.attributes["error.type"] = TIMED_OUT
                 copy.status_code = ERROR
-                copy.status_message = "the invocation was about to time out"
+                copy.status_message = message
                 spans.append(copy)
         if self.sender.send_spans(spans, deadline_ns):
             self.sender.send_pending(deadline_ns)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lambdatrace.buffer import Buffer
     from lambdatrace.clock import Clock, Ids
     from lambdatrace.guard import Guard
+    from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Link
 
     # Whether a span of this trace under this parent is recorded.
@@ -95,6 +96,7 @@ class InvocationSpans:
         "_stack_traces",
         "by_id",
         "invocation",
+        "metrics",
         "request_id",
     )
 
@@ -107,6 +109,8 @@ class InvocationSpans:
         self.by_id: dict[str, Span] = {}
         self.invocation = invocation
         self.request_id = request_id
+        # What it recorded, where several invocations may run at a time.
+        self.metrics: MetricRecorder | None = None
         self._left: dict[str, int] = {}  # span id → when it was left
         self._root: Span | None = None
         self._open_root = open_root
@@ -125,6 +129,13 @@ class InvocationSpans:
                 else:  # another thread was quicker
                     self.by_id.pop(root.context.span_id, None)
         return self._root
+
+    def own_metrics(self, make: Callable[[], MetricRecorder]) -> MetricRecorder:
+        """The metric recorder of this invocation alone, made at its first metric."""
+        with self._opening:
+            if self.metrics is None:
+                self.metrics = make()
+            return self.metrics
 
     def note_open(self, span: Span) -> None:
         """Take `span` in, unless too many are open."""

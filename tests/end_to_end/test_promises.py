@@ -376,4 +376,4 @@ def test_without_an_extensions_api_spans_are_sent_before_the_response(
     assert harness.invoke(name, {}).json() == {"ok": True}
     assert len(receiver.named(name)) == 1, "before the response"
     (warning,) = [e.message for e in harness.logs(name) if "[lambdatrace]" in e.message]
-    assert "the internal extension could not register" in warning
+    assert "the internal extension cannot register" in warning

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections import Counter
@@ -102,6 +103,31 @@ def test_invocations_in_sixteen_threads_keep_to_themselves() -> None:
     assert names == {"orders": count, "outer": count, "inner": count} | {
         "init orders": 1,
         "import app": 1,
+    }
+
+
+def test_metrics_of_invocations_at_the_same_time_carry_their_own_request_ids(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def handler(event: int, context: Any) -> None:
+        lambdatrace.metric("Number", event)
+        threading.Event().wait(0.0005)
+        if event % 2:
+            lambdatrace.flush()
+        lambdatrace.metric("Twice", 2 * event)
+
+    with installed(MULTI_CONCURRENT):
+        instrumented = lambdatrace.instrument(handler)
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(lambda number: instrumented(number, Context(number)), range(1, 401)))
+    values: dict[str, dict[str, float]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        document = json.loads(line)
+        assert document["traceId"] == f"{int(document['requestId'][8:]):032x}"
+        found = values.setdefault(document["requestId"], {})
+        found.update({name: document[name] for name in ("Number", "Twice") if name in document})
+    assert values == {
+        f"request-{number}": {"Number": number, "Twice": 2 * number} for number in range(1, 401)
     }
 
 

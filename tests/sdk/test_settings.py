@@ -33,6 +33,7 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "otlp_timeout_ms": 10000,
         "buffer_size_max": 2048,
         "batch_size_max": 512,
+        "schedule_delay_ms": 1000,
     }
     assert settings.errors == []
 
