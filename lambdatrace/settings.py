@@ -193,6 +193,27 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "Where metrics go: `emf` (CloudWatch embedded metric format on standard output) or `none`.",
     ),
     (
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        "metrics_temporality",
+        _one_of("delta", "cumulative", "lowmemory"),
+        "delta",
+        "Since when OTLP counts are: `delta` (since the last send), `cumulative` or `lowmemory`.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        "metrics_histogram",
+        _one_of("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
+        "explicit_bucket_histogram",
+        "The buckets of OTLP histograms: fixed, or `base2_exponential_bucket_histogram`.",
+    ),
+    (
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        "metrics_exemplars",
+        _one_of("trace_based", "always_on", "always_off"),
+        "trace_based",
+        "Which measurements are kept beside OTLP metrics: those in a sampled span, all, or none.",
+    ),
+    (
         "LAMBDATRACE_METRICS_NAMESPACE",
         "metrics_namespace",
         _text,
@@ -320,6 +341,9 @@ class Settings:
     sampler: str
     sampler_argument: str
     metrics_exporter: str
+    metrics_temporality: str
+    metrics_histogram: str
+    metrics_exemplars: str
     metrics_namespace: str
     injects_ids: bool
     captures_payload: bool

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lambdatrace.extension import InternalExtension
     from lambdatrace.handler import RunningInvocation
     from lambdatrace.import_times import ImportTimes
+    from lambdatrace.instruments import Instruments
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Span
     from lambdatrace.redaction import Redaction
@@ -94,6 +95,7 @@ class Telemetry:
         self._metrics: MetricRecorder | None = None
         self._redaction: Redaction | None = None
         self._metrics_dropped = 0  # of recorders that are gone
+        self._instruments: Instruments | None = None
         self.import_times: ImportTimes | None = None
         if self.is_active and settings.import_spans_min_ms:
             from lambdatrace.import_times import ImportTimes
@@ -285,6 +287,23 @@ class Telemetry:
         return MetricRecorder({"service": service} if service else {})
 
     @property
+    def instruments(self) -> Instruments:
+        """OpenTelemetry's metric instruments, made at the first."""
+        if self._instruments is None:
+            from lambdatrace.instruments import Instruments
+
+            settings = self.settings
+            is_fixed = settings.metrics_histogram == "explicit_bucket_histogram"
+            self._instruments = Instruments(
+                self.clock,
+                self.guard.report,
+                preference=settings.metrics_temporality,
+                histogram="explicit" if is_fixed else "exponential",
+                exemplars=settings.metrics_exemplars,
+            )
+        return self._instruments
+
+    @property
     def sender(self) -> Sender | None:
         """The sender, made at the first send; None if spans go nowhere."""
         if self._sender is None:
@@ -383,6 +402,8 @@ class Telemetry:
         self.running_now.clear()
         self._sender = None
         self._metrics = None
+        if self._instruments is not None:
+            self._instruments.forget_parent()
         self.extension = None
         if self.background is not None:
             self._start_background()
