@@ -8,7 +8,8 @@ from functools import partial, wraps
 
 from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation
-from lambdatrace.records import CONSUMER, ERROR, SERVER, TIMED_OUT, SpanContext
+from lambdatrace.records import CONSUMER, ERROR, SERVER, TIMED_OUT
+from lambdatrace.settings import PROPAGATORS_DEFAULT
 from lambdatrace.tracing import activate, deactivate, enter, entered, leave
 from lambdatrace.triggers import read_trigger
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar, overload
 
     from lambdatrace.payload import Payload
+    from lambdatrace.propagators import Upstream
     from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
     from lambdatrace.tracing import InvocationSpans
@@ -254,6 +256,8 @@ class RunningInvocation:
                 )
             current.guard.run(self._note_overdue, root)
             tracer.end_span(root, self._end_ns)
+            if tracer.is_holding and not root.context.is_sampled:
+                current.guard.run(self._keep, root)
         if current.function.is_multi_concurrent:
             current.guard.run(current.write_metrics, spans)
 
@@ -267,18 +271,31 @@ class RunningInvocation:
             root.set_attribute("error.type", TIMED_OUT)
             root.set_status(ERROR, "the invocation ended after its deadline")
 
+    def _keep(self, root: Span) -> None:
+        """Send the trace that the sampler left out, if it is one that is asked for all the same."""
+        from lambdatrace.sampling import is_kept
+
+        wanted = self._current.settings.keep_unsampled
+        if is_kept(
+            wanted, is_error=root.status_code == ERROR, is_cold_start=self.facts.is_cold_start
+        ):
+            for span in self.spans.take_held():
+                self._current.buffer.append(span)
+
     def _open_root(self, spans: InvocationSpans) -> Span:
         name = self._trigger.name if self._trigger is not None else ""
         guard = self._current.guard
-        found = guard.run(_parent, self._trigger, self._context, self._trace_header)
-        parent, trace_id = found or (None, None)
+        found = guard.run(
+            _upstream, self._current, self._trigger, self._context, self._trace_header
+        )
         return self._current.tracer.start_root(
             name or self._current.function.name,
-            parent,
-            trace_id,
+            found.parent if found else None,
+            found.trace_id if found else None,
             self._start_ns,
             kind=SERVER,
             spans=spans,
+            carried=found.carried if found else None,
         )
 
     def _end(self) -> None:
@@ -319,30 +336,19 @@ def _trace_header(current: Telemetry, context: Any) -> str | None:
     return os.environ.get("_X_AMZN_TRACE_ID")
 
 
-def _parent(
-    trigger: Trigger | None, context: Any, trace_header: str | None
-) -> tuple[SpanContext | None, str | None]:
-    """The parent of the invocation's span, and the trace id to take when there is none.
+def _upstream(
+    current: Telemetry, trigger: Trigger | None, context: Any, trace_header: str | None
+) -> Upstream:
+    """Who called: read from the event, the caller's client context, and Lambda's own header."""
+    from lambdatrace import propagators  # after the response, unless a span is opened before
 
-    W3C context comes first, from the event or from the caller's client context; then Lambda's own
-    X-Ray header. Its Parent is a span of somebody's only when the trace is sampled: otherwise the
-    Root alone is taken, so that X-Ray's id, which the logs carry, finds our trace too.
-    """
-    from lambdatrace import propagation  # after the response, unless a span is opened before
-
-    if trigger is not None and trigger.carrier:
-        found = propagation.extract(trigger.carrier)
-        if found is not None:
-            return found, None
+    carriers = [trigger.carrier] if trigger is not None and trigger.carrier else []
     w3c = getattr(context, "w3c", None)
     if callable(w3c):
         fields = w3c()
-        found = propagation.extract(fields) if isinstance(fields, dict) and fields else None
-        if found is not None:
-            return found, None
-    header = propagation.read_x_ray(trace_header)
-    if header is None:
-        return None, None
-    if header.parent_id is not None and header.is_sampled:
-        return SpanContext(header.trace_id, header.parent_id, is_remote=True), None
-    return None, header.trace_id
+        carriers += [fields] if isinstance(fields, dict) else []
+    names, exporter = current.settings.propagators, current.settings.traces_exporter
+    is_default = names == PROPAGATORS_DEFAULT and exporter != "xray"
+    return propagators.read_upstream(
+        names, carriers, trace_header, is_sampling_of_x_ray=not is_default
+    )

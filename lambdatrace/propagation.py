@@ -1,7 +1,8 @@
-"""Trace context on the wire: W3C `traceparent`, `tracestate`, and `X-Amzn-Trace-Id`.
+"""Context on the wire: W3C `traceparent`, `tracestate` and `baggage`, `X-Amzn-Trace-Id`, B3.
 
 What cannot be read gives None, never an error: a bad header must not cost an invocation its trace.
-Sources: W3C Trace Context Level 1; AWS X-Ray Developer Guide, "Tracing header".
+Sources: W3C Trace Context Level 1 and Baggage; AWS X-Ray Developer Guide, "Tracing header";
+openzipkin/b3-propagation.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
 
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
+BAGGAGE = "baggage"
+B3 = "b3"
 X_RAY = "X-Amzn-Trace-Id"
 
 TRACE_ID_DIGITS = 32
 SPAN_ID_DIGITS = 16
+BAGGAGE_LENGTH_MAX = 8192
 TRACE_STATE_LENGTH_MAX = 512  # what a tracer must at least carry; longer is dropped whole
 _NO_TRACE_ID, _NO_SPAN_ID = "0" * TRACE_ID_DIGITS, "0" * SPAN_ID_DIGITS
 
@@ -109,33 +113,102 @@ def write_x_ray(context: SpanContext, lineage: str = "") -> str:
     return f"{header};Lineage={lineage}" if lineage else header
 
 
-def inject(context: SpanContext, carrier: MutableMapping[str, str]) -> None:
-    """Write `context` into `carrier` (headers, message attributes) in both formats."""
+def inject_trace_context(context: SpanContext, carrier: MutableMapping[str, str]) -> None:
+    """Write `traceparent`, and `tracestate` if there is one."""
     carrier[TRACEPARENT] = write_traceparent(context)
     if context.trace_state:
         carrier[TRACESTATE] = context.trace_state
-    carrier[X_RAY] = write_x_ray(context)
+
+
+def inject_baggage(context: SpanContext, carrier: MutableMapping[str, str]) -> None:
+    """Write the `baggage` that came with the invocation."""
+    if context.carried is not None and context.carried.baggage:
+        carrier[BAGGAGE] = context.carried.baggage
+
+
+def inject_x_ray(context: SpanContext, carrier: MutableMapping[str, str]) -> None:
+    """Write `X-Amzn-Trace-Id`, with the Lineage that came with the invocation."""
+    carrier[X_RAY] = write_x_ray(context, context.carried.lineage if context.carried else "")
+
+
+def inject_b3(context: SpanContext, carrier: MutableMapping[str, str]) -> None:
+    """Write the single header `b3`."""
+    carrier[B3] = f"{context.trace_id}-{context.span_id}-{'1' if context.is_sampled else '0'}"
+
+
+def inject_b3_multi(context: SpanContext, carrier: MutableMapping[str, str]) -> None:
+    """Write the headers `x-b3-…`."""
+    carrier["x-b3-traceid"] = context.trace_id
+    carrier["x-b3-spanid"] = context.span_id
+    carrier["x-b3-sampled"] = "1" if context.is_sampled else "0"
+
+
+# Each `read_` of a carrier wants its keys in lower case.
+
+
+def read_trace_context(carrier: Mapping[str, Any]) -> SpanContext | None:
+    """The context in `traceparent` and `tracestate`."""
+    return read_traceparent(carrier.get(TRACEPARENT), carrier.get(TRACESTATE, ""))
+
+
+def read_baggage(carrier: Mapping[str, Any]) -> str:
+    """The `baggage` header as it stands; empty if it is none, or longer than one may be."""
+    value = carrier.get(BAGGAGE)
+    if not isinstance(value, str) or len(value) > BAGGAGE_LENGTH_MAX:
+        return ""
+    return value if value.isascii() and value.isprintable() else ""
+
+
+def read_x_ray_context(carrier: Mapping[str, Any]) -> SpanContext | None:
+    """The span that an `X-Amzn-Trace-Id` names; None unless it names one."""
+    header = read_x_ray(carrier.get(X_RAY.lower()))
+    return x_ray_context(header) if header is not None else None
+
+
+def x_ray_context(header: XRayHeader) -> SpanContext | None:
+    """The span that `header` names; None unless it names one. Without Sampled=1, not sampled."""
+    if header.parent_id is None:
+        return None
+    return SpanContext(
+        header.trace_id, header.parent_id, is_sampled=bool(header.is_sampled), is_remote=True
+    )
+
+
+def read_b3(carrier: Mapping[str, Any]) -> SpanContext | None:
+    """The context in `b3`, or in the `x-b3-…` headers.
+
+    64-bit trace ids are padded with zeros. `d` (debug) counts as sampled; a decision that is not
+    told is left to us, which is to sample.
+    """
+    single = carrier.get(B3)
+    if isinstance(single, str):
+        trace_id, span_id, sampled = [*single.strip().split("-"), "", "", ""][:3]
+    else:
+        trace_id, span_id, sampled = (
+            value if isinstance(value := carrier.get(f"x-b3-{name}"), str) else ""
+            for name in ("traceid", "spanid", "sampled")
+        )
+        if carrier.get("x-b3-flags") == "1":
+            sampled = "d"
+    trace_id = trace_id.strip().lower().rjust(TRACE_ID_DIGITS, "0")
+    span_id = span_id.strip().lower()
+    if not (is_trace_id(trace_id) and is_span_id(span_id)):
+        return None
+    is_sampled = sampled.lower() not in ("0", "false")
+    return SpanContext(trace_id, span_id, is_sampled=is_sampled, is_remote=True)
 
 
 def extract(carrier: Mapping[Any, Any]) -> SpanContext | None:
     """The W3C context in `carrier`, whose keys may be in any case."""
-    value = carrier.get(TRACEPARENT)
-    state = carrier.get(TRACESTATE, "")
-    if value is None:
-        lowered = {key.lower(): text for key, text in carrier.items() if isinstance(key, str)}
-        value = lowered.get(TRACEPARENT)
-        state = lowered.get(TRACESTATE, "")
-    return read_traceparent(value, state)
+    if TRACEPARENT not in carrier:
+        carrier = {key.lower(): text for key, text in carrier.items() if isinstance(key, str)}
+    return read_trace_context(carrier)
 
 
 def link_context(x_ray: Any) -> SpanContext | None:
     """The span an `X-Amzn-Trace-Id` names, to link to; None unless it names one."""
     header = read_x_ray(x_ray)
-    if header is None or header.parent_id is None:
-        return None
-    return SpanContext(
-        header.trace_id, header.parent_id, is_sampled=bool(header.is_sampled), is_remote=True
-    )
+    return x_ray_context(header) if header is not None else None
 
 
 def is_trace_id(text: str) -> bool:

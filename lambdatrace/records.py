@@ -29,10 +29,23 @@ EVENT_COUNT_MAX = 128
 LINK_COUNT_MAX = 128
 
 
+class Carried:
+    """What came with the caller's context and goes on to those we call, as it stood.
+
+    `baggage` is W3C's header, `lineage` the field of X-Ray's that Lambda detects loops with.
+    """
+
+    __slots__ = ("baggage", "lineage")
+
+    def __init__(self, baggage: str = "", lineage: str = "") -> None:
+        self.baggage = baggage
+        self.lineage = lineage
+
+
 class SpanContext:
     """What identifies a span across processes; ids are lower-case hex of 32 and 16 digits."""
 
-    __slots__ = ("is_remote", "is_sampled", "span_id", "trace_id", "trace_state")
+    __slots__ = ("carried", "is_remote", "is_sampled", "span_id", "trace_id", "trace_state")
 
     def __init__(
         self,
@@ -42,7 +55,9 @@ class SpanContext:
         is_sampled: bool = True,
         trace_state: str = "",
         is_remote: bool = False,
+        carried: Carried | None = None,
     ) -> None:
+        self.carried = carried
         self.trace_id = trace_id
         self.span_id = span_id
         self.is_sampled = is_sampled

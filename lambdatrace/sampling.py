@@ -6,6 +6,8 @@ from lambdatrace.errors import SettingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from lambdatrace.records import SpanContext
     from lambdatrace.tracing import Sampler
 
@@ -40,3 +42,11 @@ def _share(argument: str) -> float:
     if not 0.0 <= share <= 1.0:
         raise SettingError("OTEL_TRACES_SAMPLER_ARG", argument, "a number from 0 to 1")
     return share
+
+
+KEPT = ("errors", "cold_starts")
+
+
+def is_kept(wanted: Collection[str], *, is_error: bool, is_cold_start: bool) -> bool:
+    """Whether a trace that was sampled out is sent all the same; `wanted` are some of KEPT."""
+    return (is_error and "errors" in wanted) or (is_cold_start and "cold_starts" in wanted)

@@ -117,6 +117,28 @@ def _percent_decoded(text: str) -> str:
     return unquote(text)
 
 
+def _kept(name: str, value: str) -> tuple[str, ...]:
+    if not value:
+        return ()
+    from lambdatrace.sampling import KEPT
+
+    names = tuple(item.strip().lower() for item in value.split(",") if item.strip())
+    if not set(names) <= set(KEPT):
+        raise SettingError(name, value, "some of " + ", ".join(KEPT))
+    return names
+
+
+PROPAGATORS_DEFAULT = ("xray", "tracecontext", "baggage")
+
+
+def _propagators(_name: str, value: str) -> tuple[str, ...]:
+    if value == ",".join(PROPAGATORS_DEFAULT):
+        return PROPAGATORS_DEFAULT
+    from lambdatrace.propagators import parse_propagators
+
+    return parse_propagators(value)
+
+
 DEFAULT_SAMPLER = "parentbased_always_on"
 
 # name, attribute, parser, default as written in the environment, one sentence
@@ -184,6 +206,20 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         _text,
         "1.0",
         "The share of traces, 0 to 1, that the `traceidratio` samplers keep.",
+    ),
+    (
+        "LAMBDATRACE_KEEP_UNSAMPLED",
+        "keep_unsampled",
+        _kept,
+        "",
+        "Traces that are sent although the sampler leaves them out: `errors`, `cold_starts`.",
+    ),
+    (
+        "OTEL_PROPAGATORS",
+        "propagators",
+        _propagators,
+        ",".join(PROPAGATORS_DEFAULT),
+        "Whose headers carry context: `tracecontext`, `baggage`, `xray`, `xray-lambda`, `b3`, …",
     ),
     (
         "OTEL_METRICS_EXPORTER",
@@ -340,6 +376,8 @@ class Settings:
     traces_exporter: str
     sampler: str
     sampler_argument: str
+    keep_unsampled: tuple[str, ...]
+    propagators: tuple[str, ...]
     metrics_exporter: str
     metrics_temporality: str
     metrics_histogram: str

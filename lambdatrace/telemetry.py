@@ -78,7 +78,14 @@ class Telemetry:
         )
         self.buffer = Buffer(settings.buffer_size_max)
         self.ids = ids or Ids()
-        self.tracer = Tracer(self.clock, self.ids, self._sampler(), self.buffer)
+        self.tracer = Tracer(
+            self.clock,
+            self.ids,
+            self._sampler(),
+            self.buffer,
+            propagators=settings.propagators,
+            is_holding=bool(settings.keep_unsampled),
+        )
         self.extension: InternalExtension | None = None
         self.background: BackgroundSender | None = None
         self._is_extension_started = False
@@ -473,9 +480,10 @@ class Telemetry:
         if self.sender is None:
             return
         now_ns = self.clock.time_ns()
-        spans: list[Span] = []
+        is_kept = "errors" in self.settings.keep_unsampled
+        spans: list[Span] = open_spans.take_held() if is_kept else []
         for span in list(open_spans.by_id.values()):
-            if span.context.is_sampled:
+            if span.context.is_sampled or is_kept:
                 copy = span.ended_copy(now_ns)
                 copy.attributes["error.type"] = TIMED_OUT
                 copy.status_code = ERROR

@@ -11,7 +11,7 @@ from lambdatrace.records import ERROR, INTERNAL, OK, Span, SpanContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from contextvars import Token
     from types import TracebackType
     from typing import Any, TypeVar
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lambdatrace.clock import Clock, Ids
     from lambdatrace.guard import Guard
     from lambdatrace.metrics import MetricRecorder
-    from lambdatrace.records import Link
+    from lambdatrace.records import Carried, Link
 
     # Whether a span of this trace under this parent is recorded.
     Sampler = Callable[[str, SpanContext | None], bool]
@@ -31,6 +31,8 @@ _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 # Spans that nobody ends must not fill the memory: beyond this, they are sent only if they do end.
 OPEN_SPANS_MAX = 10_000
+# Ended spans of an unsampled trace that may yet be sent; beyond, the first are let go.
+HELD_SPANS_MAX = 1_000
 STACK_DEPTH_MAX = 64  # innermost frames of a stack trace; a recursion has a thousand
 
 _NO_TRACE_ID, _NO_SPAN_ID = "0" * 32, "0" * 16
@@ -89,6 +91,7 @@ class InvocationSpans:
     """
 
     __slots__ = (
+        "_held",
         "_left",
         "_open_root",
         "_opening",
@@ -111,6 +114,7 @@ class InvocationSpans:
         self.request_id = request_id
         # What it recorded, where several invocations may run at a time.
         self.metrics: MetricRecorder | None = None
+        self._held: deque[Span] = deque(maxlen=HELD_SPANS_MAX)
         self._left: dict[str, int] = {}  # span id → when it was left
         self._root: Span | None = None
         self._open_root = open_root
@@ -154,6 +158,17 @@ class InvocationSpans:
             if not span.end_ns:
                 self.note_open(span)
 
+    def hold(self, span: Span) -> None:
+        """Keep an ended span that is not sampled until it is known how the invocation ends."""
+        self._held.append(span)
+
+    def take_held(self) -> list[Span]:
+        """The spans that were held, from now on sampled."""
+        held, self._held = list(self._held), deque(maxlen=0)
+        for span in held:
+            span.context.is_sampled = True
+        return held
+
     def still_open(self) -> list[Span]:
         """The spans that are open, oldest first, the invocation's among them."""
         self.root()
@@ -187,9 +202,30 @@ class Tracer:
     guess they might come into a stranger's.
     """
 
-    __slots__ = ("_buffer", "_clock", "_ids", "_is_sampled", "_last", "_outside", "is_concurrent")
+    __slots__ = (
+        "_buffer",
+        "_clock",
+        "_ids",
+        "_is_sampled",
+        "_last",
+        "_outside",
+        "is_concurrent",
+        "is_holding",
+        "propagators",
+    )
 
-    def __init__(self, clock: Clock, ids: Ids, sampler: Sampler, buffer: Buffer) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        ids: Ids,
+        sampler: Sampler,
+        buffer: Buffer,
+        *,
+        propagators: Sequence[str] = (),
+        is_holding: bool = False,
+    ) -> None:
+        self.propagators = propagators
+        self.is_holding = is_holding
         self._clock = clock
         self._ids = ids
         self._is_sampled = sampler
@@ -245,6 +281,7 @@ class Tracer:
         *,
         kind: int,
         spans: InvocationSpans | None = None,
+        carried: Carried | None = None,
     ) -> Span:
         """Start the span of an invocation; without a parent it takes `trace_id`, or a new one."""
         if parent is not None:
@@ -256,6 +293,7 @@ class Tracer:
             self._ids.span_id(),
             is_sampled=self._is_sampled(trace_id, parent),
             trace_state=parent.trace_state if parent is not None else "",
+            carried=carried,
         )
         span = Span(name, context, parent, start_ns, kind=kind)
         (spans or self.spans()).note_open(span)
@@ -276,13 +314,18 @@ class Tracer:
         current = parent or self.current_span()
         if current is None:
             trace_id = self._ids.trace_id()
-            above, is_sampled, trace_state = None, self._is_sampled(trace_id, None), ""
+            above = None
+            is_sampled = self._is_sampled(trace_id, None)
+            context = SpanContext(trace_id, self._ids.span_id(), is_sampled=is_sampled)
         else:
             above = current.context
-            trace_id, is_sampled, trace_state = above.trace_id, above.is_sampled, above.trace_state
-        context = SpanContext(
-            trace_id, self._ids.span_id(), is_sampled=is_sampled, trace_state=trace_state
-        )
+            context = SpanContext(
+                above.trace_id,
+                self._ids.span_id(),
+                is_sampled=above.is_sampled,
+                trace_state=above.trace_state,
+                carried=above.carried,
+            )
         span = Span(name, context, above, start_ns, kind=kind, attributes=attributes, links=links)
         spans = current.opened_in if current is not None else None
         (spans or self.spans()).note_open(span)
@@ -297,6 +340,8 @@ class Tracer:
                 span.opened_in = None  # no cycle for the collector to find
             if span.context.is_sampled:
                 self._buffer.append(span)
+            elif self.is_holding:
+                (spans or self.spans()).hold(span)
 
     def leave_span(self, span: Span) -> None:
         """Note that `span` ends now, but keep it until it is known whether that was an error."""
@@ -319,6 +364,12 @@ class Tracer:
             elif span is not root:
                 span.set_attribute(mark, value=True)
                 self.end_span(span, end_ns)
+
+    def inject(self, span: Span, carrier: MutableMapping[str, str]) -> None:
+        """Write the context of `span` into `carrier`, in the formats of OTEL_PROPAGATORS."""
+        from lambdatrace.propagators import inject
+
+        inject(span.context, carrier, self.propagators)
 
     def add_event(self, span: Span, name: str, attributes: Mapping[str, Any]) -> None:
         """Record that something happened now in `span`."""
@@ -449,9 +500,7 @@ class SpanHandle:
         """Write this span's context into `carrier`, for what we call: W3C and X-Ray headers."""
         carrier = {} if carrier is None else carrier
         if self._span is not None:
-            from lambdatrace.propagation import inject
-
-            self._guard.run(inject, self._span.context, carrier)
+            self._guard.run(self._tracer.inject, self._span, carrier)
         return carrier
 
 

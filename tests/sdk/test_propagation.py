@@ -125,16 +125,6 @@ def test_context_is_found_under_keys_of_any_case() -> None:
     assert facts(propagation.extract(carrier)) == (TRACE_ID, SPAN_ID, False, "v=1", True)
 
 
-def test_injecting_writes_both_formats() -> None:
-    carrier: dict[str, str] = {}
-    propagation.inject(SpanContext(TRACE_ID, SPAN_ID, trace_state="v=1"), carrier)
-    assert carrier == {
-        "traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01",
-        "tracestate": "v=1",
-        "X-Amzn-Trace-Id": f"Root=1-0af76519-16cd43dd8448eb211c80319c;Parent={SPAN_ID};Sampled=1",
-    }
-
-
 def test_only_a_header_with_a_parent_can_be_linked_to() -> None:
     assert propagation.link_context("Root=1-5759e988-bd862e3fe1be46a994272793") is None
     assert facts(

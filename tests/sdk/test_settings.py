@@ -17,6 +17,8 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "traces_exporter": "otlp",
         "sampler": "parentbased_always_on",
         "sampler_argument": "1.0",
+        "keep_unsampled": (),
+        "propagators": ("xray", "tracecontext", "baggage"),
         "metrics_exporter": "emf",
         "metrics_temporality": "delta",
         "metrics_histogram": "explicit_bucket_histogram",
