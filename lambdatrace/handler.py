@@ -10,7 +10,14 @@ from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation
 from lambdatrace.records import CONSUMER, ERROR, SERVER, TIMED_OUT
 from lambdatrace.settings import PROPAGATORS_DEFAULT
-from lambdatrace.tracing import activate, deactivate, enter, entered, leave
+from lambdatrace.tracing import (
+    activate,
+    deactivate,
+    enter,
+    entered,
+    leave,
+    qualified_name,
+)
 from lambdatrace.triggers import read_trigger
 
 TYPE_CHECKING = False
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from contextvars import Token
     from typing import Any, TypeVar, overload
 
+    from lambdatrace.outcome import InvocationOutcome
     from lambdatrace.payload import Payload
     from lambdatrace.propagators import Upstream
     from lambdatrace.records import Span
@@ -122,6 +130,7 @@ class RunningInvocation:
         "_context",
         "_current",
         "_end_ns",
+        "_error_type",
         "_facts",
         "_is_described",
         "_number",
@@ -133,6 +142,7 @@ class RunningInvocation:
         "_trigger",
         "_within",
         "is_told_overdue",
+        "outcome",
         "payload",
         "request_id",
         "spans",
@@ -158,6 +168,8 @@ class RunningInvocation:
         self._is_described = False
         self.is_told_overdue = False
         self._end_ns = 0
+        self._error_type = ""
+        self.outcome: InvocationOutcome | None = None
         self._result: Any = None
         self._batch: Span | None = None
         self.payload: Payload | None = None
@@ -204,6 +216,7 @@ class RunningInvocation:
     def fail(self, error: BaseException) -> None:
         """The handler raised `error`, which goes on to the runtime."""
         tracer = self._current.tracer
+        self._error_type = qualified_name(type(error))
         # With the batch and the root, the span of the message that was being handled.
         for span in self.spans.still_open():
             self._current.guard.run(tracer.record_exception, span, error)
@@ -249,17 +262,39 @@ class RunningInvocation:
         tracer.end_all(spans, INCOMPLETE, self._end_ns)
         if root is not None:
             if self._trigger is not None:
-                current.guard.run(self._trigger.read_response, self._result, root)
+                answer = current.guard.run(self._trigger.read_response, self._result, root)
+                self._error_type = self._error_type or answer or ""
             if self.payload is not None:
                 current.guard.run(
                     self.payload.describe_response, root, self._result, current.redaction
                 )
             current.guard.run(self._note_overdue, root)
+            current.guard.run(self.tell)
             tracer.end_span(root, self._end_ns)
             if tracer.is_holding and not root.context.is_sampled:
                 current.guard.run(self._keep, root)
         if current.function.is_multi_concurrent:
             current.guard.run(current.write_metrics, spans)
+
+    def tell(self, *, is_timed_out: bool = False) -> None:
+        """Tell whoever counts how the invocation ended, or that it is about to time out; once."""
+        if self.outcome is not None:
+            return
+        from lambdatrace.outcome import InvocationOutcome
+
+        current, initialization = self._current, self._current.initialization
+        is_cold = self.facts.is_cold_start
+        self.outcome = InvocationOutcome(
+            self.request_id,
+            self._start_ns,
+            self._end_ns or current.clock.time_ns(),
+            spans=self.spans,
+            is_cold_start=is_cold,
+            init_ns=initialization.duration_ns() if is_cold else 0,
+            error_type=TIMED_OUT if is_timed_out else self._error_type,
+            is_timed_out=is_timed_out or self._error_type == TIMED_OUT,
+        )
+        current.invocation_completed(self.outcome)
 
     def _note_overdue(self, root: Span) -> None:
         """Give `root` the status of a timeout if the handler ended after the deadline.
@@ -268,6 +303,7 @@ class RunningInvocation:
         """
         deadline_ns = self.facts.deadline_ns
         if self._current.function.is_multi_concurrent and 0 < deadline_ns < self._end_ns:
+            self._error_type = TIMED_OUT
             root.set_attribute("error.type", TIMED_OUT)
             root.set_status(ERROR, "the invocation ended after its deadline")
 

@@ -59,6 +59,12 @@ class Initialization:
         ended_ns = self.restore_ended_ns or self.import_ended_ns
         return invocation_ns - ended_ns > WAITED_FOR_NS_MAX
 
+    def duration_ns(self) -> int:
+        """How long the init took, or the restore where there was one."""
+        if self.restore_ended_ns:
+            return self.restore_ended_ns - self.restore_started_ns
+        return self.import_ended_ns - self.process_started_ns()
+
     def process_started_ns(self) -> int:
         """When the kernel started this process."""
         estimate_ns = self.loaded_ns - self._cpu_ns

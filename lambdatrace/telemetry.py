@@ -25,7 +25,7 @@ from lambdatrace.tracing import Tracer, follow_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from lambdatrace.background import BackgroundSender
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lambdatrace.import_times import ImportTimes
     from lambdatrace.instruments import Instruments
     from lambdatrace.metrics import MetricRecorder
+    from lambdatrace.outcome import InvocationOutcome
     from lambdatrace.records import Span
     from lambdatrace.redaction import Redaction
     from lambdatrace.sender import Sender
@@ -95,6 +96,8 @@ class Telemetry:
         # be several at a time, those whose handler runs.
         self.ended: deque[RunningInvocation] = deque()
         self.running_now: dict[int, RunningInvocation] = {}
+        # Called with how each invocation ended, before its span ends and its metrics are written.
+        self.on_completed: list[Callable[[InvocationOutcome], object]] = []
         self._numbers = count()
         self.handler_module = environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
         self._sink = sink
@@ -229,6 +232,11 @@ class Telemetry:
         """The handler of an invocation has ended: `complete_ended` makes its records."""
         self.running_now.pop(id(running), None)
         self.ended.append(running)
+
+    def invocation_completed(self, outcome: InvocationOutcome) -> None:
+        """Pass on how an invocation ended; called once for each."""
+        for listener in self.on_completed:
+            self.guard.run(listener, outcome)
 
     def complete_ended(self) -> None:
         """Make the records of the invocations whose handler has ended."""
@@ -476,6 +484,7 @@ class Telemetry:
     def _send_open_spans(self, open_spans: InvocationSpans, message: str, deadline_ns: int) -> None:
         if open_spans.invocation is not None:
             self.guard.run(open_spans.invocation.describe)
+            self.guard.run(open_spans.invocation.tell, is_timed_out=True)
         self.write_metrics(open_spans)
         if self.sender is None:
             return

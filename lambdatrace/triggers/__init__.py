@@ -58,12 +58,13 @@ class Trigger:
         self.process_attributes = process_attributes or {}
         self.links = links
 
-    def read_response(self, response: Any, span: Span) -> None:
-        """Add to the invocation's span what its answer tells."""
+    def read_response(self, response: Any, span: Span) -> str:
+        """Add to the invocation's span what its answer tells; its `error.type` if it is one."""
         if self.faas_trigger == "http":
             from lambdatrace.triggers.http import read_response
 
-            read_response(response, span)
+            return read_response(response, span)
+        return ""
 
 
 def read_trigger(event: Any) -> Trigger | None:

@@ -47,8 +47,8 @@ def read(event: dict[str, Any]) -> Trigger | None:
     )
 
 
-def read_response(response: Any, span: Span) -> None:
-    """The status code of an answer in API Gateway's shape; 5xx is an error of the server."""
+def read_response(response: Any, span: Span) -> str:
+    """Note the status code of an answer in API Gateway's shape; a 5xx is an error, and given."""
     status = response.get("statusCode") if isinstance(response, dict) else None
     if isinstance(status, str) and status.isdecimal():
         status = int(status)
@@ -61,6 +61,8 @@ def read_response(response: Any, span: Span) -> None:
         if status >= _SERVER_ERROR_FIRST:
             span.set_attribute("error.type", str(status))
             span.set_status(ERROR)
+            return str(status)
+    return ""
 
 
 def _version_2(event: dict[str, Any], request: dict[Any, Any]) -> tuple[str, str, str, str]:
