@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.handler import instrument as instrument
+    from lambdatrace.logs.logger import logger as logger
     from lambdatrace.recording import current_span as current_span
     from lambdatrace.recording import flush as flush
     from lambdatrace.recording import messages as messages
     from lambdatrace.recording import metric as metric
     from lambdatrace.recording import span as span
 
-__all__ = ["current_span", "flush", "instrument", "messages", "metric", "span"]
+__all__ = ["current_span", "flush", "instrument", "logger", "messages", "metric", "span"]
 
-_HOMES = {"instrument": "lambdatrace.handler"}
+_HOMES = {"instrument": "lambdatrace.handler", "logger": "lambdatrace.logs.logger"}
 
 
 def __getattr__(name: str) -> object:

@@ -30,6 +30,7 @@ class Function:
         "instance",
         "is_multi_concurrent",
         "log_group",
+        "log_level",
         "log_stream",
         "memory_bytes",
         "name",
@@ -47,6 +48,7 @@ class Function:
         # The name of this environment among those of the function. A snapshot has no log stream:
         # what is restored from it gets a name then.
         self.instance = self.log_stream
+        self.log_level = environ.get("AWS_LAMBDA_LOG_LEVEL", "")
         self.runtime_api = environ.get("AWS_LAMBDA_RUNTIME_API", "")
         self.initialization_type = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
         # Managed Instances: the runtime client forks so many workers, or starts as many threads.

@@ -15,6 +15,7 @@ from functools import lru_cache
 from operator import is_
 
 from lambdatrace.errors import SettingError
+from lambdatrace.plain import CUT, DEPTH_MAX
 from lambdatrace.records import Event, Link, LogRecord, Span
 
 TYPE_CHECKING = False
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 REDACTED = "REDACTED"
-CUT = "…"  # in place of what is beyond the limits
-
-DEPTH_MAX = 10
 ITEMS_MAX = 5_000  # of one value, in all its lists and mappings
 TEXT_LENGTH_MAX = 64 * 1024  # longer text is cut; it bounds the time a user's pattern can take
 _KNOWN_LENGTH_MAX = 128  # of texts whose answer is kept: most come again with each invocation

@@ -42,6 +42,23 @@ def _positive_or_none(name: str, value: str) -> int:
     return _positive(name, value) if value else 0
 
 
+def _share(name: str, value: str) -> float:
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise SettingError(name, value, "a number from 0 to 1")
+    return share
+
+
+def _log_level(name: str, value: str) -> str:
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    if value.upper() not in levels:
+        raise SettingError(name, value, "one of " + ", ".join(levels))
+    return value.upper()
+
+
 def _redacted_keys(name: str, value: str) -> tuple[re.Pattern[str], ...]:
     if not value:
         return ()
@@ -264,6 +281,34 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "Whether records of `logging` get `trace_id`, `span_id` and `trace_flags`.",
     ),
     (
+        "LAMBDATRACE_LOGS_LEVEL",
+        "captured_log_level",
+        _log_level,
+        "DEBUG",
+        "The lowest level of `logging` that OTLP gets, of what loggers handle by their own level.",
+    ),
+    (
+        "LAMBDATRACE_LOG_LEVEL",
+        "log_level",
+        _log_level,
+        "INFO",
+        "The level of `lambdatrace.logger`, but not below `AWS_LAMBDA_LOG_LEVEL`.",
+    ),
+    (
+        "LAMBDATRACE_LOG_SAMPLE_RATE",
+        "debug_share",
+        _share,
+        "0",
+        "The share of invocations, 0 to 1, in which `lambdatrace.logger` writes DEBUG too.",
+    ),
+    (
+        "LAMBDATRACE_LOG_EVENT",
+        "logs_event",
+        _boolean,
+        "false",
+        "Whether `inject_lambda_context` of `lambdatrace.logger` writes the event, redacted.",
+    ),
+    (
         "LAMBDATRACE_CAPTURE_PAYLOAD",
         "captures_payload",
         _boolean,
@@ -384,6 +429,10 @@ class Settings:
     metrics_exemplars: str
     metrics_namespace: str
     injects_ids: bool
+    captured_log_level: str
+    log_level: str
+    debug_share: float
+    logs_event: bool
     captures_payload: bool
     payload_bytes_max: int
     redacts: bool

@@ -132,6 +132,7 @@ def test_the_public_names_are_these() -> None:
         "current_span",
         "flush",
         "instrument",
+        "logger",
         "messages",
         "metric",
         "span",

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lambdatrace
-from lambdatrace.payload import payload_text, snapshot
+from lambdatrace.payload import payload_text
+from lambdatrace.plain import plain_copy
 from lambdatrace.redaction import Redaction
 from lambdatrace.testing import LambdaContext, recording
 
@@ -80,18 +81,18 @@ def test_a_handler_that_fails_has_an_event_and_no_response() -> None:
 def test_a_payload_that_fits_is_captured_whole(value: Any) -> None:
     whole = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     if _depth(value) <= 10 and len(whole) < 2000:
-        assert json.loads(payload_text(snapshot(value, 100_000), None, 100_000)) == value
+        assert json.loads(payload_text(plain_copy(value, 100_000), None, 100_000)) == value
 
 
 @given(json_values, st.integers(1, 300))
 def test_no_text_is_longer_than_allowed(value: Any, size_max: int) -> None:
-    text = payload_text(snapshot(value, size_max), Redaction(), size_max)
+    text = payload_text(plain_copy(value, size_max), Redaction(), size_max)
     assert len(text.encode()) <= max(size_max, 3)
 
 
 def test_a_large_event_is_copied_only_as_far_as_it_is_shown() -> None:
     event = {"Records": [{"body": "x" * 100, "n": n} for n in range(10_000)]}
-    copied = snapshot(event, 1000)
+    copied = plain_copy(event, 1000)
     assert len(copied["Records"]) < 20
     assert copied["Records"][-1] == f"… {10_000 - len(copied['Records']) + 1} more"
 
@@ -103,7 +104,7 @@ def test_what_json_has_no_type_for_is_told_by_its_type_and_no_code_of_it_is_run(
 
         __repr__ = __str__
 
-    text = payload_text(snapshot({"odd": Odd(), 1: float("inf")}, 1000), None, 1000)
+    text = payload_text(plain_copy({"odd": Odd(), 1: float("inf")}, 1000), None, 1000)
     assert text.startswith('{"odd":"<tests.sdk.test_payload.')
     assert text.endswith(':"inf"}')
 
@@ -111,7 +112,7 @@ def test_what_json_has_no_type_for_is_told_by_its_type_and_no_code_of_it_is_run(
 def test_a_list_that_holds_itself_ends() -> None:
     loop: list[Any] = []
     loop.append(loop)
-    assert json.loads(payload_text(snapshot(loop, 1000), None, 1000)) == [[[[[[[[[["…"]]]]]]]]]]
+    assert json.loads(payload_text(plain_copy(loop, 1000), None, 1000)) == [[[[[[[[[["…"]]]]]]]]]]
 
 
 def _depth(value: Any) -> int:

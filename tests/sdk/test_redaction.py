@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 import lambdatrace
 from lambdatrace.errors import SettingError
+from lambdatrace.plain import CUT, DEPTH_MAX
 from lambdatrace.records import Link, LogRecord, Span, SpanContext
 from lambdatrace.redaction import (
-    CUT,
-    DEPTH_MAX,
     ITEMS_MAX,
     TEXT_LENGTH_MAX,
     Redaction,

@@ -1,0 +1,1 @@
+"""Logs beyond standard output: records of `logging` as OTLP's, and the structured logger."""

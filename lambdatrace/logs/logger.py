@@ -1,0 +1,323 @@
+"""`lambdatrace.logger`: JSON lines with the facts of the invocation, on a real `logging.Logger`.
+
+Its methods and keys are those that users of Powertools' Logger know; the differences are in the
+README. What it adds to `logging.LoggerAdapter` are keys; levels, children, handlers, filters are
+`logging`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from binascii import crc32
+from contextlib import contextmanager
+from functools import partial, wraps
+
+from lambdatrace import telemetry
+from lambdatrace.logs import correlation_paths
+from lambdatrace.logs.json_lines import JsonLines, StandardOutput
+from lambdatrace.logs.keys import Keys
+from lambdatrace.logs.record_fields import CLASHING, RESERVED, STRUCTURED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+    from typing import Any, TypeVar, overload
+
+    from lambdatrace.redaction import Redaction
+
+    F = TypeVar("F", bound=Callable[..., Any])
+    Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    Adapter = logging.LoggerAdapter
+
+CORRELATION_ID = "correlation_id"
+
+_COROUTINE = 0x80  # a code flag, as `inspect` names them (CO_COROUTINE); importing it costs 3 ms
+_BYTES_PER_MB = 1024 * 1024
+_HASH_COUNT = 1 << 32
+# Lambda's names of levels that `logging` calls otherwise.
+_LAMBDA_LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}
+# What a logging call takes besides the keys that its user gives.
+_CALL_ARGUMENTS = frozenset(("exc_info", "stack_info", "stacklevel", "extra"))
+
+_is_first_call = True  # of a handler, where no invocation of ours tells
+
+
+def logger(
+    service: str | None = None,
+    level: str | int | None = None,
+    *,
+    sample_rate: float | None = None,
+    **keys: Any,
+) -> StructuredLogger:
+    """The structured logger of `service`, by default the function's: one for each name.
+
+    `level` is the lowest that is written, by default LAMBDATRACE_LOG_LEVEL; Lambda's own level of
+    the function's logs, AWS_LAMBDA_LOG_LEVEL, is never gone below. In a share of `sample_rate` of
+    the invocations DEBUG is written too. `keys` are on each line; those of an existing logger stay.
+    Raises ValueError for a level that is none.
+    """
+    current = telemetry.current()
+    settings = current.settings
+    name = service or settings.service_name or current.function.name or "service_undefined"
+    inner = logging.getLogger(name)
+    handler = next((one for one in inner.handlers if isinstance(one, _Output)), None)
+    if handler is not None:
+        handler.keys.append(keys)
+        if level is not None:
+            handler.set_level(inner, _level(level))
+        return StructuredLogger(inner, handler)
+    share = settings.debug_share if sample_rate is None else sample_rate
+    if share:
+        keys["sampling_rate"] = share
+    handler = _Output(name, Keys(_invocation, keys), share)
+    handler.set_level(inner, _level(level if level is not None else settings.log_level))
+    inner.addHandler(handler)
+    if share:
+        inner.addFilter(handler.is_wanted)
+    inner.propagate = False  # else the runtime's own handler would write each line again
+    setattr(inner, STRUCTURED, True)
+    return StructuredLogger(inner, handler)
+
+
+class StructuredLogger(Adapter):
+    """Logs to standard output in JSON; made by `lambdatrace.logger`.
+
+    Keywords of a logging call that are not `logging`'s are keys of its line. `append_keys` inside
+    an invocation is for that invocation, in its threads and tasks; outside of any, for good.
+    """
+
+    def __init__(self, inner: logging.Logger, output: _Output) -> None:
+        super().__init__(inner, {})
+        self._output = output
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """`logging.LoggerAdapter`'s: keywords of the user's become `extra`."""
+        extra = kwargs.get("extra")
+        keys = dict(extra) if isinstance(extra, dict) else {}
+        keys.update({key: kwargs[key] for key in kwargs if key not in _CALL_ARGUMENTS})
+        if not keys:
+            return msg, kwargs
+        options = {key: kwargs[key] for key in kwargs if key in _CALL_ARGUMENTS}
+        if not RESERVED.isdisjoint(keys):
+            # `logging` would raise for names that its records have themselves.
+            clashing = {key: keys.pop(key) for key in RESERVED.intersection(keys)}
+            keys[CLASHING] = clashing
+        options["extra"] = keys
+        return msg, options
+
+    def append_keys(self, **keys: Any) -> None:
+        """Have `keys` on each line from now on."""
+        self._output.keys.append(keys)
+
+    def remove_keys(self, keys: Iterable[str]) -> None:
+        """Have the keys of these names no more."""
+        self._output.keys.remove(keys)
+
+    def clear_state(self) -> None:
+        """Have no keys but those that the logger was made with."""
+        self._output.keys.clear()
+
+    def get_current_keys(self) -> dict[str, Any]:
+        """The keys as they are now."""
+        return self._output.keys.current()
+
+    @contextmanager
+    def append_context_keys(self, **keys: Any) -> Iterator[None]:
+        """Have `keys` on each line of the `with` block; after it, all is as before."""
+        saved = self._output.keys.save()
+        self.append_keys(**keys)
+        try:
+            yield
+        finally:
+            self._output.keys.restore(saved)
+
+    def set_correlation_id(self, value: object) -> None:
+        """Have `value` as `correlation_id`; with None, none."""
+        self.append_keys(**{CORRELATION_ID: value})
+
+    def get_correlation_id(self) -> Any:
+        """The `correlation_id`, None if there is none."""
+        return self.get_current_keys().get(CORRELATION_ID)
+
+    def child(self, name: str) -> StructuredLogger:
+        """A logger with a level and filters of its own, and keys and output of this one."""
+        return StructuredLogger(self.logger.getChild(name), self._output)
+
+    def setLevel(self, level: int | str) -> None:  # noqa: N802 - logging's name
+        """Write records of `level` and above. Raises ValueError for a level that is none."""
+        if self._output in self.logger.handlers:
+            self._output.set_level(self.logger, _level(level))
+        else:
+            self.logger.setLevel(level)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def inject_lambda_context(self, function: F) -> F: ...
+
+        @overload
+        def inject_lambda_context(
+            self,
+            *,
+            correlation_id_path: str | None = ...,
+            log_event: bool | None = ...,
+            clear_state: bool = ...,
+        ) -> Callable[[F], F]: ...
+
+    def inject_lambda_context(
+        self,
+        function: Any = None,
+        *,
+        correlation_id_path: str | None = None,
+        log_event: bool | None = None,
+        clear_state: bool = False,
+    ) -> Any:
+        """`function`, a handler, whose invocations have a correlation id and the function's facts.
+
+        The facts are on the lines of an instrumented handler without this. `correlation_id_path` is
+        one of `lambdatrace.logs.correlation_paths` or like one; `log_event` writes the event,
+        redacted.
+        """
+        options: dict[str, Any] = {
+            "correlation_id_path": correlation_id_path,
+            "log_event": log_event,
+            "clear_state": clear_state,
+        }
+        if function is None:
+            return partial(self.inject_lambda_context, **options)
+
+        def begin(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+            event = arguments[0] if arguments else keywords.get("event")
+            context = arguments[1] if len(arguments) > 1 else keywords.get("context")
+            telemetry.current().guard.run(self._begin, event, context, **options)
+
+        around: Any
+        if getattr(getattr(function, "__code__", None), "co_flags", 0) & _COROUTINE:
+
+            @wraps(function)
+            async def around(*arguments: Any, **keywords: Any) -> Any:
+                begin(arguments, keywords)
+                return await function(*arguments, **keywords)
+
+        else:
+
+            @wraps(function)
+            def around(*arguments: Any, **keywords: Any) -> Any:
+                begin(arguments, keywords)
+                return function(*arguments, **keywords)
+
+        return around
+
+    def _begin(
+        self,
+        event: Any,
+        context: Any,
+        *,
+        correlation_id_path: str | None,
+        log_event: bool | None,
+        clear_state: bool,
+    ) -> None:
+        if clear_state:
+            self.clear_state()
+        if _invocation() is None:
+            self.append_keys(**_facts_of(context))
+        if correlation_id_path:
+            self.set_correlation_id(correlation_paths.look_up(correlation_id_path, event))
+        if telemetry.current().settings.logs_event if log_event is None else log_event:
+            self.info(event)
+
+
+class _Output(StandardOutput):
+    """The handler of a structured logger and its children: what is written, with which keys."""
+
+    def __init__(self, service: str, keys: Keys, debug_share: float) -> None:
+        super().__init__()
+        self.keys = keys
+        self._debug_share = debug_share
+        self._lowest = logging.INFO
+        self.setFormatter(JsonLines(service, _facts, keys.current, _redaction))
+
+    def set_level(self, inner: logging.Logger, level: int) -> None:
+        """Write records of `level` and above; those of DEBUG in some invocations, if so asked."""
+        floor = _lambda_level()
+        self._lowest = max(level, floor)
+        inner.setLevel(max(logging.DEBUG, floor) if self._debug_share else self._lowest)
+
+    def is_wanted(self, record: logging.LogRecord) -> bool:
+        """Whether `record` is to be written, where the loggers let DEBUG through to here."""
+        return record.levelno >= self._lowest or self._is_debugged()
+
+    def filter(self, record: logging.LogRecord) -> Any:
+        """As `logging.Handler` filters; of the children's records too."""
+        return False if self._debug_share and not self.is_wanted(record) else super().filter(record)
+
+    def _is_debugged(self) -> bool:
+        """Whether the invocation under way is of those that write DEBUG.
+
+        Its request id tells, so that all its threads and loggers agree.
+        """
+        request_id = telemetry.current().request_id
+        return crc32(request_id.encode()) / _HASH_COUNT < self._debug_share
+
+
+def _level(level: str | int) -> int:
+    if isinstance(level, int):
+        return level
+    number = logging.getLevelName(_LAMBDA_LEVELS.get(level.upper(), level.upper()))
+    if not isinstance(number, int):
+        raise ValueError(f"{level!r} is no level of logging: expected DEBUG, INFO, WARNING, …")  # noqa: TRY004 - of the right type
+    return number
+
+
+def _lambda_level() -> int:
+    """The level below which Lambda itself drops lines; 0 where it does not."""
+    name = telemetry.current().function.log_level.upper()
+    number = logging.getLevelName(_LAMBDA_LEVELS.get(name, name))
+    return number if isinstance(number, int) else 0
+
+
+def _invocation() -> object | None:
+    """What stands for the invocation under way in this thread or task."""
+    spans = telemetry.current().tracer.spans()
+    return spans if spans.invocation is not None else None
+
+
+def _redaction() -> Redaction | None:
+    return telemetry.current().redaction
+
+
+def _facts() -> dict[str, Any]:
+    """The facts of the invocation under way, by Powertools' names."""
+    current = telemetry.current()
+    facts: dict[str, Any] = {}
+    running = current.running
+    if running is not None:
+        invocation, function = running.facts, current.function
+        facts = {
+            "cold_start": invocation.is_cold_start,
+            "function_name": function.name,
+            "function_memory_size": str(function.memory_bytes // _BYTES_PER_MB),
+            "function_arn": invocation.arn or None,
+            "function_request_id": invocation.request_id or None,
+        }
+    if not current.function.is_multi_concurrent:
+        header = os.environ.get("_X_AMZN_TRACE_ID", "")  # the runtime client's, for each invocation
+        facts["xray_trace_id"] = header.partition(";")[0].replace("Root=", "") or None
+    return facts
+
+
+def _facts_of(context: Any) -> dict[str, Any]:
+    """The facts that a context has, where no instrumented handler tells them."""
+    global _is_first_call
+    is_cold, _is_first_call = _is_first_call, False
+    return {
+        "cold_start": is_cold,
+        "function_name": getattr(context, "function_name", None),
+        "function_memory_size": getattr(context, "memory_limit_in_mb", None),
+        "function_arn": getattr(context, "invoked_function_arn", None),
+        "function_request_id": getattr(context, "aws_request_id", None),
+    }

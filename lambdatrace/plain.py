@@ -1,0 +1,89 @@
+"""Bounded copies of any value in JSON's own types, for what may change before it leaves."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+CUT = "…"  # in place of what is beyond the limits
+DEPTH_MAX = 10
+_INT_MIN, _INT_MAX = -(1 << 1024), 1 << 1024
+_SCALAR_SIZE = 8  # what a number counts, with its comma
+
+
+def type_alone(value: Any) -> str:
+    """What `value` is, without running any code of its own."""
+    kind = type(value)
+    return f"<{kind.__module__}.{kind.__qualname__}>"
+
+
+def text_of(value: Any) -> str:
+    """`value` as its `str`; where that fails, its type."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+        return type_alone(value)
+
+
+def plain_copy(value: Any, size_max: int, as_text: Callable[[Any], str] = type_alone) -> Any:
+    """A copy of `value` of str, int, float, bool, None, list and dict, which JSON can have.
+
+    It has about `size_max` characters and DEPTH_MAX levels at most; where something was left out
+    stands CUT. `as_text` gives the text of what is of no such type, a key among them.
+    """
+    return _Copy(size_max, as_text).of(value, 0)
+
+
+class _Copy:
+    """One copy being made: `left` is how many more characters it may have."""
+
+    __slots__ = ("as_text", "left")
+
+    def __init__(self, size_max: int, as_text: Callable[[Any], str]) -> None:
+        self.left = size_max
+        self.as_text = as_text
+
+    def of(self, value: Any, depth: int) -> Any:
+        # Subclasses by what they hold, not by what they make of it.
+        if isinstance(value, str):
+            return self.text(str.__str__(value))
+        self.left -= _SCALAR_SIZE
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, int):
+            # Python refuses to write one out that is much longer.
+            return int.__int__(value) if _INT_MIN < value < _INT_MAX else CUT
+        if isinstance(value, float):
+            # JSON has no infinity and no NaN.
+            return float.__float__(value) if value - value == 0 else float.__repr__(value)
+        if isinstance(value, dict):
+            return self.mapping(value, depth + 1) if depth < DEPTH_MAX else CUT
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self.sequence(value, depth + 1) if depth < DEPTH_MAX else CUT
+        return self.text(self.as_text(value))
+
+    def text(self, text: str) -> str:
+        copied = text if len(text) <= self.left else text[: max(self.left, 0)] + CUT
+        self.left -= len(copied) + 3
+        return copied
+
+    def mapping(self, values: dict[Any, Any], depth: int) -> dict[str, Any]:
+        copied: dict[str, Any] = {}
+        for key, item in values.items():
+            if self.left <= 0:
+                copied[CUT] = f"{len(values) - len(copied)} more"
+                break
+            name = self.text(str.__str__(key) if isinstance(key, str) else self.as_text(key))
+            copied[name] = self.of(item, depth)
+        return copied
+
+    def sequence(self, values: Any, depth: int) -> list[Any]:
+        copied: list[Any] = []
+        for item in values:
+            if self.left <= 0:
+                copied.append(f"{CUT} {len(values) - len(copied)} more")
+                break
+            copied.append(self.of(item, depth))
+        return copied
