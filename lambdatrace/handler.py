@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from contextvars import Token
     from typing import Any, TypeVar, overload
 
+    from lambdatrace.durable import DurableExecution
     from lambdatrace.outcome import InvocationOutcome
     from lambdatrace.payload import Payload
     from lambdatrace.propagators import Upstream
-    from lambdatrace.records import Span
+    from lambdatrace.records import Span, SpanContext
     from lambdatrace.telemetry import Telemetry
     from lambdatrace.tracing import InvocationSpans
     from lambdatrace.triggers import Trigger
@@ -216,12 +217,13 @@ class RunningInvocation:
     def fail(self, error: BaseException) -> None:
         """The handler raised `error`, which goes on to the runtime."""
         tracer = self._current.tracer
-        self._error_type = qualified_name(type(error))
+        is_suspended = not isinstance(error, Exception) and _is_suspension(error)
+        self._error_type = "" if is_suspended else qualified_name(type(error))
         # With the batch and the root, the span of the message that was being handled.
         for span in self.spans.still_open():
             self._current.guard.run(tracer.record_exception, span, error)
         self._end()
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) and not is_suspended:
             # SystemExit and its like end the process before any extension could send.
             self._send_now()
         self._hand_over()
@@ -253,6 +255,7 @@ class RunningInvocation:
         current, tracer, spans = self._current, self._current.tracer, self.spans
         if spans.invocation is None or not self._end_ns:
             return
+        spans.replay_ns = 0
         current.guard.run(self.describe)
         current.guard.run(spans.format_stack_traces)
         root = spans.root()
@@ -324,9 +327,12 @@ class RunningInvocation:
         found = guard.run(
             _upstream, self._current, self._trigger, self._context, self._trace_header
         )
+        parent = found.parent if found else None
+        if parent is None and self._trigger is not None and self._trigger.execution is not None:
+            parent = guard.run(_execution_context, self._current, self._trigger.execution)
         return self._current.tracer.start_root(
             name or self._current.function.name,
-            found.parent if found else None,
+            parent,
             found.trace_id if found else None,
             self._start_ns,
             kind=SERVER,
@@ -355,6 +361,21 @@ class RunningInvocation:
         current = self._current
         until_ns = current.clock.time_ns() + telemetry.SEND_BEFORE_RESPONSE_NS_MAX
         current.guard.run(current.flush, min(self.facts.deadline_ns or until_ns, until_ns))
+
+
+def _is_suspension(error: BaseException) -> bool:
+    from lambdatrace.durable import is_suspension  # loaded when a handler ends in an odd way
+
+    return is_suspension(error)
+
+
+def _execution_context(current: Telemetry, execution: DurableExecution) -> SpanContext:
+    """The parent of the invocations of `execution`, which the first of them records."""
+    context = execution.context(is_sampled=current.tracer.is_sampled(execution.trace_id()))
+    if execution.is_first:
+        name = f"durable execution {current.function.name}"
+        current.tracer.record(execution.root_span(context, name))
+    return context
 
 
 def _trace_header(current: Telemetry, context: Any) -> str | None:

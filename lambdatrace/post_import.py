@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from lambdatrace.guard import Guard
 
 # The user's module → ours.
-DOORS: dict[str, str] = {}
+DOORS: dict[str, str] = {
+    "aws_durable_execution_sdk_python.execution": "lambdatrace.durable_steps",
+}
 
 
 def arm(doors: Mapping[str, str], guard: Guard) -> None:

@@ -94,7 +94,9 @@ def metric(
 def _record_metric(
     name: str, value: float, unit: str, dimensions: Mapping[str, str] | None, resolution: int
 ) -> None:
-    telemetry.current().metrics.record(name, value, unit, dimensions, resolution)
+    current = telemetry.current()
+    if not current.tracer.spans().replay_ns:  # or the invocation that did it first has written it
+        current.metrics.record(name, value, unit, dimensions, resolution)
 
 
 def messages(event: Any) -> Iterator[Any]:

@@ -35,6 +35,9 @@ OPEN_SPANS_MAX = 10_000
 HELD_SPANS_MAX = 1_000
 STACK_DEPTH_MAX = 64  # innermost frames of a stack trace; a recursion has a thousand
 
+# A span that began with what an earlier invocation has done already, and has gone on since.
+REPLAYED = "durable.span.replayed"
+
 _NO_TRACE_ID, _NO_SPAN_ID = "0" * 32, "0" * 16
 
 _current: ContextVar[Span | None] = ContextVar("lambdatrace_current_span", default=None)
@@ -100,6 +103,7 @@ class InvocationSpans:
         "by_id",
         "invocation",
         "metrics",
+        "replay_ns",
         "request_id",
     )
 
@@ -112,6 +116,8 @@ class InvocationSpans:
         self.by_id: dict[str, Span] = {}
         self.invocation = invocation
         self.request_id = request_id
+        # Since when a durable execution does again what it has done before; 0 when it does not.
+        self.replay_ns = 0
         # What it recorded, where several invocations may run at a time.
         self.metrics: MetricRecorder | None = None
         self._held: deque[Span] = deque(maxlen=HELD_SPANS_MAX)
@@ -168,6 +174,14 @@ class InvocationSpans:
         for span in held:
             span.context.is_sampled = True
         return held
+
+    def end_replay(self) -> None:
+        """What ends from now on is recorded; what began in the replay is marked."""
+        self.replay_ns = 0
+        root = self.root()
+        for span in list(self.by_id.values()):
+            if span is not root:
+                span.set_attribute(REPLAYED, value=True)
 
     def still_open(self) -> list[Span]:
         """The spans that are open, oldest first, the invocation's among them."""
@@ -272,6 +286,19 @@ class Tracer:
         """
         return self.spans().root()
 
+    def now_ns(self) -> int:
+        """The time that spans are given."""
+        return self._clock.time_ns()
+
+    def record(self, span: Span) -> None:
+        """Take in a finished span that was made elsewhere."""
+        if span.context.is_sampled:
+            self._buffer.append(span)
+
+    def is_sampled(self, trace_id: str) -> bool:
+        """Whether a trace that begins here is recorded."""
+        return self._is_sampled(trace_id, None)
+
     def start_root(
         self,
         name: str,
@@ -338,6 +365,8 @@ class Tracer:
             if spans is not None:
                 spans.by_id.pop(span.context.span_id, None)
                 span.opened_in = None  # no cycle for the collector to find
+                if 0 < spans.replay_ns <= span.start_ns:
+                    return  # the invocation that did it first has sent it
             if span.context.is_sampled:
                 self._buffer.append(span)
             elif self.is_holding:
@@ -376,7 +405,16 @@ class Tracer:
         span.add_event(name, self._clock.time_ns(), attributes)
 
     def record_exception(self, span: Span, error: BaseException) -> None:
-        """Add the `exception` event and the ERROR status that OpenTelemetry prescribes."""
+        """Add the `exception` event and the ERROR status that OpenTelemetry prescribes.
+
+        What suspends a durable execution is no error: the span is marked as cut short.
+        """
+        if not isinstance(error, Exception):
+            from lambdatrace.durable import TRUNCATED, is_suspension
+
+            if is_suspension(error):
+                span.set_attribute(TRUNCATED, value=True)
+                return
         error_type = qualified_name(type(error))
         try:
             message = str(error)

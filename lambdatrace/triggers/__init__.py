@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from lambdatrace.durable import DurableExecution
     from lambdatrace.records import Link, Span
 
 # `eventSource` of a record → the module that reads it.
@@ -26,12 +27,13 @@ class Trigger:
     `name` is the span's name when the event gives a better one than the function's. `carrier` is
     where the sender's trace context is, if anywhere. A batch has `process_name`: the name of the
     CONSUMER span that the conventions want around its processing, which gets `process_attributes`
-    and `links`.
+    and `links`. `execution` is the durable execution that the invocation is a part of.
     """
 
     __slots__ = (
         "attributes",
         "carrier",
+        "execution",
         "faas_trigger",
         "links",
         "name",
@@ -49,6 +51,7 @@ class Trigger:
         process_name: str = "",
         process_attributes: dict[str, Any] | None = None,
         links: Sequence[Link] = (),
+        execution: DurableExecution | None = None,
     ) -> None:
         self.faas_trigger = faas_trigger
         self.attributes = attributes or {}
@@ -57,6 +60,7 @@ class Trigger:
         self.process_name = process_name
         self.process_attributes = process_attributes or {}
         self.links = links
+        self.execution = execution
 
     def read_response(self, response: Any, span: Span) -> str:
         """Add to the invocation's span what its answer tells; its `error.type` if it is one."""
@@ -64,6 +68,10 @@ class Trigger:
             from lambdatrace.triggers.http import read_response
 
             return read_response(response, span)
+        if self.execution is not None:
+            from lambdatrace.durable import read_output
+
+            return read_output(response, span)
         return ""
 
 
@@ -81,6 +89,8 @@ def _family(event: Any) -> str:
         return ""
     if "requestContext" in event:
         return "http"
+    if "DurableExecutionArn" in event:
+        return "durable"
     if "detail-type" in event:
         return "eventbridge"
     records = event.get("Records")
