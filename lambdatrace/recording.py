@@ -11,7 +11,8 @@ from lambdatrace.tracing import SpanHandle, SpanScope, activate, deactivate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from typing import Any, TypeVar, overload
 
     from lambdatrace.guard import Guard
@@ -74,29 +75,44 @@ def current_span() -> SpanHandle:
 
 def metric(
     name: str,
-    value: float,
+    value: float | Iterable[float],
     *,
     unit: str = "None",
-    dimensions: Mapping[str, str] | None = None,
+    dimensions: Mapping[str, str] | Sequence[Mapping[str, str]] | None = None,
     resolution: int = 60,
+    timestamp: datetime | int | None = None,
+    properties: Mapping[str, Any] | None = None,
+    namespace: str | None = None,
 ) -> None:
-    """Record one value of a custom CloudWatch metric.
+    """Record a value of a custom CloudWatch metric, or each value of a sequence.
 
-    `unit` is a CloudWatch StandardUnit, `resolution` 1 or 60 seconds. Its dimensions are `service`
-    and the given ones. It is written with the others when the invocation ends. One that CloudWatch
-    would refuse is dropped, and the first time reported in the log.
+    It is written with the others when the invocation ends. `unit` is a CloudWatch StandardUnit,
+    `resolution` 1 or 60 seconds. `dimensions` is one mapping, or several: each is then a dimension
+    set, so a metric of its own. Every set has the default dimensions too, `service` among them.
+    `timestamp`, a datetime or Unix milliseconds, is by default now. `properties` are found in the
+    log beside the values, and are no dimensions: ids and the like, any values JSON can carry; read
+    when the metrics are written. What CloudWatch would refuse is dropped, and a property named like
+    a metric or dimension beside it left out; both are said in the log, the first time.
     """
     current = telemetry.current()
     if current.is_active:
-        current.guard.run(_record_metric, name, value, unit, dimensions, resolution)
+        current.guard.run(
+            _record_metric,
+            name,
+            value,
+            unit,
+            dimensions,
+            resolution,
+            timestamp,
+            properties,
+            namespace,
+        )
 
 
-def _record_metric(
-    name: str, value: float, unit: str, dimensions: Mapping[str, str] | None, resolution: int
-) -> None:
+def _record_metric(*arguments: Any) -> None:
     current = telemetry.current()
     if not current.tracer.spans().replay_ns:  # or the invocation that did it first has written it
-        current.metrics.record(name, value, unit, dimensions, resolution)
+        current.metrics.record(*arguments)
 
 
 def messages(event: Any) -> Iterator[Any]:

@@ -251,26 +251,51 @@ class Span:
 
 
 class Metric:
-    """One measured value, in the units and with the dimensions CloudWatch gives it.
+    """Values of one custom metric, in the units and with the dimensions CloudWatch gives it.
 
-    `dimensions` are (name, value) pairs in order of name; `resolution_s` is 1 or 60.
+    `dimension_sets` are tuples of (name, value) pairs in order of name; each set is a metric of its
+    own, with the same values. A name has the same value in all of them. `resolution_s` is 1 or 60.
+    `time_ns` is when it was recorded, or what the user says (`has_own_time`); `context` the span it
+    was recorded in. `properties` are facts that are no dimensions: any values.
     """
 
-    __slots__ = ("dimensions", "name", "resolution_s", "unit", "value")
+    __slots__ = (
+        "context",
+        "dimension_sets",
+        "has_own_time",
+        "name",
+        "namespace",
+        "properties",
+        "resolution_s",
+        "time_ns",
+        "unit",
+        "values",
+    )
 
     def __init__(
         self,
         name: str,
-        value: float,
+        values: Sequence[float],
         unit: str,
-        dimensions: tuple[tuple[str, str], ...],
-        resolution_s: int,
+        dimension_sets: tuple[tuple[tuple[str, str], ...], ...],
+        *,
+        namespace: str,
+        time_ns: int,
+        resolution_s: int = 60,
+        has_own_time: bool = False,
+        properties: Mapping[str, Any] | None = None,
+        context: SpanContext | None = None,
     ) -> None:
         self.name = name
-        self.value = value
+        self.values = values
         self.unit = unit
-        self.dimensions = dimensions
+        self.dimension_sets = dimension_sets
+        self.namespace = namespace
+        self.time_ns = time_ns
         self.resolution_s = resolution_s
+        self.has_own_time = has_own_time
+        self.properties = properties
+        self.context = context
 
 
 class LogRecord:

@@ -156,6 +156,27 @@ def _propagators(_name: str, value: str) -> tuple[str, ...]:
     return parse_propagators(value)
 
 
+NAMESPACE_RULE = "1 to 255 letters, digits, spaces or .-_/#:, not `AWS/…`, no leading colon"
+_NAMESPACE_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_/#: "
+_NAMESPACE_LENGTH_MAX = 255
+
+
+def is_metric_namespace(text: str) -> bool:
+    """Whether CloudWatch takes custom metrics under this name (User Guide, "Namespaces")."""
+    return (
+        0 < len(text) <= _NAMESPACE_LENGTH_MAX
+        and not text.strip(_NAMESPACE_CHARACTERS)
+        and not text.startswith(("AWS/", ":"))
+        and not text.isspace()
+    )
+
+
+def _namespace(name: str, value: str) -> str:
+    if not is_metric_namespace(value):
+        raise SettingError(name, value, NAMESPACE_RULE)
+    return value
+
+
 DEFAULT_SAMPLER = "parentbased_always_on"
 
 # name, attribute, parser, default as written in the environment, one sentence
@@ -269,9 +290,16 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "LAMBDATRACE_METRICS_NAMESPACE",
         "metrics_namespace",
-        _text,
+        _namespace,
         "lambdatrace",
-        "The CloudWatch namespace of custom metrics.",
+        "The CloudWatch namespace of custom metrics that are given none.",
+    ),
+    (
+        "LAMBDATRACE_METRICS_DIMENSIONS",
+        "metrics_dimensions",
+        _pairs,
+        "",
+        "Dimensions of each metric, `key=value` between commas; `service=` leaves that one out.",
     ),
     (
         "LAMBDATRACE_LOGS_INJECTION",
@@ -428,6 +456,7 @@ class Settings:
     metrics_histogram: str
     metrics_exemplars: str
     metrics_namespace: str
+    metrics_dimensions: dict[str, str]
     injects_ids: bool
     captured_log_level: str
     log_level: str

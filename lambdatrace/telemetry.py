@@ -294,12 +294,18 @@ class Telemetry:
     def _new_metrics(self) -> MetricRecorder:
         from lambdatrace.metrics import MetricRecorder
 
-        service = self.settings.service_name or self.function.name
-        if not service.isascii():
-            error = SettingError("OTEL_SERVICE_NAME", service, "ASCII, for a metric dimension")
-            self.guard.report("metrics have no dimension `service`", error)
-            service = ""
-        return MetricRecorder({"service": service} if service else {})
+        settings = self.settings
+        dimensions = {
+            "service": settings.service_name or self.function.name,
+            **settings.metrics_dimensions,
+        }
+        return MetricRecorder(
+            self.clock,
+            settings.metrics_namespace,
+            {name: text for name, text in dimensions.items() if text},
+            on_error=self._report_metric,
+            redact=self.redaction.mapping if self.redaction is not None else dict,
+        )
 
     @property
     def instruments(self) -> Instruments:
@@ -437,7 +443,7 @@ class Telemetry:
         recorder = spans.metrics if self.function.is_multi_concurrent else self._metrics
         if not recorder:  # None, or nothing recorded
             return
-        taken = recorder.take(self._report_metric)
+        taken = recorder.take()
         if spans.metrics is not None:
             self._metrics_dropped, spans.metrics.dropped = (
                 self._metrics_dropped + spans.metrics.dropped,
@@ -452,9 +458,7 @@ class Telemetry:
         if root is not None:
             properties["traceId"] = root.context.trace_id
             properties["requestId"] = spans.request_id
-        lines = encode_metrics(
-            self.settings.metrics_namespace, taken, self.clock.time_ns() // 1_000_000, properties
-        )
+        lines = encode_metrics(taken, properties, self.guard.report)
         sys.stdout.write("\n".join(lines) + "\n")
 
     def _report_metric(self, name: str, error: Exception) -> None:

@@ -49,6 +49,11 @@ def follow_parent(_trace_id: str, parent: SpanContext | None) -> bool:
     return parent is None or parent.is_sampled
 
 
+def active_span() -> Span | None:
+    """The span opened last in this thread or task; not the invocation's own, if it is that."""
+    return _current.get()
+
+
 class StackTrace:
     """The text of an exception's traceback, made when it is first asked for.
 
