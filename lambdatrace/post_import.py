@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 # The user's module → ours.
 DOORS: dict[str, str] = {
     "aws_durable_execution_sdk_python.execution": "lambdatrace.durable_steps",
+    "opentelemetry.trace": "lambdatrace.otel.traces",
 }
+
+_is_armed = False
+
+
+def arm_doors(guard: Guard) -> None:
+    """Arm DOORS, once in a process."""
+    global _is_armed  # noqa: PLW0603 - the meta path is one per process too
+    if not _is_armed:
+        _is_armed = True
+        arm(DOORS, guard)
 
 
 def arm(doors: Mapping[str, str], guard: Guard) -> None:

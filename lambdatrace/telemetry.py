@@ -19,6 +19,7 @@ from lambdatrace.errors import SettingError
 from lambdatrace.guard import Guard, write_warning
 from lambdatrace.initialization import Initialization
 from lambdatrace.invocation import SNAP_START, Function
+from lambdatrace.post_import import arm_doors
 from lambdatrace.records import ERROR, TIMED_OUT
 from lambdatrace.settings import DEFAULT_SAMPLER, Settings
 from lambdatrace.tracing import Tracer, follow_parent
@@ -137,6 +138,8 @@ class Telemetry:
     def start_extension(self) -> None:
         """Begin to register the internal extension, where there is an API for it; once."""
         self.guard.run(self._start_extension)
+        if self.is_active:
+            self.guard.run(arm_doors, self.guard)
 
     def _start_extension(self) -> None:
         is_wanted = self.is_active and self.settings.traces_exporter != "none"

@@ -7,7 +7,7 @@ from _contextvars import ContextVar  # what `contextvars` gives, without its 0.2
 from collections import deque
 from functools import wraps
 
-from lambdatrace.records import ERROR, INTERNAL, OK, Span, SpanContext
+from lambdatrace.records import ERROR, INTERNAL, OK, OWN_SCOPE, Span, SpanContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lambdatrace.clock import Clock, Ids
     from lambdatrace.guard import Guard
     from lambdatrace.metrics import MetricRecorder
-    from lambdatrace.records import Carried, Link
+    from lambdatrace.records import Carried, Link, Scope
 
     # Whether a span of this trace under this parent is recorded.
     Sampler = Callable[[str, SpanContext | None], bool]
@@ -106,6 +106,7 @@ class InvocationSpans:
         "_root",
         "_stack_traces",
         "by_id",
+        "facades",
         "invocation",
         "metrics",
         "replay_ns",
@@ -125,6 +126,8 @@ class InvocationSpans:
         self.replay_ns = 0
         # What it recorded, where several invocations may run at a time.
         self.metrics: MetricRecorder | None = None
+        # What other APIs hold of our spans, by span id; made by them.
+        self.facades: dict[str, Any] | None = None
         self._held: deque[Span] = deque(maxlen=HELD_SPANS_MAX)
         self._left: dict[str, int] = {}  # span id → when it was left
         self._root: Span | None = None
@@ -314,8 +317,14 @@ class Tracer:
         kind: int,
         spans: InvocationSpans | None = None,
         carried: Carried | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
+        scope: Scope = OWN_SCOPE,
     ) -> Span:
-        """Start the span of an invocation; without a parent it takes `trace_id`, or a new one."""
+        """Start a span that has none of ours above it: an invocation's, or one of another API.
+
+        Without a parent it takes `trace_id`, or a new one.
+        """
         if parent is not None:
             trace_id = parent.trace_id
         elif trace_id is None:
@@ -327,7 +336,16 @@ class Tracer:
             trace_state=parent.trace_state if parent is not None else "",
             carried=carried,
         )
-        span = Span(name, context, parent, start_ns, kind=kind)
+        span = Span(
+            name,
+            context,
+            parent,
+            start_ns,
+            kind=kind,
+            attributes=attributes,
+            links=links,
+            scope=scope,
+        )
         (spans or self.spans()).note_open(span)
         return span
 
@@ -340,6 +358,7 @@ class Tracer:
         links: Sequence[Link] = (),
         start_ns: int = 0,
         parent: Span | None = None,
+        scope: Scope = OWN_SCOPE,
     ) -> Span:
         """Start a child of `parent`, by default the current span; without one, a new trace."""
         start_ns = start_ns or self._clock.time_ns()
@@ -358,7 +377,16 @@ class Tracer:
                 trace_state=above.trace_state,
                 carried=above.carried,
             )
-        span = Span(name, context, above, start_ns, kind=kind, attributes=attributes, links=links)
+        span = Span(
+            name,
+            context,
+            above,
+            start_ns,
+            kind=kind,
+            attributes=attributes,
+            links=links,
+            scope=scope,
+        )
         spans = current.opened_in if current is not None else None
         (spans or self.spans()).note_open(span)
         return span
@@ -420,11 +448,7 @@ class Tracer:
             if is_suspension(error):
                 span.set_attribute(TRUNCATED, value=True)
                 return
-        error_type = qualified_name(type(error))
-        try:
-            message = str(error)
-        except Exception:  # noqa: BLE001 - a user's __str__ may do anything
-            message = "<unprintable>"
+        error_type, message = qualified_name(type(error)), message_of(error)
         span.add_event(
             "exception",
             self._clock.time_ns(),
@@ -445,6 +469,14 @@ def qualified_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def message_of(error: BaseException) -> str:
+    """The text of an exception."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+        return "<unprintable>"
+
+
 def enter(spans: InvocationSpans) -> Token[InvocationSpans | None]:
     """Make `spans` those of the invocation that this thread or task works on."""
     return _invocation.set(spans)
@@ -463,6 +495,11 @@ def leave(token: Token[InvocationSpans | None]) -> None:
         # Ended in another context than begun in (an async generator closed elsewhere): that one
         # does not know of the invocation.
         pass
+
+
+def activated() -> Span | None:
+    """The span last made current in this thread or task, even if it has ended."""
+    return _current.get()
 
 
 def activate(span: Span) -> Token[Span | None]:

@@ -160,6 +160,7 @@ COLD_START_MODULES = {
     "lambdatrace.http1",
     "lambdatrace.initialization",
     "lambdatrace.invocation",
+    "lambdatrace.post_import",
     "lambdatrace.records",
     "lambdatrace.settings",
     "lambdatrace.telemetry",
