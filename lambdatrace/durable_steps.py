@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+_MARK = "__lambdatrace_loads_plugin__"
 _PLUGIN_MODULE = "aws_durable_execution_sdk_python.plugin"
 
 
 def attach(module: ModuleType) -> None:
-    """Have every handler that `module.durable_execution` decorates load our plugin too."""
+    """Have every handler that `module.durable_execution` decorates load our plugin too; once."""
     load: Any = vars(module)["load_configured_plugins"]
+    if getattr(load, _MARK, False):
+        return
     base: Any = vars(sys.modules[_PLUGIN_MODULE])["DurableInstrumentationPlugin"]
     # Its class must be a subclass of theirs, which is not there before they are loaded.
     plugin_class = type("StepPlugin", (StepHooks, base), {})
@@ -41,6 +44,7 @@ def attach(module: ModuleType) -> None:
     def load_with_ours(*arguments: Any, **keywords: Any) -> Any:
         return [*load(*arguments, **keywords), Factory()]
 
+    setattr(load_with_ours, _MARK, True)
     vars(module)["load_configured_plugins"] = load_with_ours
 
 

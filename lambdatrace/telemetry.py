@@ -180,7 +180,7 @@ class Telemetry:
 
     def finish_start(self) -> None:
         """Called when a handler is there: the import is over, and the registration must be."""
-        self.initialization.import_ended_ns = self.clock.time_ns()
+        self.initialization.end_import(self.clock.time_ns())
         if self.extension is not None and not self.extension.is_registered():
             self.extension = None
         if self._snapshot_hooks is not None:
@@ -198,6 +198,8 @@ class Telemetry:
         self._numbers = count()
         self.invocation_count = 0
         self.forget_connections()
+        if self._instruments is not None:
+            self._instruments.forget_parent()
         if self.extension is not None:
             self.extension.may_reconnect = True
 

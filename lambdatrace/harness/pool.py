@@ -131,7 +131,7 @@ class Pool:
             invocation.refuse(error)
             return
         if self.idle:
-            self.idle.pop().invoke(invocation)
+            self._take_idle().invoke(invocation)
             return
         self._owner.make_room()
         kind = self.function.initialization_type
@@ -139,6 +139,15 @@ class Pool:
         self._new_environment(ON_DEMAND if kind == PROVISIONED_CONCURRENCY else kind).open(
             invocation
         )
+
+    def _take_idle(self) -> Environment:
+        """The idle environment used last, before all others one that is provisioned."""
+        if self.function.initialization_type == PROVISIONED_CONCURRENCY:
+            for environment in reversed(self.idle):
+                if environment.is_provisioned:
+                    self.idle.remove(environment)
+                    return environment
+        return self.idle.pop()
 
     def _new_environment(self, initialization_type: str) -> Environment:
         folder = self._owner.make_temp_dir()

@@ -5,7 +5,8 @@ import sys
 import time
 
 from lambdatrace.clock import Clock
-from lambdatrace.initialization import Initialization
+from lambdatrace.initialization import WAITED_FOR_NS_MAX, Initialization
+from lambdatrace.testing import SettableClock
 
 PROBE = """
 import sys, time
@@ -32,3 +33,13 @@ def test_the_moments_of_the_import_are_this_moment_until_they_are_known() -> Non
     initialization = Initialization(Clock())
     assert initialization.import_started_ns == initialization.loaded_ns
     assert initialization.import_ended_ns == initialization.loaded_ns
+
+
+def test_a_module_that_loads_on_behind_the_decorator_is_waited_for() -> None:
+    clock = SettableClock()
+    initialization = Initialization(clock)
+    initialization.end_import(clock.time_ns())
+    late_ns = clock.time_ns() + WAITED_FOR_NS_MAX + 1
+    assert initialization.is_long_before(late_ns)
+    initialization._ended_cpu_ns -= WAITED_FOR_NS_MAX // 2  # as if it had computed all the time
+    assert not initialization.is_long_before(late_ns)
