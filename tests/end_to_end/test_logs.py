@@ -1,0 +1,81 @@
+"""The ids of the trace in a function's logs, and logs by OTLP, on the real runtime client."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdatrace.harness import Function, Harness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.end_to_end.conftest import OtlpReceiver
+
+SOURCE = """
+    import logging
+    import lambdatrace
+
+    log = lambdatrace.logger("payments")
+
+    @lambdatrace.instrument
+    def handler(event, context):
+        logging.warning("standard %s", 1)
+        with lambdatrace.span("work"):
+            log.info("structured", order_id=7)
+"""
+
+
+@pytest.fixture
+def harness() -> Iterator[Harness]:
+    with Harness() as harness:
+        yield harness
+
+
+def lines_of(
+    harness: Harness, receiver: OtlpReceiver, folder: Path, **environment: str
+) -> list[str]:
+    """What an invocation of SOURCE writes, its platform lines left out."""
+    (folder / "app.py").write_text(textwrap.dedent(SOURCE))
+    environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.url
+    harness.add_function(
+        Function("orders", code_dir=folder, handler="app.handler", environment=environment)
+    )
+    assert harness.invoke("orders", {}).json() is None
+    harness.wait_frozen("orders")
+    lines = [event.message.rstrip() for event in harness.logs("orders")]
+    return [line for line in lines if "standard" in line or "structured" in line]
+
+
+def ids(span: Any) -> tuple[str, str, str]:
+    return span.trace_id.hex(), span.span_id.hex(), "01"
+
+
+def ids_in(line: dict[str, Any]) -> tuple[str, str, str]:
+    return line["trace_id"], line["span_id"], line["trace_flags"]
+
+
+def test_the_runtimes_json_lines_and_ours_have_the_ids_of_the_spans_that_arrive(
+    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    lines = lines_of(harness, receiver, tmp_path, AWS_LAMBDA_LOG_FORMAT="JSON")
+    standard, structured = map(json.loads, lines)
+    root, work = receiver.one("orders"), receiver.one("work")
+    assert ids_in(standard) == ids(root)
+    assert ids_in(structured) == ids(work)
+    assert standard["message"] == "standard 1"
+    assert standard["requestId"] == structured["function_request_id"]
+    assert (structured["service"], structured["order_id"]) == ("payments", 7)
+
+
+def test_the_runtimes_text_lines_are_as_they_were(
+    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    standard, structured = lines_of(harness, receiver, tmp_path)
+    level, time, request_id, message = standard.split("\t")
+    assert (level, message, len(time)) == ("[WARNING]", "standard 1", 24)
+    assert json.loads(structured)["function_request_id"] == request_id
