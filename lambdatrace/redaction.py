@@ -28,63 +28,29 @@ ITEMS_MAX = 5_000  # of one value, in all its lists and mappings
 TEXT_LENGTH_MAX = 64 * 1024  # longer text is cut; it bounds the time a user's pattern can take
 _KNOWN_LENGTH_MAX = 128  # of texts whose answer is kept: most come again with each invocation
 
-# Last words of a key; each may stand with or without a break between its parts.
-SECRET_KEYS = (
-    *("authorization", "cookie", "cookies", "password", "passwd", "pwd", "passphrase", "secret"),
-    *("token", "api key", "access key", "private key", "secret key", "credential", "credentials"),
-    *("signature", "jwt", "csrf", "xsrf", "session id", "card number", "cvv", "cvc"),
+# What a key ends with, its words put together: `api key`, `x-api-key` and `apiKey` are `apikey`.
+SECRET_KEYS = frozenset(
+    (
+        *("authorization", "cookie", "cookies", "password", "passwd", "pwd", "passphrase"),
+        *("secret", "token", "apikey", "accesskey", "privatekey", "secretkey", "credential"),
+        *("credentials", "signature", "jwt", "csrf", "xsrf", "sessionid", "cardnumber"),
+        *("cvv", "cvc"),
+    )
 )
-# Which end like a secret and are a page's place in a list.
-_HARMLESS_KEYS = ("next token", "page token", "continuation token", "starting token")
+# These end like a secret and are a page's place in a list.
+_HARMLESS_KEYS = frozenset(("nexttoken", "pagetoken", "continuationtoken", "startingtoken"))
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
-
-def _ending(keys: tuple[str, ...]) -> str:
-    return "|".join(key.replace(" ", " ?") for key in keys)
-
-
-_SECRET = re.compile(rf"(?:^| )(?:{_ending(SECRET_KEYS)})$")
-_HARMLESS = re.compile(rf"(?:^| )(?:{_ending(_HARMLESS_KEYS)})$")
-
-# The digits of a card stand together or in the groups printed on it; issuers have their own first
-# digits and lengths (Visa, Mastercard, American Express, Diners, JCB, Discover, UnionPay).
+# The digits of a card stand together or in the groups printed on it.
 _CARD = re.compile(
     r"(?<![\w.-])(?:[2-6]\d{3}(?:[ -]\d{4}){3}|3\d{3}[ -]\d{6}[ -]\d{4,5}|[2-6]\d{13,18})(?![\w-])"
-)
-_ISSUER = re.compile(
-    r"4\d{15}(?:\d{3})?|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
-    r"|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12}"
-    r"|6(?:011|5\d\d|4[4-9]\d)\d{12}|62\d{14,17}"
 )
 _CARD_NUMBER_MIN, _CARD_NUMBER_MAX = 10**13, 10**19  # as integers: from 14 digits
 
 # What a text must have one of for any of the patterns to fit: one quick look, for nearly all.
 _HINT = re.compile(r"eyJ|A[KSBC][IC]A|earer|EARER|PRIVATE KEY|@|[Ss]ig|oken=|[Kk]ey|redential=")
 _TEXT_LENGTH_MIN = 8
-
-_PATTERNS = (
-    # A JSON web token: two or three base64url parts, of which the first is a JSON object.
-    (re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?"), REDACTED),
-    # Access key ids: long-term, temporary, bearer, context-specific.
-    (re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"), REDACTED),
-    (re.compile(r"(?i)(?<![\w-])(bearer[ \t]{1,4})[\w.~+/=-]{16,}"), rf"\1{REDACTED}"),
-    (
-        re.compile(
-            r"-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY-----[^-]*(?:-----END [A-Z0-9 ]{0,43}-----)?"
-        ),
-        REDACTED,
-    ),
-    # A URL's user and password; `[^\s/?#@:]` cannot match what follows it, so it never goes back.
-    (re.compile(r"(://)[^\s/?#@:]{0,256}:[^\s/?#@]{0,256}@"), rf"\1{REDACTED}:{REDACTED}@"),
-    (
-        re.compile(
-            r"(?i)((?:^|[?&])(?:x-amz-signature|x-amz-security-token|x-amz-credential|signature|sig"
-            r"|x-goog-signature|awsaccesskeyid|api_?key|(?:access_|id_|refresh_)?token)=)[^&#\s]+"
-        ),
-        rf"\1{REDACTED}",
-    ),
-)
 
 
 class Redaction:
@@ -247,7 +213,7 @@ class Redaction:
     def _search(self, text: str) -> str:
         if len(text) >= _TEXT_LENGTH_MIN:
             if _HINT.search(text) is not None:
-                for pattern, replacement in _PATTERNS:
+                for pattern, replacement in _patterns():
                     text = pattern.sub(replacement, text)
             text = _CARD.sub(_card, text)
         for pattern in self._values:
@@ -255,19 +221,60 @@ class Redaction:
         return text
 
 
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """What is searched for in a text that has one of the hints, and what stands in its place."""
+    return (
+        # A JSON web token: two or three base64url parts, of which the first is a JSON object.
+        (re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?"), REDACTED),
+        # Access key ids: long-term, temporary, bearer, context-specific.
+        (
+            re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
+            REDACTED,
+        ),
+        (re.compile(r"(?i)(?<![\w-])(bearer[ \t]{1,4})[\w.~+/=-]{16,}"), rf"\1{REDACTED}"),
+        (
+            re.compile(
+                r"-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY-----[^-]*(?:-----END [A-Z0-9 ]{0,43}-----)?"
+            ),
+            REDACTED,
+        ),
+        # A URL's user and password; neither part can match what follows it, so none goes back.
+        (re.compile(r"(://)[^\s/?#@:]{0,256}:[^\s/?#@]{0,256}@"), rf"\1{REDACTED}:{REDACTED}@"),
+        (
+            re.compile(
+                r"(?i)((?:^|[?&])(?:x-amz-signature|x-amz-security-token|x-amz-credential|signature|sig"
+                r"|x-goog-signature|awsaccesskeyid|api_?key|(?:access_|id_|refresh_)?token)=)[^&#\s]+"
+            ),
+            rf"\1{REDACTED}",
+        ),
+    )
+
+
 def _is_secret_by_name(key: str) -> bool:
     last = key.rpartition(".")[2] or key
-    words = " ".join(_WORDS.findall(last)).lower()
-    return _SECRET.search(words) is not None and _HARMLESS.search(words) is None
+    words = [word.lower() for word in _WORDS.findall(last)]
+    one, two = "".join(words[-1:]), "".join(words[-2:])
+    return (one in SECRET_KEYS or two in SECRET_KEYS) and two not in _HARMLESS_KEYS
 
 
 def _card(match: re.Match[str]) -> str:
     return REDACTED if _is_card(match[0].replace(" ", "").replace("-", "")) else match[0]
 
 
+@lru_cache(maxsize=1)
+def _issuer() -> re.Pattern[str]:
+    """The first digits and the lengths of Visa, Mastercard, American Express, Diners, JCB and more."""
+    return re.compile(
+        r"4\d{15}(?:\d{3})?|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
+        r"|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12}"
+        r"|6(?:011|5\d\d|4[4-9]\d)\d{12}|62\d{14,17}"
+    )
+
+
 def _is_card(digits: str) -> bool:
     """Whether these are an issuer's digits that pass the Luhn check."""
-    if _ISSUER.fullmatch(digits) is None:
+    if _issuer().fullmatch(digits) is None:
         return False
     doubled = [sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2]]
     return (sum(doubled) + sum(map(int, digits[::-2]))) % 10 == 0
