@@ -264,7 +264,7 @@ def _card(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1)
 def _issuer() -> re.Pattern[str]:
-    """The first digits and the lengths of Visa, Mastercard, American Express, Diners, JCB and more."""
+    """The first digits and the lengths of Visa, Mastercard, American Express and others."""
     return re.compile(
         r"4\d{15}(?:\d{3})?|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
         r"|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12}"

@@ -309,7 +309,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "Whether records of `logging` get `trace_id`, `span_id` and `trace_flags`.",
     ),
     (
-        "LAMBDATRACE_LOGS_LEVEL",
+        "LAMBDATRACE_OTLP_LOG_LEVEL",
         "captured_log_level",
         _log_level,
         "DEBUG",
