@@ -78,6 +78,7 @@ class InternalExtension:
         "_listener",
         "_main_thread",
         "_on_error",
+        "is_suspended",
         "may_reconnect",
         "started_request_id",
     )
@@ -100,6 +101,8 @@ class InternalExtension:
         self._ended.acquire()
         self._ended_request_id: str | None = None
         self.started_request_id: str | None = None
+        # Whether the handler has begun and does nothing, as a generator does between two items.
+        self.is_suspended = False
         self.may_reconnect = False  # once, after a restore that cost the connection
 
     def start(self) -> None:
@@ -206,7 +209,8 @@ class InternalExtension:
                     return True
                 continue
             check_s = min(check_s * 2, _UNSTARTED_CHECK_S_MAX)
-            if self.started_request_id not in (request_id, "") and not self._is_runtime_busy():
+            has_begun = self.started_request_id in (request_id, "") and not self.is_suspended
+            if not has_begun and not self._is_runtime_busy():
                 return True
 
     def _wait_for_response(self) -> None:

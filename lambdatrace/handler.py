@@ -5,10 +5,12 @@ from __future__ import annotations
 import _thread
 import os
 from functools import partial, wraps
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation
-from lambdatrace.records import CONSUMER, ERROR, SERVER, TIMED_OUT
+from lambdatrace.records import CONSUMER, SERVER
+from lambdatrace.runtime_responses import watch_responses
 from lambdatrace.settings import PROPAGATORS_DEFAULT
 from lambdatrace.tracing import (
     activate,
@@ -37,16 +39,19 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-INCOMPLETE = "lambdatrace.incomplete"
 # What runtimes that serve several invocations in one process call it on their context.
 TRACE_HEADER_FIELDS = ("xray_trace_id", "trace_id")
 _MARK = "__lambdatrace_instrumented__"
+_PARAMETERS = 2  # event and context
+# Code flags, as `inspect` names them: CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR.
+NOT_AT_ONCE = 0x20 | 0x80 | 0x200
+_UNFINISHED = frozenset((CoroutineType, GeneratorType, AsyncGeneratorType))
 
 
 if TYPE_CHECKING:
 
     @overload
-    def instrument(function: F) -> F: ...
+    def instrument(function: F, *, capture_payload: bool | None = ...) -> F: ...
 
     @overload
     def instrument(*, capture_payload: bool | None = ...) -> Callable[[F], F]: ...
@@ -56,28 +61,47 @@ def instrument(function: Any = None, *, capture_payload: bool | None = None) -> 
     """`function`, a Lambda handler, with each of its calls traced and timed.
 
     It returns, raises and is called as before; nothing that goes wrong in here reaches it or its
-    caller. Decorating twice is the same as once. Outside Lambda, and when switched off, `function`
-    itself is returned. `capture_payload` says whether event and response become attributes of its
-    span; None leaves it to LAMBDATRACE_CAPTURE_PAYLOAD.
+    caller. `def`, `async def` and generators stay what they are, and the invocation lasts until
+    they are done; the runtime client, which cannot await, has its own loop for them. Decorating
+    twice is the same as once. Outside Lambda, and when switched off, `function` itself is
+    returned. `capture_payload` says whether event and response become attributes of its span; None
+    leaves it to LAMBDATRACE_CAPTURE_PAYLOAD.
     """
     if function is None:
         return partial(instrument, capture_payload=capture_payload)
-    telemetry_now = telemetry.current()
-    if not telemetry_now.is_active or getattr(function, _MARK, False):
+    current = telemetry.current()
+    if not current.is_active:
         return function
-    telemetry_now.guard.run(telemetry_now.start_extension)
-    telemetry_now.guard.run(telemetry_now.finish_start)
-    if capture_payload is None:
-        capture_payload = telemetry_now.settings.captures_payload
+    return current.guard.run(_instrument, current, function, capture_payload) or function
 
+
+def _instrument(current: Telemetry, function: Any, is_captured: bool | None) -> Any:
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(instrument(function.__func__, capture_payload=is_captured))
+    if getattr(function, _MARK, None) is function:
+        return function
+    current.guard.run(current.start_extension)
+    current.guard.run(current.finish_start)
+    current.guard.run(watch_responses)
+    if is_captured is None:
+        is_captured = current.settings.captures_payload
+    code = _code(function)
+    if getattr(code, "co_flags", 0) & NOT_AT_ONCE:
+        from lambdatrace.handler_shapes import trace
+
+        instrumented: Any = wraps(function)(trace(function, code, is_captured=is_captured))
+    else:
+        instrumented = wraps(function)(_trace_call(function, code, is_captured=is_captured))
+    # By identity: `wraps` of another decorator copies the mark, and what is around us shall count.
+    setattr(instrumented, _MARK, instrumented)
+    return instrumented
+
+
+def _trace_call(function: Any, code: Any, *, is_captured: bool) -> Callable[..., Any]:
     def handler(*arguments: Any, **keywords: Any) -> Any:
         current = telemetry.current()
         running = current.guard.run(
-            begin,
-            current,
-            arguments[0] if arguments else keywords.get("event"),
-            arguments[1] if len(arguments) > 1 else keywords.get("context"),
-            is_captured=capture_payload,
+            begin, current, *event_and_context(code, arguments, keywords), is_captured=is_captured
         )
         try:
             result = function(*arguments, **keywords)
@@ -85,13 +109,43 @@ def instrument(function: Any = None, *, capture_payload: bool | None = None) -> 
             if running is not None:
                 current.guard.run(running.fail, error)
             raise
-        if running is not None:
-            current.guard.run(running.succeed, result)
+        if running is None:
+            return result
+        if type(result) in _UNFINISHED:
+            from lambdatrace.handler_shapes import finish_later
+
+            return current.guard.run(finish_later, running, result) or result
+        current.guard.run(running.succeed, result)
         return result
 
-    instrumented = wraps(function)(handler)
-    setattr(instrumented, _MARK, True)
-    return instrumented
+    return handler
+
+
+def _code(function: Any) -> Any:
+    """The code that runs when `function`, of any callable kind, is called; None if unknown."""
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None:
+        # B004: not whether it can be called, but by what.
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
+    return code
+
+
+def event_and_context(
+    code: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[Any, Any]:
+    """The last two parameters of a call, before which a method has its object; None if not there.
+
+    `code` names them, for calls with keywords.
+    """
+    if not keywords and len(arguments) > 1:
+        return arguments[-2], arguments[-1]
+    names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code is not None else ()
+    if len(names) < _PARAMETERS:
+        names = ("event", "context")
+    given = {**dict(zip(names, arguments, strict=False)), **keywords}
+    return given.get(names[-2]), given.get(names[-1])
 
 
 def begin(
@@ -103,6 +157,8 @@ def begin(
     previous = current.running
     if previous is not None and previous.is_around_this_call(request_id):
         return None
+    if previous is not None and previous.is_over_when_next_begins():
+        previous.abandon()
     if current.ended:
         current.complete_ended_before()
     trigger = current.guard.run(read_trigger, event)
@@ -111,6 +167,7 @@ def begin(
         current.note_begin(running)
     if current.extension is not None:
         current.extension.started_request_id = running.request_id
+        current.extension.is_suspended = False
     if is_captured:
         from lambdatrace.payload import Payload
 
@@ -127,26 +184,29 @@ class RunningInvocation:
     """
 
     __slots__ = (
-        "_batch",
-        "_context",
-        "_current",
-        "_end_ns",
-        "_error_type",
         "_facts",
-        "_is_described",
-        "_number",
-        "_result",
-        "_start_ns",
-        "_thread",
         "_token",
         "_trace_header",
-        "_trigger",
         "_within",
+        "batch",
+        "context",
+        "current",
+        "end_ns",
+        "error_type",
+        "first_item_ns",
+        "is_abandoned",
+        "is_described",
+        "is_suspended",
         "is_told_overdue",
+        "number",
         "outcome",
         "payload",
         "request_id",
+        "result",
         "spans",
+        "start_ns",
+        "thread",
+        "trigger",
     )
 
     def __init__(
@@ -158,198 +218,175 @@ class RunningInvocation:
         trigger: Trigger | None,
     ) -> None:
         self.request_id = request_id
-        self._current = current
-        self._start_ns = start_ns
-        self._thread = _thread.get_ident()
-        self._context = context
-        self._trigger = trigger
+        self.current = current
+        self.start_ns = start_ns
+        self.thread = _thread.get_ident()
+        self.context = context
+        self.trigger = trigger
         self._trace_header = _trace_header(current, context)
-        self._number = current.next_number()
+        self.number = current.next_number()
         self._facts: Invocation | None = None
-        self._is_described = False
+        self.is_described = False
         self.is_told_overdue = False
-        self._end_ns = 0
-        self._error_type = ""
+        self.is_suspended = False
+        self.is_abandoned = False
+        self.first_item_ns = 0  # of a generator
+        self.end_ns = 0
+        self.error_type = ""
         self.outcome: InvocationOutcome | None = None
-        self._result: Any = None
-        self._batch: Span | None = None
+        self.result: Any = None
+        self.batch: Span | None = None
         self.payload: Payload | None = None
         self._token: Token[Span | None] | None = None
         self.spans = current.tracer.begin(self._open_root, request_id, self)
         self._within = enter(self.spans)
         if trigger is not None and trigger.process_name:
-            self._batch = current.tracer.start_span(
+            self.batch = current.tracer.start_span(
                 trigger.process_name,
                 kind=CONSUMER,
                 attributes=trigger.process_attributes,
                 links=trigger.links,
             )
-            self._token = activate(self._batch)
+            self._token = activate(self.batch)
 
     @property
     def facts(self) -> Invocation:
         """What the context tells of the invocation."""
         if self._facts is None:
-            is_cold = self._number == 0 and self._current.is_cold_start(self._start_ns)
-            self._facts = Invocation(self._context, self._start_ns, is_cold_start=is_cold)
+            is_cold = self.number == 0 and self.current.is_cold_start(self.start_ns)
+            self._facts = Invocation(self.context, self.start_ns, is_cold_start=is_cold)
         return self._facts
 
     def is_around_this_call(self, request_id: str) -> bool:
         """Whether the handler called now, for `request_id`, is called from this invocation's.
 
-        So it is in the same context; where one invocation runs at a time, also in the same thread
-        and when it is for the same request.
+        So it is in the same context; where one invocation runs at a time, also when it is for the
+        same request, or, if either request is unknown, in the same thread.
         """
-        if self._end_ns:
+        if self.end_ns:
             return False
         if entered() is self.spans:
             return True
-        if self._current.function.is_multi_concurrent:
+        if self.current.function.is_multi_concurrent:
             return False
-        return _thread.get_ident() == self._thread or request_id == self.request_id != ""
+        if request_id and self.request_id:
+            return request_id == self.request_id
+        return _thread.get_ident() == self.thread and not self.is_suspended
+
+    def is_over_when_next_begins(self) -> bool:
+        """Whether its handler, left waiting for something, has had its time."""
+        is_alone = not self.current.function.is_multi_concurrent
+        return is_alone and not self.end_ns and _thread.get_ident() == self.thread
+
+    def suspend(self) -> None:
+        """The handler has given an item away and does nothing until it is asked for the next."""
+        if not self.is_suspended and not self.end_ns:
+            self._leave()
+            self._suspend(is_suspended=True)
+
+    def resume(self) -> None:
+        """The handler goes on."""
+        if self.is_suspended and not self.end_ns:
+            self._within = enter(self.spans)
+            if self.batch is not None:
+                self._token = activate(self.batch)
+            self._suspend(is_suspended=False)
+
+    def _suspend(self, *, is_suspended: bool) -> None:
+        self.is_suspended = is_suspended
+        if self.current.extension is not None:
+            self.current.extension.is_suspended = is_suspended
 
     def succeed(self, result: Any) -> None:
         """The handler returned `result`."""
-        self._result = result
-        self._end()
-        self._hand_over()
+        if self._end():
+            self.result = result
+            self._hand_over()
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException, error_type: str = "") -> None:
         """The handler raised `error`, which goes on to the runtime."""
-        tracer = self._current.tracer
-        is_suspended = not isinstance(error, Exception) and _is_suspension(error)
-        self._error_type = "" if is_suspended else qualified_name(type(error))
-        # With the batch and the root, the span of the message that was being handled.
-        for span in self.spans.still_open():
-            self._current.guard.run(tracer.record_exception, span, error)
-        self._end()
-        if not isinstance(error, Exception) and not is_suspended:
-            # SystemExit and its like end the process before any extension could send.
-            self._send_now()
-        self._hand_over()
+        is_suspension = not isinstance(error, Exception) and _is_suspension(error)
+        if not self.end_ns:
+            if not is_suspension:
+                self.error_type = error_type or qualified_name(type(error))
+            # With the batch and the root, the span of the message that was being handled.
+            for span in self.spans.still_open():
+                guard, tracer = self.current.guard, self.current.tracer
+                guard.run(tracer.record_exception, span, error, error_type)
+        if self._end():
+            if not isinstance(error, Exception) and not is_suspension:
+                # SystemExit and its like end the process before any extension could send.
+                self._send_now()
+            self._hand_over()
+
+    def abandon(self) -> None:
+        """Another invocation begins: whatever this one's handler waits for, it is over."""
+        self.is_abandoned = self._end()
+
+    def refuse(self, error: BaseException, error_type: str) -> None:
+        """The runtime could not write what the handler returned."""
+        if not self.end_ns:
+            self.fail(error, error_type)
+            return
+        root = self.spans.root()
+        self.error_type = error_type
+        if root is not None:
+            self.current.tracer.record_exception(root, error, error_type)
 
     def describe(self) -> None:
         """Give the invocation's span its facts, and the first of an environment its init."""
-        root = self.spans.root()
-        if self._is_described or root is None:
-            return
-        self._is_described = True
-        facts = self.facts.attributes()
-        if self._trigger is not None:
-            facts["faas.trigger"] = self._trigger.faas_trigger
-            facts.update(self._trigger.attributes)
-        for key, value in facts.items():
-            # One by one and in place: the handler may be setting attributes in this moment, and
-            # what it has set goes before.
-            root.attributes.setdefault(key, value)
-        if self.payload is not None:
-            current = self._current
-            current.guard.run(self.payload.describe_event, root, current.redaction)
-        if self._number == 0:
-            from lambdatrace.init_spans import record_init
+        from lambdatrace.completion import describe
 
-            self._current.guard.run(record_init, self._current, root, self.spans)
+        describe(self)
 
     def complete(self) -> None:
         """Make the records of an invocation whose handler has ended; a second time does nothing."""
-        current, tracer, spans = self._current, self._current.tracer, self.spans
-        if spans.invocation is None or not self._end_ns:
-            return
-        spans.replay_ns = 0
-        current.guard.run(self.describe)
-        current.guard.run(spans.format_stack_traces)
-        root = spans.root()
-        spans.invocation = None
-        if self._batch is not None:
-            tracer.end_span(self._batch, self._end_ns)
-        tracer.end_all(spans, INCOMPLETE, self._end_ns)
-        if root is not None:
-            if self._trigger is not None:
-                answer = current.guard.run(self._trigger.read_response, self._result, root)
-                self._error_type = self._error_type or answer or ""
-            if self.payload is not None:
-                current.guard.run(
-                    self.payload.describe_response, root, self._result, current.redaction
-                )
-            current.guard.run(self._note_overdue, root)
-            current.guard.run(self.tell)
-            tracer.end_span(root, self._end_ns)
-            if tracer.is_holding and not root.context.is_sampled:
-                current.guard.run(self._keep, root)
-        if current.function.is_multi_concurrent:
-            current.guard.run(current.write_metrics, spans)
+        from lambdatrace.completion import complete
+
+        complete(self)
 
     def tell(self, *, is_timed_out: bool = False) -> None:
         """Tell whoever counts how the invocation ended, or that it is about to time out; once."""
-        if self.outcome is not None:
-            return
-        from lambdatrace.outcome import InvocationOutcome
+        from lambdatrace.completion import tell
 
-        current, initialization = self._current, self._current.initialization
-        is_cold = self.facts.is_cold_start
-        self.outcome = InvocationOutcome(
-            self.request_id,
-            self._start_ns,
-            self._end_ns or current.clock.time_ns(),
-            spans=self.spans,
-            is_cold_start=is_cold,
-            init_ns=initialization.duration_ns() if is_cold else 0,
-            error_type=TIMED_OUT if is_timed_out else self._error_type,
-            is_timed_out=is_timed_out or self._error_type == TIMED_OUT,
-        )
-        current.invocation_completed(self.outcome)
-
-    def _note_overdue(self, root: Span) -> None:
-        """Give `root` the status of a timeout if the handler ended after the deadline.
-
-        Where several run at a time Lambda answers the caller then, and lets the handler go on.
-        """
-        deadline_ns = self.facts.deadline_ns
-        if self._current.function.is_multi_concurrent and 0 < deadline_ns < self._end_ns:
-            self._error_type = TIMED_OUT
-            root.set_attribute("error.type", TIMED_OUT)
-            root.set_status(ERROR, "the invocation ended after its deadline")
-
-    def _keep(self, root: Span) -> None:
-        """Send the trace that the sampler left out, if it is one that is asked for all the same."""
-        from lambdatrace.sampling import is_kept
-
-        wanted = self._current.settings.keep_unsampled
-        if is_kept(
-            wanted, is_error=root.status_code == ERROR, is_cold_start=self.facts.is_cold_start
-        ):
-            for span in self.spans.take_held():
-                self._current.buffer.append(span)
+        tell(self, is_timed_out=is_timed_out)
 
     def _open_root(self, spans: InvocationSpans) -> Span:
-        name = self._trigger.name if self._trigger is not None else ""
-        guard = self._current.guard
-        found = guard.run(
-            _upstream, self._current, self._trigger, self._context, self._trace_header
-        )
+        name = self.trigger.name if self.trigger is not None else ""
+        guard = self.current.guard
+        found = guard.run(_upstream, self.current, self.trigger, self.context, self._trace_header)
         parent = found.parent if found else None
-        if parent is None and self._trigger is not None and self._trigger.execution is not None:
-            parent = guard.run(_execution_context, self._current, self._trigger.execution)
-        return self._current.tracer.start_root(
-            name or self._current.function.name,
+        if parent is None and self.trigger is not None and self.trigger.execution is not None:
+            parent = guard.run(_execution_context, self.current, self.trigger.execution)
+        return self.current.tracer.start_root(
+            name or self.current.function.name,
             parent,
             found.trace_id if found else None,
-            self._start_ns,
+            self.start_ns,
             kind=SERVER,
             spans=spans,
             carried=found.carried if found else None,
         )
 
-    def _end(self) -> None:
+    def _end(self) -> bool:
+        if self.end_ns:
+            return False  # it was abandoned
+        if self.is_suspended:
+            self._suspend(is_suspended=False)
+        else:
+            self._leave()
+        self.end_ns = self.current.clock.time_ns()
+        self.current.note_end(self)
+        return True
+
+    def _leave(self) -> None:
         if self._token is not None:
             deactivate(self._token)
         leave(self._within)
-        self._end_ns = self._current.clock.time_ns()
-        self._current.note_end(self)
 
     def _hand_over(self) -> None:
         """Leave the rest to the extension; without one, do it now, in bounded time."""
-        current = self._current
+        current = self.current
         if current.extension is not None:
             current.extension.end_invocation(self.request_id)
         elif current.background is not None:
@@ -358,7 +395,7 @@ class RunningInvocation:
             self._send_now()
 
     def _send_now(self) -> None:
-        current = self._current
+        current = self.current
         until_ns = current.clock.time_ns() + telemetry.SEND_BEFORE_RESPONSE_NS_MAX
         current.guard.run(current.flush, min(self.facts.deadline_ns or until_ns, until_ns))
 

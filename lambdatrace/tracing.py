@@ -437,7 +437,7 @@ class Tracer:
         """Record that something happened now in `span`."""
         span.add_event(name, self._clock.time_ns(), attributes)
 
-    def record_exception(self, span: Span, error: BaseException) -> None:
+    def record_exception(self, span: Span, error: BaseException, error_type: str = "") -> None:
         """Add the `exception` event and the ERROR status that OpenTelemetry prescribes.
 
         What suspends a durable execution is no error: the span is marked as cut short.
@@ -448,7 +448,7 @@ class Tracer:
             if is_suspension(error):
                 span.set_attribute(TRUNCATED, value=True)
                 return
-        error_type, message = qualified_name(type(error)), message_of(error)
+        error_type, message = error_type or qualified_name(type(error)), message_of(error)
         span.add_event(
             "exception",
             self._clock.time_ns(),
@@ -634,7 +634,7 @@ class SpanScope:
         if self._span is not None:
             self._token = activate(self._span)
 
-    def _again(self) -> SpanScope:
+    def _again(self, *_call: Any) -> SpanScope:
         return SpanScope(self._recorder, self._name, **self._arguments)
 
     def __call__(self, function: F) -> F:

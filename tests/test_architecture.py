@@ -162,6 +162,7 @@ COLD_START_MODULES = {
     "lambdatrace.invocation",
     "lambdatrace.post_import",
     "lambdatrace.records",
+    "lambdatrace.runtime_responses",
     "lambdatrace.settings",
     "lambdatrace.telemetry",
     "lambdatrace.tracing",
