@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 # From the end of a handler until its records are made: the response goes first.
 RESPONSE_S = 0.005
+EXIT_S_MAX = 2.0
 
 
 class BackgroundSender:
-    """Calls `send` in a thread of its own, at least once in `interval_s` from the first wake on."""
+    """Calls `send` in a thread of its own, at least once in `interval_s` once it is started.
+
+    `send` is given the seconds it may take, 0 where nothing bounds it but its own settings; what
+    it is called for at the exit of the process is bounded.
+    """
 
     __slots__ = ("_guard", "_interval_s", "_is_started", "_send", "_sent_s", "_woken")
 
-    def __init__(self, send: Callable[[], object], interval_s: float, guard: Guard) -> None:
+    def __init__(self, send: Callable[[float], object], interval_s: float, guard: Guard) -> None:
         self._send = send
         self._interval_s = interval_s
         self._guard = guard
@@ -47,7 +52,7 @@ class BackgroundSender:
                 self._is_started = False
                 self._guard.report("spans are sent before the response", error)
                 return False
-            atexit.register(self._guard.run, self._send)
+            atexit.register(self._guard.run, self._send, EXIT_S_MAX)
         return True
 
     def wake(self, *, is_urgent: bool) -> None:
@@ -64,4 +69,4 @@ class BackgroundSender:
             self._woken.acquire(timeout=self._interval_s)
             time.sleep(RESPONSE_S)
             self._sent_s = time.monotonic()
-            self._guard.run(self._send)
+            self._guard.run(self._send, 0.0)

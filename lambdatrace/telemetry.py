@@ -266,13 +266,13 @@ class Telemetry:
         if self.background is not None:
             self.background.wake(is_urgent=waiting >= self.settings.batch_size_max)
 
-    def _send_in_background(self) -> None:
+    def _send_in_background(self, seconds_max: float) -> None:
         now_ns = self.clock.time_ns()
         for running in list(self.running_now.values()):
             if 0 < running.facts.deadline_ns < now_ns and not running.is_told_overdue:
                 running.is_told_overdue = True
                 self.guard.run(self._send_open_spans, running.spans, "the invocation timed out", 0)
-        self.flush()
+        self.flush(now_ns + int(seconds_max * 1e9) if seconds_max else 0)
 
     def identify(self, fields: dict[str, Any]) -> None:
         """Put the ids of the current span into a log record's `fields`, None outside of any.

@@ -4,10 +4,12 @@ import _thread
 import os
 import queue
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import lambdatrace
-from lambdatrace import telemetry
+from lambdatrace import background, telemetry
 from lambdatrace.background import BackgroundSender
 from lambdatrace.guard import Guard
 from lambdatrace.sinks import Outcome
@@ -57,7 +59,7 @@ def managed(sink: MemorySink, **environment: str) -> Telemetry:
 
 def test_it_sends_at_once_after_a_pause_and_then_once_an_interval() -> None:
     sends: queue.Queue[float] = queue.Queue()
-    sender = BackgroundSender(lambda: sends.put(0), FAR_S, Guard(is_strict=True))
+    sender = BackgroundSender(sends.put, FAR_S, Guard(is_strict=True))
     sender._sent_s = -FAR_S
     assert sender.start()
     sender.wake(is_urgent=False)
@@ -162,3 +164,40 @@ def test_a_worker_forked_after_the_import_sends_for_itself() -> None:
         assert os.waitpid(child, 0)[1] == 0
     finally:
         telemetry.install(before)
+
+
+def test_invocations_in_many_threads_are_sent_once_each_by_one_thread() -> None:
+    count = 3_000
+    sink = ArrivingSink()
+    before = telemetry.installed()
+    current = managed(sink, OTEL_BSP_SCHEDULE_DELAY="20", OTEL_BSP_MAX_QUEUE_SIZE="100000")
+    telemetry.install(current)
+    try:
+        handler = lambdatrace.instrument(ignore)
+
+        def invoke(number: int) -> None:
+            handler({}, LambdaContext(aws_request_id=f"request-{number}"))
+
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(invoke, range(count)))
+        deadline = time.monotonic() + WAIT_S
+        while len(sink.spans) < count + 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)  # a duplicate would come with the next interval
+    finally:
+        telemetry.install(before)
+    found = [s.attributes["faas.invocation_id"] for s in sink.spans if s.name == "orders"]
+    assert sorted(found) == sorted(f"request-{number}" for number in range(count))
+    assert not current.running_now
+    assert not current.ended
+
+
+def test_at_the_exit_of_a_worker_what_waits_is_sent_in_bounded_time() -> None:
+    sink = MemorySink()
+    current = managed(sink)
+    current.start_extension()
+    span = current.tracer.start_span("waits")
+    current.tracer.end_span(span)
+    current._send_in_background(background.EXIT_S_MAX)
+    assert [span.name for span in sink.spans] == ["waits"]
+    assert 0 < sink.timeouts_s[0] <= background.EXIT_S_MAX
