@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import opentelemetry.metrics
 import opentelemetry.trace
 import pytest
+from opentelemetry.metrics import _internal as metrics_internal
 from opentelemetry.util._once import Once
 
-from lambdatrace.otel import traces
+from lambdatrace.otel import metrics, traces
 from lambdatrace.testing import Recorded, recording
 
 if TYPE_CHECKING:
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> None:
     traces.attach(opentelemetry.trace)
+    metrics.attach(opentelemetry.metrics)
+    monkeypatch.setattr(metrics_internal, "_METER_PROVIDER", None)
+    monkeypatch.setattr(metrics_internal, "_METER_PROVIDER_SET_ONCE", Once())
+    proxies = metrics_internal._ProxyMeterProvider()
+    monkeypatch.setattr(metrics_internal, "_PROXY_METER_PROVIDER", proxies)
     monkeypatch.setattr(opentelemetry.trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(opentelemetry.trace, "_TRACER_PROVIDER_SET_ONCE", Once())
 
