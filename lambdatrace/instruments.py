@@ -232,7 +232,8 @@ class Instruments:
 
     `preference` is a key of DELTA_KINDS; `histogram` makes the aggregation of histograms:
     "explicit", "exponential", or "values" to keep what was measured. `exemplars` is OpenTelemetry's
-    exemplar filter: "trace_based", "always_on", "always_off". `on_error` gets what was dropped.
+    exemplar filter: "trace_based", "always_on", "always_off". `on_error` gets what was dropped;
+    `redact` gives attributes without what must not leave.
     """
 
     def __init__(
@@ -243,6 +244,7 @@ class Instruments:
         preference: str = "delta",
         histogram: str = "explicit",
         exemplars: str = "trace_based",
+        redact: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
         self.clock = clock
         self.pending: deque[Measurement] = deque()
@@ -251,6 +253,7 @@ class Instruments:
         self._delta_kinds = DELTA_KINDS[preference]
         self._histogram = histogram
         self._exemplars = exemplars
+        self._redact = redact
         self._by_key: dict[Any, Instrument] = {}
         self._lock = _thread.allocate_lock()
         self._collected_ns = clock.time_ns()
@@ -376,7 +379,8 @@ class Instruments:
                 exemplar = Exemplar(value, time_ns, context)
         if self.temporality(instrument) == CUMULATIVE:
             timestamp_ns = 0  # a running total cannot have been what it is at another time
-        instrument.aggregate(value, attributes or {}, exemplar, timestamp_ns)
+        kept = dict(self._redact(attributes)) if attributes else {}
+        instrument.aggregate(value, kept, exemplar, timestamp_ns)
 
     def _observe(self) -> None:
         """Ask the callbacks; one that fails, or the ones after a slow one, are said."""

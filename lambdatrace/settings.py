@@ -177,6 +177,24 @@ def _namespace(name: str, value: str) -> str:
     return value
 
 
+INVOCATION_METRICS = (
+    *("ColdStart", "Errors", "Duration", "InitDuration", "Timeouts"),
+    *("BatchItemFailures", "EstimatedCost"),
+)
+
+
+def _invocation_metrics(name: str, value: str) -> tuple[str, ...]:
+    if value == "none":
+        return ()
+    if value == "all":
+        return INVOCATION_METRICS
+    wanted = {item.strip().lower() for item in value.split(",") if item.strip()}
+    found = tuple(known for known in INVOCATION_METRICS if known.lower() in wanted)
+    if len(found) != len(wanted):
+        raise SettingError(name, value, "all, none, or some of " + ", ".join(INVOCATION_METRICS))
+    return found
+
+
 DEFAULT_SAMPLER = "parentbased_always_on"
 
 # name, attribute, parser, default as written in the environment, one sentence
@@ -300,6 +318,13 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         _pairs,
         "",
         "Dimensions of each metric, `key=value` between commas; `service=` leaves that one out.",
+    ),
+    (
+        "LAMBDATRACE_INVOCATION_METRICS",
+        "invocation_metrics",
+        _invocation_metrics,
+        "none",
+        "Built-in metrics, which cost money: `all`, `none`, or some of `ColdStart`, `Errors`, …",
     ),
     (
         "LAMBDATRACE_LOGS_INJECTION",
@@ -457,6 +482,7 @@ class Settings:
     metrics_exemplars: str
     metrics_namespace: str
     metrics_dimensions: dict[str, str]
+    invocation_metrics: tuple[str, ...]
     injects_ids: bool
     captured_log_level: str
     log_level: str

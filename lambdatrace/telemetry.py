@@ -7,7 +7,6 @@ first response, the metric recorder at the first metric.
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from functools import wraps
 from itertools import count
@@ -107,6 +106,8 @@ class Telemetry:
         self._redaction: Redaction | None = None
         self._metrics_dropped = 0  # of recorders that are gone
         self._instruments: Instruments | None = None
+        if settings.invocation_metrics and settings.metrics_exporter != "none":
+            self.on_completed.append(self._record_outcome)
         self.import_times: ImportTimes | None = None
         if self.is_active and settings.import_spans_min_ms:
             from lambdatrace.import_times import ImportTimes
@@ -199,7 +200,7 @@ class Telemetry:
         self.invocation_count = 0
         self.forget_connections()
         if self._instruments is not None:
-            self._instruments.forget_parent()
+            self._instruments.forget_parent()  # its counts are those of all its clones
         if self.extension is not None:
             self.extension.may_reconnect = True
 
@@ -290,8 +291,12 @@ class Telemetry:
     @property
     def metrics(self) -> MetricRecorder:
         """The metric recorder, made at the first metric."""
+        return self.metrics_of(self.tracer.spans())
+
+    def metrics_of(self, spans: InvocationSpans) -> MetricRecorder:
+        """The recorder of an invocation's metrics, where they have one each; else the one."""
         if self.function.is_multi_concurrent:
-            return self.tracer.spans().own_metrics(self._new_metrics)
+            return spans.own_metrics(self._new_metrics)
         if self._metrics is None:
             self._metrics = self._new_metrics()
         return self._metrics
@@ -320,13 +325,16 @@ class Telemetry:
 
             settings = self.settings
             is_fixed = settings.metrics_histogram == "explicit_bucket_histogram"
-            self._instruments = Instruments(
+            histogram = "explicit" if is_fixed else "exponential"
+            self._instruments = instruments = Instruments(
                 self.clock,
                 self.guard.report,
                 preference=settings.metrics_temporality,
-                histogram="explicit" if is_fixed else "exponential",
+                histogram="values" if settings.metrics_exporter == "emf" else histogram,
                 exemplars=settings.metrics_exemplars,
+                redact=self.redaction.mapping if self.redaction is not None else dict,
             )
+            self.on_completed.append(lambda outcome: instruments.note_begin(outcome.start_ns))
         return self._instruments
 
     @property
@@ -384,6 +392,7 @@ class Telemetry:
     def flush(self, deadline_ns: int = 0) -> bool:
         """Write the metrics and send the finished spans now; False if something had to be kept."""
         self.complete_ended()
+        self.guard.run(self.collect_metrics)
         sender = self.sender
         if sender is None:
             self.buffer.take(self.settings.buffer_size_max)
@@ -439,32 +448,39 @@ class Telemetry:
         self.guard.run(self.write_metrics)
 
     def write_metrics(self, spans: InvocationSpans | None = None) -> None:
-        """Write what was recorded to standard output, which Lambda turns into metrics.
+        """Export the metrics recorded so far, by standard output or by the instruments.
 
-        Where several invocations may run at a time, what was recorded in that of `spans`, by
-        default the one under way here.
+        Where several invocations may run at a time, those recorded in that of `spans`, by default
+        the one under way here.
         """
         spans = spans or self.tracer.spans()
         recorder = spans.metrics if self.function.is_multi_concurrent else self._metrics
-        if not recorder:  # None, or nothing recorded
+        if not recorder:  # there is none, or nothing in it
             return
-        taken = recorder.take()
-        if spans.metrics is not None:
-            self._metrics_dropped, spans.metrics.dropped = (
-                self._metrics_dropped + spans.metrics.dropped,
-                0,
-            )
-        if self.settings.metrics_exporter == "none" or not taken:
-            return
-        from lambdatrace.wire.emf import encode_metrics
+        from lambdatrace.metric_export import export_metrics
 
-        properties = {}
-        root = spans.root()
-        if root is not None:
-            properties["traceId"] = root.context.trace_id
-            properties["requestId"] = spans.request_id
-        lines = encode_metrics(taken, properties, self.guard.report)
-        sys.stdout.write("\n".join(lines) + "\n")
+        export_metrics(self, recorder, spans)
+        if spans.metrics is not None:
+            self._metrics_dropped += spans.metrics.dropped
+            spans.metrics.dropped = 0
+
+    def collect_metrics(self) -> None:
+        """Make records of what the instruments measured since the last time."""
+        exporter = self.settings.metrics_exporter
+        if exporter == "otlp":
+            self.write_metrics()  # to the instruments
+        if self._instruments is None:
+            return
+        collected = self._instruments.collect()
+        if exporter == "emf":
+            from lambdatrace.metric_export import record_as_metrics
+
+            record_as_metrics(collected, self.metrics)
+
+    def _record_outcome(self, outcome: InvocationOutcome) -> None:
+        from lambdatrace.invocation_metrics import record_outcome
+
+        record_outcome(self, outcome)
 
     def _report_metric(self, name: str, error: Exception) -> None:
         self.guard.report(f"metric {name}", error)
@@ -494,6 +510,7 @@ class Telemetry:
         if open_spans.invocation is not None:
             self.guard.run(open_spans.invocation.describe)
             self.guard.run(open_spans.invocation.tell, is_timed_out=True)
+        self.guard.run(self.collect_metrics)
         self.write_metrics(open_spans)
         if self.sender is None:
             return

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import textwrap
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lambdatrace.harness import Function, Harness
 from tests.end_to_end.conftest import OtlpReceiver, attributes
+from tests.sdk.test_durable import TRACE_ID, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Deploy = Callable[..., None]
 
@@ -42,7 +43,8 @@ def deploy(harness: Harness, receiver: OtlpReceiver, tmp_path: Path) -> Deploy:
 
     def add(source: str, **options: Any) -> None:
         (tmp_path / "app.py").write_text(textwrap.dedent(source))
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+        environment = {**endpoint, **options.pop("environment", {})}
         harness.add_function(
             Function("orders", "app.handler", tmp_path, environment=environment, **options)
         )
@@ -105,3 +107,52 @@ def test_the_extension_lives_through_the_snapshot(
     receiver.gate.set()
     harness.wait_frozen("orders")
     assert len(receiver.named("orders")) == 1
+
+
+DURABLE = """
+    import lambdatrace
+    from aws_durable_execution_sdk_python import durable_execution
+    from aws_durable_execution_sdk_python.config import Duration
+    from tests.sdk.test_durable import Service
+
+    service = Service()
+
+    def reserve(step):
+        return "reserved"
+
+    @lambdatrace.instrument
+    @durable_execution(boto3_client=service)
+    def run(event, context):
+        with lambdatrace.span("prepare"):
+            context.step(reserve, name="reserve")
+        context.wait(Duration.from_seconds(60))
+        return "done"
+
+    def handler(event, context):
+        if event == "second":
+            service.end_waits()
+            event = service.event()
+        return run(event, context)
+"""
+
+
+def test_a_durable_execution_is_one_trace_with_each_step_in_it_once(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    pytest.importorskip("aws_durable_execution_sdk_python")
+    deploy(
+        DURABLE,
+        environment={"PYTHONPATH": str(Path(__file__).parents[2])},
+        memory_size_mb=512,
+        timeout_s=30,
+    )
+    assert harness.invoke("orders", event()).json() == {"Status": "PENDING"}
+    harness.wait_frozen("orders")
+    assert harness.invoke("orders", "second").json() == {"Status": "SUCCEEDED", "Result": '"done"'}
+    harness.wait_frozen("orders")
+    roots = receiver.named("orders")
+    assert [attributes(root)["durable.invocation.first"] for root in roots] == [True, False]
+    execution = receiver.one("durable execution orders")
+    assert [root.parent_span_id for root in roots] == [execution.span_id] * 2
+    assert receiver.one("reserve").parent_span_id == receiver.one("prepare").span_id
+    assert {span.trace_id.hex() for span in receiver.spans} == {TRACE_ID}

@@ -25,6 +25,7 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "metrics_exemplars": "trace_based",
         "metrics_namespace": "lambdatrace",
         "metrics_dimensions": {},
+        "invocation_metrics": (),
         "injects_ids": True,
         "captured_log_level": "DEBUG",
         "log_level": "INFO",

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+import botocore.session
+import pytest
+
+import lambdatrace
+from lambdatrace.instruments import Instruments
+from lambdatrace.metric_export import UCUM, cloudwatch_unit, record_as_instruments, ucum_unit
+from lambdatrace.records import Metric, SpanContext
+from lambdatrace.testing import START_NS, LambdaContext, SettableClock, recording
+
+
+def refuse(name: str, reason: Any) -> None:
+    raise AssertionError(f"{name}: {reason}")
+
+
+def test_every_unit_of_cloudwatch_has_one_in_ucum_and_comes_back() -> None:
+    model = botocore.session.get_session().get_service_model("cloudwatch")
+    units = model.shape_for("StandardUnit").enum
+    assert set(units) == set(UCUM)
+    assert {unit: cloudwatch_unit(ucum_unit(unit)) for unit in units} == {u: u for u in units}
+
+
+@pytest.mark.parametrize(
+    ("ucum", "unit"),
+    [
+        ("{request}", "Count"),
+        ("{request}/s", "Count/Second"),
+        ("µs", "Microseconds"),
+        ("KiBy", "None"),
+        ("h", "None"),
+        ("GBy/s", "Gigabytes/Second"),
+    ],
+)
+def test_units_of_the_same_size_are_found(ucum: str, unit: str) -> None:
+    assert cloudwatch_unit(ucum) == unit
+
+
+def test_instruments_are_written_as_embedded_metrics() -> None:
+    with recording({"OTEL_METRICS_EXPORTER": "emf"}) as recorded:
+
+        @lambdatrace.instrument
+        def handler(event: Any, context: Any) -> None:
+            made = recorded.telemetry.instruments.instrument
+            made("counter", "orders", "{order}").record(1, {"tier": "gold"})
+            made("counter", "orders", "{order}").record(2, {"tier": "gold"})
+            made("histogram", "latency", "ms").record(3)
+            made("histogram", "latency", "ms").record(1.5)
+            made("observable_gauge", "queue").observe(lambda: [(7, {"tier": "gold"})])
+            lambdatrace.metric("A", 1)
+
+        handler({}, LambdaContext())
+    plain, gold = sorted(recorded.metric_documents, key=lambda document: "tier" in document)
+    assert (gold["orders"], gold["queue"], gold["tier"], gold["service"]) == (
+        3.0,
+        7.0,
+        "gold",
+        "orders",
+    )
+    assert (plain["latency"], plain["A"]) == ([3.0, 1.5], 1.0)
+    assert gold["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [
+        {"Name": "orders", "Unit": "Count"},
+        {"Name": "queue", "Unit": "None"},
+    ]
+
+
+def test_with_no_exporter_nothing_is_written() -> None:
+    with recording({"OTEL_METRICS_EXPORTER": "none"}) as recorded:
+        recorded.telemetry.instruments.instrument("counter", "orders").record(1)
+        lambdatrace.metric("A", 1)
+        lambdatrace.flush()
+    assert recorded.stdout == ""
+
+
+def test_a_custom_metric_becomes_a_histogram_with_its_dimensions_as_attributes() -> None:
+    context, root = SpanContext("1" * 32, "2" * 16), SpanContext("1" * 32, "3" * 16)
+    sets = ((("city", "Bern"), ("tier", "gold")), (("tier", "gold"),))
+    common: dict[str, Any] = {"namespace": "shop", "time_ns": START_NS - 5}
+    metrics = [
+        Metric("Latency", [1.0, 30.0], "Milliseconds", sets, context=context, **common),
+        Metric("Latency", [2.0], "Milliseconds", sets, **common),
+        Metric("Latency", [3.0], "Milliseconds", ((),), has_own_time=True, **common),
+    ]
+    instruments = Instruments(SettableClock(), refuse)
+    record_as_instruments(metrics, instruments, root)
+    (data,) = instruments.collect()
+    assert (data.name, data.unit, data.scope.name) == ("Latency", "ms", "shop")
+    points: list[Any] = list(data.points)
+    assert [
+        (point.attributes, point.time_ns - START_NS, point.count, point.total) for point in points
+    ] == [({"city": "Bern", "tier": "gold"}, 0, 3, 33.0), ({}, -5, 1, 3.0)]
+    assert [(e.value, e.context.span_id[0]) for e in points[0].exemplars] == [
+        (2.0, "3"),
+        (30.0, "2"),
+    ]
