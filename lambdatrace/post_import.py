@@ -25,6 +25,10 @@ DOORS: dict[str, str] = {
     "aws_durable_execution_sdk_python.execution": "lambdatrace.durable_steps",
     "opentelemetry.metrics": "lambdatrace.otel.metrics",
     "opentelemetry.trace": "lambdatrace.otel.traces",
+    "botocore.client": "lambdatrace.patches.botocore",
+    "urllib3.connectionpool": "lambdatrace.patches.urllib3",
+    "requests.sessions": "lambdatrace.patches.requests",
+    "http.client": "lambdatrace.patches.http_client",
 }
 
 _is_armed = False

@@ -99,6 +99,22 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
     return parse
 
 
+def _some_of(*choices: str) -> Callable[[str, str], frozenset[str] | None]:
+    """Parses names between commas, `none`, or `all`, which gives None."""
+
+    def parse(name: str, value: str) -> frozenset[str] | None:
+        chosen = frozenset(item.strip() for item in value.lower().split(",") if item.strip())
+        if chosen == {"all"}:
+            return None
+        if chosen == {"none"}:
+            return frozenset()
+        if not chosen or not chosen.issubset(choices):
+            raise SettingError(name, value, "all, none, or some of " + ", ".join(choices))
+        return chosen
+
+    return parse
+
+
 def _headers(name: str, value: str) -> dict[str, str]:
     """Pairs that may stand in an HTTP request."""
     pairs = _pairs(name, value)
@@ -376,6 +392,20 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "How many bytes of an event, and of a response, are captured at most.",
     ),
     (
+        "LAMBDATRACE_PATCHES",
+        "patches",
+        _some_of("botocore", "urllib3", "requests", "http.client"),
+        "all",
+        "The libraries whose calls are recorded, between commas, `all` or `none`.",
+    ),
+    (
+        "LAMBDATRACE_PAYLOAD_CONTEXT",
+        "payload_context",
+        _some_of("eventbridge", "kinesis"),
+        "eventbridge",
+        "The AWS services to whose JSON payloads the trace context is added as a key, or `none`.",
+    ),
+    (
         "LAMBDATRACE_REDACTION",
         "redacts",
         _boolean,
@@ -490,6 +520,8 @@ class Settings:
     logs_event: bool
     captures_payload: bool
     payload_bytes_max: int
+    patches: frozenset[str] | None
+    payload_context: frozenset[str] | None
     redacts: bool
     redacted_keys: tuple[re.Pattern[str], ...]
     redacted_values: tuple[re.Pattern[str], ...]

@@ -33,6 +33,8 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "logs_event": False,
         "captures_payload": False,
         "payload_bytes_max": 4096,
+        "patches": None,
+        "payload_context": frozenset({"eventbridge"}),
         "redacts": True,
         "redacted_keys": (),
         "redacted_values": (),
@@ -61,6 +63,14 @@ def test_every_setting_is_declared_on_the_class() -> None:
             "OTEL_EXPORTER_OTLP_TIMEOUT",
             "1.5",
             "OTEL_EXPORTER_OTLP_TIMEOUT is '1.5': expected a whole number from 1 to 1000000000",
+        ),
+        (
+            "LAMBDATRACE_PATCHES",
+            "botocore,redis",
+            (
+                "LAMBDATRACE_PATCHES is 'botocore,redis': expected all, none, or some of "
+                "botocore, urllib3, requests, http.client"
+            ),
         ),
         (
             "OTEL_BSP_MAX_QUEUE_SIZE",

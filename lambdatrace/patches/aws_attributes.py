@@ -1,0 +1,288 @@
+"""What a call of an AWS API tells of itself: parameters and answers → attributes.
+
+Names, never contents: of a secret, a parameter, an item or a message only what it is called.
+Sources: OpenTelemetry semantic conventions, "AWS SDK", "DynamoDB", "S3", "Messaging", "FaaS".
+Keys that the conventions lack are `aws.` and the service's own term.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Parameters = dict[str, Any]
+    Attributes = dict[str, Any]
+
+NAMES_MAX = 50  # of tables, parameters, …: one call takes at most 100
+
+# (service, operation) → the parameter with the batch, None for a single message.
+SENDS: dict[tuple[str, str], str | None] = {
+    ("SQS", "SendMessage"): None,
+    ("SQS", "SendMessageBatch"): "Entries",
+    ("SNS", "Publish"): None,
+    ("SNS", "PublishBatch"): "PublishBatchRequestEntries",
+    ("Kinesis", "PutRecord"): None,
+    ("Kinesis", "PutRecords"): "Records",
+    ("EventBridge", "PutEvents"): "Entries",
+}
+
+# Parameter → attribute, for those that are taken as they are.
+_PLAIN: dict[str, dict[str, str]] = {
+    "S3": {
+        "Bucket": "aws.s3.bucket",
+        "Key": "aws.s3.key",
+        "UploadId": "aws.s3.upload_id",
+        "PartNumber": "aws.s3.part_number",
+    },
+    "SQS": {"QueueUrl": "aws.sqs.queue.url"},
+    "SNS": {"TopicArn": "aws.sns.topic.arn"},
+    "Kinesis": {"StreamName": "aws.kinesis.stream_name"},
+    "SFN": {
+        "stateMachineArn": "aws.step_functions.state_machine.arn",
+        "activityArn": "aws.step_functions.activity.arn",
+        "executionArn": "aws.step_functions.execution.arn",
+    },
+    "Lambda": {"UUID": "aws.lambda.resource_mapping.id"},
+    "DynamoDB": {
+        "ConsistentRead": "aws.dynamodb.consistent_read",
+        "ProjectionExpression": "aws.dynamodb.projection",
+        "IndexName": "aws.dynamodb.index_name",
+        "Limit": "aws.dynamodb.limit",
+        "ScanIndexForward": "aws.dynamodb.scan_forward",
+        "Segment": "aws.dynamodb.segment",
+        "Select": "aws.dynamodb.select",
+        "TotalSegments": "aws.dynamodb.total_segments",
+        "ExclusiveStartTableName": "aws.dynamodb.exclusive_start_table",
+    },
+}
+
+_SYSTEMS = {
+    "SQS": "aws_sqs",
+    "SNS": "aws.sns",
+    "Kinesis": "aws_kinesis",
+    "EventBridge": "aws_eventbridge",
+}
+
+
+def is_send(service: str, operation: str) -> bool:
+    """Whether the call gives messages to a queue, topic, stream or bus."""
+    return (service, operation) in SENDS
+
+
+def read_request(
+    service: str, operation: str, parameters: Parameters, region: str = ""
+) -> Attributes:
+    """The attributes that the parameters of a call give."""
+    attributes = {
+        key: parameters[name]
+        for name, key in _PLAIN.get(service, {}).items()
+        if isinstance(parameters.get(name), (str, int))
+    }
+    more = _REQUESTS.get(service)
+    if more is not None:
+        more(operation, parameters, attributes, region)
+    return attributes
+
+
+def read_response(service: str, operation: str, response: Parameters) -> Attributes:
+    """The attributes that the answer to a call gives."""
+    if service == "DynamoDB":
+        return _read_dynamodb_answer(response)
+    if service == "Secrets Manager" and isinstance(response.get("ARN"), str):
+        return {"aws.secretsmanager.secret.arn": response["ARN"]}
+    if service == "SFN" and isinstance(response.get("executionArn"), str):
+        return {"aws.step_functions.execution.arn": response["executionArn"]}
+    attributes: Attributes = {}
+    if is_send(service, operation):
+        message_id = response.get("MessageId")
+        if isinstance(message_id, str):
+            attributes["messaging.message.id"] = message_id
+        failed = response.get("Failed") or ()
+        count = response.get("FailedEntryCount") or response.get("FailedRecordCount") or len(failed)
+        if count:
+            # The call succeeds although some of its messages did not.
+            attributes["aws.failed_entry_count"] = count
+    elif operation == "ReceiveMessage":
+        attributes["messaging.batch.message_count"] = len(response.get("Messages") or ())
+    elif service == "Lambda" and isinstance(response.get("FunctionError"), str):
+        attributes["aws.lambda.function_error"] = response["FunctionError"]
+    return attributes
+
+
+def _read_messaging(
+    service: str, operation: str, parameters: Parameters, attributes: Attributes, destination: str
+) -> None:
+    if not is_send(service, operation) and operation != "ReceiveMessage":
+        return
+    attributes["messaging.system"] = _SYSTEMS[service]
+    attributes["messaging.operation.name"] = operation
+    attributes["messaging.operation.type"] = "send" if is_send(service, operation) else "receive"
+    if destination:
+        attributes["messaging.destination.name"] = destination
+    batch = SENDS.get((service, operation))
+    if batch is not None:
+        attributes["messaging.batch.message_count"] = len(parameters.get(batch) or ())
+
+
+def _read_sqs(operation: str, parameters: Parameters, attributes: Attributes, _: str) -> None:
+    queue = _text(parameters.get("QueueUrl")).rpartition("/")[2]
+    _read_messaging("SQS", operation, parameters, attributes, queue)
+
+
+def _read_sns(operation: str, parameters: Parameters, attributes: Attributes, _: str) -> None:
+    # A phone number is nobody's business.
+    arn = _text(parameters.get("TopicArn")) or _text(parameters.get("TargetArn"))
+    _read_messaging("SNS", operation, parameters, attributes, arn.rpartition(":")[2])
+
+
+def _read_kinesis(operation: str, parameters: Parameters, attributes: Attributes, _: str) -> None:
+    stream = _text(parameters.get("StreamName"))
+    if not stream:
+        stream = _text(parameters.get("StreamARN")).rpartition("/")[2]
+        if stream:
+            attributes["aws.kinesis.stream_name"] = stream
+    _read_messaging("Kinesis", operation, parameters, attributes, stream)
+
+
+def _read_eventbridge(
+    operation: str, parameters: Parameters, attributes: Attributes, _: str
+) -> None:
+    entries = [entry for entry in parameters.get("Entries") or () if isinstance(entry, dict)]
+    buses = {_text(entry.get("EventBusName")) or "default" for entry in entries}
+    bus = buses.pop().rpartition("/")[2] if len(buses) == 1 else ""
+    _read_messaging("EventBridge", operation, parameters, attributes, bus)
+    for name, key in (
+        ("Source", "aws.eventbridge.source"),
+        ("DetailType", "aws.eventbridge.detail_type"),
+    ):
+        values = {_text(entry.get(name)) for entry in entries}
+        value = values.pop() if len(values) == 1 else ""
+        if value:
+            attributes[key] = value
+
+
+def _read_s3(_operation: str, parameters: Parameters, attributes: Attributes, _: str) -> None:
+    source = parameters.get("CopySource")
+    if isinstance(source, dict):
+        source = f"{source.get('Bucket')}/{source.get('Key')}"
+    if isinstance(source, str):
+        attributes["aws.s3.copy_source"] = source
+
+
+def _read_lambda(
+    operation: str, parameters: Parameters, attributes: Attributes, region: str
+) -> None:
+    name = _text(parameters.get("FunctionName"))
+    if not operation.startswith("Invoke") or not name:
+        return
+    attributes["faas.invoked_provider"] = "aws"
+    attributes["faas.invoked_name"] = function_name(name)
+    parts = name.split(":")
+    is_arn = parts[0] == "arn" and len(parts) > 6  # noqa: PLR2004 - arn:…:function:name
+    attributes["faas.invoked_region"] = parts[3] if is_arn else region
+
+
+def function_name(text: str) -> str:
+    """The bare name in a FunctionName: a name, `name:qualifier`, a partial or a full ARN."""
+    before, found, after = text.partition("function:")
+    return (after if found and (not before or before.endswith(":")) else text).partition(":")[0]
+
+
+def _read_secrets(_operation: str, parameters: Parameters, attributes: Attributes, _: str) -> None:
+    secret_id = _text(parameters.get("SecretId"))
+    if secret_id.startswith("arn:"):
+        attributes["aws.secretsmanager.secret.arn"] = secret_id
+    elif secret_id:
+        attributes["aws.secretsmanager.secret.name"] = secret_id
+
+
+def _read_parameters(
+    _operation: str, parameters: Parameters, attributes: Attributes, _: str
+) -> None:
+    names = parameters.get("Names") or [parameters.get("Name") or parameters.get("Path")]
+    found = [name for name in names if isinstance(name, str)][:NAMES_MAX]
+    if found:
+        attributes["aws.ssm.parameter.names"] = found
+
+
+def _read_dynamodb(
+    operation: str, parameters: Parameters, attributes: Attributes, region: str
+) -> None:
+    attributes["db.system.name"] = "aws.dynamodb"
+    attributes["db.operation.name"] = operation
+    if region:
+        attributes["db.namespace"] = region
+    tables = _tables(parameters)[:NAMES_MAX]
+    if tables:
+        attributes["aws.dynamodb.table_names"] = tables
+    if len(tables) == 1:
+        attributes["db.collection.name"] = tables[0]
+    size = _batch_size(parameters)
+    if size > 1:
+        attributes["db.operation.batch.size"] = size
+
+
+def _tables(parameters: Parameters) -> list[str]:
+    if isinstance(parameters.get("TableName"), str):
+        return [parameters["TableName"]]
+    if isinstance(parameters.get("RequestItems"), dict):
+        return sorted(name for name in parameters["RequestItems"] if isinstance(name, str))
+    found = {
+        step.get("TableName")
+        for item in parameters.get("TransactItems") or ()
+        if isinstance(item, dict)
+        for step in item.values()
+        if isinstance(step, dict)
+    }
+    return sorted(name for name in found if isinstance(name, str))
+
+
+def _batch_size(parameters: Parameters) -> int:
+    requests = parameters.get("RequestItems")
+    if isinstance(requests, dict):
+        return sum(
+            len(part) if isinstance(part, list) else len(part.get("Keys") or ())
+            for part in requests.values()
+            if isinstance(part, (list, dict))
+        )
+    return len(parameters.get("TransactItems") or ())
+
+
+def _read_dynamodb_answer(response: Parameters) -> Attributes:
+    attributes: Attributes = {}
+    for name, key in (
+        ("Count", "aws.dynamodb.count"),
+        ("ScannedCount", "aws.dynamodb.scanned_count"),
+    ):
+        if isinstance(response.get(name), int):
+            attributes[key] = response[name]
+    consumed = response.get("ConsumedCapacity")
+    if consumed:
+        import json
+
+        rows = consumed if isinstance(consumed, list) else [consumed]
+        attributes["aws.dynamodb.consumed_capacity"] = [
+            json.dumps(row, default=str) for row in rows[:NAMES_MAX]
+        ]
+    if isinstance(response.get("TableNames"), list):
+        attributes["aws.dynamodb.table_count"] = len(response["TableNames"])
+    return attributes
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+_REQUESTS: dict[str, Callable[[str, Parameters, Attributes, str], None]] = {
+    "SQS": _read_sqs,
+    "SNS": _read_sns,
+    "Kinesis": _read_kinesis,
+    "EventBridge": _read_eventbridge,
+    "S3": _read_s3,
+    "Lambda": _read_lambda,
+    "Secrets Manager": _read_secrets,
+    "SSM": _read_parameters,
+    "DynamoDB": _read_dynamodb,
+}

@@ -1,0 +1,86 @@
+"""What a span tells of an HTTP request, by OpenTelemetry's conventions for HTTP clients.
+
+Source: OpenTelemetry semantic conventions, "HTTP client"; "URL" for what is redacted.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterable
+    from typing import Any
+
+REDACTED = "REDACTED"
+_METHODS = frozenset(
+    ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "QUERY")
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# Compared in lower case. The first four are the conventions', then what signs AWS's URLs.
+SECRET_PARAMETERS = frozenset(
+    (
+        *("awsaccesskeyid", "signature", "sig", "x-goog-signature"),
+        *("x-amz-signature", "x-amz-credential", "x-amz-security-token"),
+        *("password", "passwd", "pwd", "secret", "client_secret", "api_key", "apikey"),
+        *("token", "access_token", "refresh_token", "id_token"),
+    )
+)
+
+
+def span_name(method: str) -> str:
+    """The method, when it is one of HTTP's; a URL would give each span a name of its own."""
+    return method if method in _METHODS else "HTTP"
+
+
+def request_attributes(method: str, url: str, host: str, port: int | None) -> dict[str, Any]:
+    """The attributes known before the request is sent; `url` has its secrets redacted."""
+    attributes: dict[str, Any] = {
+        "http.request.method": method if method in _METHODS else "_OTHER",
+        "url.full": url,
+        "server.address": host,
+    }
+    if port is not None:
+        attributes["server.port"] = port
+    if method not in _METHODS:
+        attributes["http.request.method_original"] = method
+    return attributes
+
+
+def absolute_url(scheme: str, host: str, port: int | None, target: str) -> str:
+    """The URL of a request for `target`, which is one itself when it goes to a proxy."""
+    if "://" in target.partition("?")[0]:
+        return target
+    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    authority = shown if port in (None, _DEFAULT_PORTS.get(scheme)) else f"{shown}:{port}"
+    return f"{scheme}://{authority}{target}"
+
+
+def redact_url(url: str, secret_keys: Iterable[re.Pattern[str]] = ()) -> str:
+    """`url` without its credentials and fragment, and without the values of secret parameters.
+
+    Those are SECRET_PARAMETERS, and what one of the patterns `secret_keys` finds in the name.
+    """
+    url = url.partition("#")[0]
+    start = url.find("://") + 3
+    if start > 2:  # noqa: PLR2004 - there is a scheme
+        ends = [at for at in (url.find("/", start), url.find("?", start)) if at >= 0]
+        at_sign = url.rfind("@", start, min(ends, default=len(url)))
+        if at_sign >= 0:
+            shown = f"{REDACTED}:{REDACTED}" if ":" in url[start:at_sign] else REDACTED
+            url = url[:start] + shown + url[at_sign:]
+    path, mark, query = url.partition("?")
+    if not query:
+        return url
+    parts = [_redact_parameter(part, secret_keys) for part in query.split("&")]
+    return path + mark + "&".join(parts)
+
+
+def _redact_parameter(parameter: str, secret_keys: Iterable[re.Pattern[str]]) -> str:
+    name, equals, _ = parameter.partition("=")
+    key = name
+    if "%" in name:
+        from urllib.parse import unquote
+
+        key = unquote(name)
+    is_secret = key.lower() in SECRET_PARAMETERS or any(p.search(key) for p in secret_keys)
+    return f"{name}={REDACTED}" if equals and is_secret else parameter

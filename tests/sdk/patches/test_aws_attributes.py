@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import opentelemetry.semconv._incubating.attributes as incubating
+import opentelemetry.semconv.attributes as stable
+import pytest
+
+from lambdatrace.patches import aws_attributes, aws_context
+from lambdatrace.patches.aws_attributes import function_name, read_request
+
+# What the conventions have no key for.
+OWN_KEYS = {
+    "aws.eventbridge.source",
+    "aws.eventbridge.detail_type",
+    "aws.failed_entry_count",
+    "aws.lambda.function_error",
+    "aws.secretsmanager.secret.name",
+    "aws.ssm.parameter.names",
+    "aws.step_functions.execution.arn",
+}
+
+
+def conventions() -> set[str]:
+    """Every attribute that OpenTelemetry's semantic conventions name."""
+    found = set()
+    for package in (incubating, stable):
+        for path in Path(package.__path__[0]).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Constant):
+                    found.add(str(node.value.value))
+    return found
+
+
+def test_every_attribute_is_of_the_conventions_or_listed_as_our_own() -> None:
+    used = {
+        node.value
+        for path in Path(aws_attributes.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith(
+            ("aws.", "db.", "messaging.", "faas.", "http.re", "url.", "server.", "rpc.", "cloud.")
+        )
+    }
+    values = {"aws.sns", "aws.dynamodb"}  # of messaging.system and db.system.name
+    assert used - conventions() - OWN_KEYS - values == set()
+    assert len(used) > 40
+
+
+def test_every_operation_and_parameter_is_one_of_the_services() -> None:
+    session = botocore.session.get_session()
+    models = {
+        str(model.service_id): model
+        for name in ("sqs", "sns", "kinesis", "events", "lambda", "stepfunctions", "s3", "dynamodb")
+        for model in [session.get_service_model(name)]
+    }
+    for service, operation in [*aws_attributes.SENDS, *aws_context._WRITERS]:
+        assert operation in models[service].operation_names
+    for (service, operation), batch in aws_attributes.SENDS.items():
+        members = models[service].operation_model(operation).input_shape.members
+        assert batch is None or batch in members
+    for service, parameters in aws_attributes._PLAIN.items():
+        members = {
+            member
+            for operation in models[service].operation_names
+            for shape in [models[service].operation_model(operation).input_shape]
+            for member in (shape.members if shape else ())
+        }
+        assert set(parameters) <= members
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "charge",
+        "charge:live",
+        "123456789012:function:charge",
+        "function:charge:7",
+        "arn:aws:lambda:eu-west-1:123456789012:function:charge",
+        "arn:aws:lambda:eu-west-1:123456789012:function:charge:$LATEST",
+    ],
+)
+def test_a_function_is_called_by_its_bare_name(text: str) -> None:
+    assert function_name(text) == "charge"
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameters", "tables", "size"),
+    [
+        ("BatchGetItem", {"RequestItems": {"b": {"Keys": [{}, {}]}, "a": {"Keys": [{}]}}}, "ab", 3),
+        ("BatchWriteItem", {"RequestItems": {"a": [{}, {}]}}, "a", 2),
+        (
+            "TransactWriteItems",
+            {"TransactItems": [{"Put": {"TableName": "a"}}, {"Delete": {"TableName": "c"}}]},
+            "ac",
+            2,
+        ),
+    ],
+)
+def test_a_call_on_several_tables_names_them_all(
+    operation: str, parameters: dict[str, Any], tables: str, size: int
+) -> None:
+    attributes = read_request("DynamoDB", operation, parameters)
+    assert attributes["aws.dynamodb.table_names"] == list(tables)
+    assert attributes["db.operation.batch.size"] == size
+    assert attributes.get("db.collection.name") == (tables if len(tables) == 1 else None)
+
+
+@pytest.mark.parametrize("service", ["SQS", "SNS", "Kinesis", "EventBridge", "S3", "Lambda", "SSM"])
+@pytest.mark.parametrize("operation", ["SendMessage", "Publish", "PutEvents", "Invoke", "Get"])
+def test_parameters_of_the_wrong_type_give_nothing_and_break_nothing(
+    service: str, operation: str
+) -> None:
+    names = ("QueueUrl", "TopicArn", "Entries", "FunctionName", "Names", "CopySource")
+    parameters = dict.fromkeys(names)
+    attributes = read_request(service, operation, parameters)
+    assert all(value is not None for value in attributes.values())
