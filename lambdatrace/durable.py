@@ -61,6 +61,11 @@ class DurableExecution:
         return span
 
 
+def operation_span_id(arn: str, operation_id: str) -> str:
+    """The span of one operation of an execution, the same in whatever invocation it is told of."""
+    return _hash(f"{arn}:{operation_id}")[:_ID_DIGITS]
+
+
 def read_output(output: Any, span: Span) -> str:
     """Add to the invocation's span what became of the execution in it; the error's type if any."""
     status = output.get("Status") if isinstance(output, dict) else None

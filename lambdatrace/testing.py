@@ -108,13 +108,14 @@ class LambdaContext:
         invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:orders",
         remaining_time_ms: int = 3000,
         w3c: Mapping[str, str] | None = None,
+        tenant_id: str | None = None,
     ) -> None:
         self.aws_request_id = aws_request_id
         self.invoked_function_arn = invoked_function_arn
         self.function_name = "orders"
         self.function_version = "$LATEST"
         self.memory_limit_in_mb = "128"
-        self.tenant_id = None
+        self.tenant_id = tenant_id
         self.client_context = None
         self._remaining_time_ms = remaining_time_ms
         self._w3c = dict(w3c or {})

@@ -54,8 +54,11 @@ class Context(LambdaContext):
 
     def __init__(self, number: int) -> None:
         traceparent = f"00-{number:032x}-{number:016x}-01"
-        super().__init__(aws_request_id=f"request-{number}", w3c={"traceparent": traceparent})
-        self.tenant_id: Any = f"tenant-{number}"
+        super().__init__(
+            aws_request_id=f"request-{number}",
+            w3c={"traceparent": traceparent},
+            tenant_id=f"tenant-{number}",
+        )
 
 
 def test_invocations_in_sixteen_threads_keep_to_themselves() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import lambdatrace
-from lambdatrace.durable import DurableExecution, is_suspension, read_output
+from lambdatrace.durable import DurableExecution, is_suspension, operation_span_id, read_output
 from lambdatrace.durable_steps import attach
 from lambdatrace.records import ERROR, Span, SpanContext
 from lambdatrace.testing import LambdaContext, recording
@@ -69,6 +69,7 @@ class Service:
         for operation in self.operations.values():
             if operation["Type"] == "WAIT":
                 operation["Status"] = "SUCCEEDED"
+                operation["EndTimestamp"] = operation["StartTimestamp"] + dt.timedelta(seconds=60)
 
     def event(self) -> dict[str, Any]:
         """The event of the next invocation."""
@@ -92,7 +93,9 @@ def durable(monkeypatch: pytest.MonkeyPatch) -> Any:
     return sdk
 
 
-def test_steps_and_their_surroundings_are_recorded_once_over_all_invocations(durable: Any) -> None:
+@pytest.fixture
+def invocations(durable: Any) -> tuple[dict[str, Span], dict[str, Span]]:
+    """The spans, by name, of an execution's two invocations, with a wait between them."""
     service = Service()
     config = pytest.importorskip("aws_durable_execution_sdk_python.config")
 
@@ -120,28 +123,43 @@ def test_steps_and_their_surroundings_are_recorded_once_over_all_invocations(dur
         )
         first = instrumented(event(), LambdaContext(aws_request_id="first"))
         assert first == {"Status": "PENDING"}
-        first_spans = {span.name: span for span in recorded.spans}
-        service.end_waits()
         count = len(recorded.spans)
+        service.end_waits()
         second = instrumented(service.event(), LambdaContext(aws_request_id="second"))
-        assert (second["Status"], json.loads(second["Result"])) == (
-            "SUCCEEDED",
-            ["reserved", "charged"],
-        )
-        second_spans = {span.name: span for span in recorded.spans[count:]}
-
+        assert second == {"Status": "SUCCEEDED", "Result": '["reserved", "charged"]'}
         assert [document["Begun"] for document in recorded.metric_documents] == [1]
+        assert len({span.span_id for span in recorded.spans}) == len(recorded.spans)
+        return (
+            {span.name: span for span in recorded.spans[:count]},
+            {span.name: span for span in recorded.spans[count:]},
+        )
 
-    assert list(first_spans) == [
+
+def test_what_is_done_is_recorded_once_over_all_invocations(
+    invocations: tuple[dict[str, Span], dict[str, Span]],
+) -> None:
+    first, second = invocations
+    assert list(first) == [
         *("durable execution orders", "call the warehouse", "reserve", "prepare", "approval"),
         *("import app", "init orders", "orders"),
     ]
-    assert list(second_spans) == ["approval", "charge", "finish", "orders"]
-    assert {span.trace_id for span in recorded.spans} == {TRACE_ID}
-    execution = first_spans["durable execution orders"]
+    assert list(second) == ["approved", "approval", "charge", "finish", "orders"]
+    assert first["reserve"].parent is first["prepare"].context
+    assert first["call the warehouse"].parent is first["reserve"].context
+    assert first["reserve"].attributes["durable.operation.type"] == "STEP"
+    assert first["reserve"].attributes["durable.attempt.outcome"] == "SUCCEEDED"
+    assert second["charge"].attributes["amount"] == 5
+
+
+def test_all_invocations_are_one_trace_below_the_execution(
+    invocations: tuple[dict[str, Span], dict[str, Span]],
+) -> None:
+    assert {span.trace_id for spans in invocations for span in spans.values()} == {TRACE_ID}
+    execution = invocations[0]["durable execution orders"]
     assert (execution.span_id, execution.parent) == (ROOT_ID, None)
-    expected = ((first_spans, True, "PENDING"), (second_spans, False, "SUCCEEDED"))
-    for spans, is_first, status in expected:
+    for spans, is_first, status in zip(
+        invocations, (True, False), ("PENDING", "SUCCEEDED"), strict=True
+    ):
         root = spans["orders"]
         assert root.parent is not None
         assert root.parent.span_id == ROOT_ID
@@ -149,18 +167,21 @@ def test_steps_and_their_surroundings_are_recorded_once_over_all_invocations(dur
         assert root.attributes["durable.invocation.first"] is is_first
         assert root.attributes["durable.invocation.status"] == status
         assert root.status_code != ERROR
-    reserve_span, prepare = first_spans["reserve"], first_spans["prepare"]
-    assert reserve_span.parent is prepare.context
-    assert first_spans["call the warehouse"].parent is reserve_span.context
-    assert reserve_span.attributes["durable.operation.type"] == "STEP"
-    assert reserve_span.attributes["durable.attempt.outcome"] == "SUCCEEDED"
-    # What waited is one span in each invocation: cut short in the first, gone on with in the other.
-    assert first_spans["approval"].attributes == {
-        "durable.span.truncated_at_invocation_boundary": True
-    }
-    assert first_spans["approval"].status_code != ERROR
-    assert second_spans["approval"].attributes == {"durable.span.replayed": True}
-    assert second_spans["charge"].attributes["amount"] == 5
+
+
+def test_what_waits_is_cut_short_in_one_invocation_and_gone_on_with_in_the_next(
+    invocations: tuple[dict[str, Span], dict[str, Span]],
+) -> None:
+    first, second = invocations
+    assert first["approval"].attributes == {"durable.span.truncated_at_invocation_boundary": True}
+    assert first["approval"].status_code != ERROR
+    assert second["approval"].attributes == {"durable.span.replayed": True}
+    waited = second["approved"]
+    assert waited.end_ns - waited.start_ns == 60_000_000_000
+    assert waited.parent is second["orders"].parent
+    assert waited.attributes["durable.operation.type"] == "WAIT"
+    operation_id = waited.attributes["durable.operation.id"]
+    assert waited.span_id == blake2b(f"{ARN}:{operation_id}".encode()).hexdigest()[:16]
 
 
 def test_a_step_that_fails_has_the_error_and_so_has_the_invocation(durable: Any) -> None:
@@ -223,6 +244,8 @@ def test_ids_are_those_of_awss_own_plugin() -> None:
     started = dt.datetime.fromtimestamp(STARTED_MS / 1000, dt.timezone.utc)
     assert int(TRACE_ID, 16) == generator._to_otel_trace_id(ARN, started)
     assert int(ROOT_ID, 16) == generator.derive_execution_root_span_id(ARN)
+    own = int(operation_span_id(ARN, "1-2"), 16)
+    assert own == generator.operation_id_to_span_id(ARN, "1-2")
 
 
 @pytest.mark.parametrize(
