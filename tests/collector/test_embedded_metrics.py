@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lambdatrace.clock import Clock
+from lambdatrace.metrics import MetricRecorder
+from lambdatrace.wire.emf import encode_metrics
+
 if TYPE_CHECKING:
     from tests.collector.conftest import Collector
 
@@ -154,3 +158,29 @@ def test_a_metric_may_be_in_several_directives_of_one_event(shop: Shop) -> None:
     document["_aws"]["CloudWatchMetrics"] *= 2
     shop.log(json.dumps(document))
     assert shop.datapoints("M") == [("None", 2.0, 2.0)]
+
+
+def test_what_the_sdk_writes_is_what_is_stored(shop: Shop) -> None:
+    def refuse(place: str, error: Any) -> None:
+        raise AssertionError(f"{place}: {error}")
+
+    recorder = MetricRecorder(Clock(), shop.namespace, {"service": "orders"}, on_error=refuse)
+    recorder.record("Größe", range(150), "Bytes", [{"tier": "gold"}, {}], properties={"é": [1]})
+    recorder.record("Latency", 2.5, "Milliseconds", {"tier": "gold"}, 1)
+    for number in range(120):
+        recorder.record(f"m{number}", -number)
+    shop.log(*encode_metrics(recorder.take(), {"requestId": "r"}, refuse))
+    both, service = {"service": "orders", "tier": "gold"}, {"service": "orders"}
+    assert shop.metrics() == sorted(
+        [
+            ("Größe", both),
+            ("Größe", service),
+            ("Latency", both),
+            *((f"m{number}", service) for number in range(120)),
+        ],
+        key=repr,
+    )
+    assert shop.datapoints("Größe", **both) == [("Bytes", 150.0, 11175.0)]
+    assert shop.datapoints("Größe", **service) == [("Bytes", 150.0, 11175.0)]
+    assert shop.datapoints("Latency", **both) == [("Milliseconds", 1.0, 2.5)]
+    assert shop.datapoints("m119", **service) == [("None", 1.0, -119.0)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 import botocore.session
 import pytest
 from aws_lambda_powertools.metrics import MetricResolution, MetricUnit
+from aws_lambda_powertools.metrics import Metrics as PowertoolsMetrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -367,3 +369,38 @@ def test_every_good_value_is_in_exactly_one_document(calls: list[dict[str, Any]]
             for value in values:
                 found[name, unit, resolution_s, dimensions, value] += 1
     assert found == expected
+
+
+def test_the_same_calls_give_what_powertools_gives() -> None:
+    theirs = PowertoolsMetrics(namespace="shop", service="orders")
+    recorder = made(service="orders")
+    theirs.add_dimension("tier", "gold")
+    theirs.add_metadata("order", {"id": 7})
+    with pytest.warns(UserWarning, match="timestamp"):  # our clock stands in the past
+        theirs.set_timestamp(START_MS - 5)
+    for name, unit, resolution, value in (
+        ("Placed", MetricUnit.Count, MetricResolution.Standard, 1),
+        ("Latency", MetricUnit.Milliseconds, MetricResolution.High, 2.5),
+        ("Latency", MetricUnit.Milliseconds, MetricResolution.High, 3),
+    ):
+        theirs.add_metric(name, unit, value, resolution)
+        recorder.record(
+            name, value, unit, {"tier": "gold"}, resolution, START_MS - 5, {"order": {"id": 7}}
+        )
+    document = json.loads(json.dumps(theirs.serialize_metric_set()))
+    theirs.clear_metrics()
+    (ours,) = map(json.loads, encode_metrics(recorder.take(), {}, refuse_property))
+    metadata, their_metadata = ours.pop("_aws"), document.pop("_aws")
+    # One value may stand alone or in an array; the order of dimensions has no meaning.
+    assert {**ours, "Placed": [ours["Placed"]]} == document
+    assert metadata["Timestamp"] == their_metadata["Timestamp"]
+    (directive,), (their_directive,) = (
+        metadata["CloudWatchMetrics"],
+        their_metadata["CloudWatchMetrics"],
+    )
+    assert directive["Metrics"] == their_directive["Metrics"]
+    assert sorted(directive["Dimensions"][0]) == sorted(their_directive["Dimensions"][0])
+
+
+def refuse_property(place: str, reason: str) -> None:
+    raise AssertionError(f"{place}: {reason}")
