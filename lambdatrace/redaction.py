@@ -10,7 +10,8 @@ RFC 6750; IAM User Guide, "Unique identifiers"; ISO/IEC 7812 (Luhn).
 
 from __future__ import annotations
 
-import re  # the runtime client has loaded it
+import json  # with `re`, loaded by the runtime client already
+import re
 from functools import lru_cache
 from operator import is_
 
@@ -34,7 +35,7 @@ SECRET_KEYS = frozenset(
         *("authorization", "cookie", "cookies", "password", "passwd", "pwd", "passphrase"),
         *("secret", "token", "apikey", "accesskey", "privatekey", "secretkey", "credential"),
         *("credentials", "signature", "jwt", "csrf", "xsrf", "sessionid", "cardnumber"),
-        *("cvv", "cvc"),
+        *("cvv", "cvc", "sig", "awsaccesskeyid"),
     )
 )
 # These end like a secret and are a page's place in a list.
@@ -49,7 +50,7 @@ _CARD = re.compile(
 _CARD_NUMBER_MIN, _CARD_NUMBER_MAX = 10**13, 10**19  # as integers: from 14 digits
 
 # What a text must have one of for any of the patterns to fit: one quick look, for nearly all.
-_HINT = re.compile(r"eyJ|A[KSBC][IC]A|earer|EARER|PRIVATE KEY|@|[Ss]ig|oken=|[Kk]ey|redential=")
+_HINT = re.compile(r"eyJ|A[KSBC][IC]A|earer|EARER|PRIVATE KEY|@")
 _TEXT_LENGTH_MIN = 8
 
 
@@ -73,14 +74,17 @@ class Redaction:
         """Whether what stands under `key` must not be seen."""
         return type(key) is str and len(key) <= _KNOWN_LENGTH_MAX and self._is_secret(key)
 
-    def text(self, text: str) -> str:
-        """`text` with REDACTED in place of each secret in it, at most TEXT_LENGTH_MAX long."""
-        if len(text) <= _KNOWN_LENGTH_MAX:
+    def text(self, text: str, depth: int = 0) -> str:
+        """`text` with REDACTED in place of each secret in it, at most TEXT_LENGTH_MAX long.
+
+        JSON in a text is searched by its keys too; `depth` is how deep in others it was found.
+        """
+        if len(text) <= _KNOWN_LENGTH_MAX and not depth:
             kept = self._known_text(text)
             return text if kept == text else kept
         if len(text) > TEXT_LENGTH_MAX:
             text = text[:TEXT_LENGTH_MAX] + CUT
-        return self._search(text)
+        return self._search(text, depth)
 
     def value(self, value: Any) -> Any:
         """`value` without secrets; the same object if it has none.
@@ -169,7 +173,7 @@ class Redaction:
 
     def _inner(self, value: Any, depth: int, room: list[int]) -> Any:
         if isinstance(value, str):
-            return self.text(value)
+            return self.text(value, depth)
         if value is None or isinstance(value, (bool, float, bytes)):
             return value
         if isinstance(value, int):
@@ -210,15 +214,41 @@ class Redaction:
             is_same = is_same and kept is item
         return value if is_same else redacted
 
-    def _search(self, text: str) -> str:
+    def _search(self, text: str, depth: int = 0) -> str:
+        if text[:1] in ("{", "[") and depth < DEPTH_MAX:
+            written = self._json(text, depth + 1)
+            if written is not None:
+                return written
         if len(text) >= _TEXT_LENGTH_MIN:
             if _HINT.search(text) is not None:
                 for pattern, replacement in _patterns():
                     text = pattern.sub(replacement, text)
             text = _CARD.sub(_card, text)
+            if "=" in text:
+                text = _assignment().sub(self._assigned, text)
+            if '"' in text:
+                text = _member().sub(self._assigned, text)
         for pattern in self._values:
             text = pattern.sub(REDACTED, text)
         return text
+
+    def _json(self, text: str, depth: int) -> str | None:
+        """`text`, as an HTTP request's body or a message's often is; None if it is no JSON."""
+        try:
+            parsed = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        kept = self._inner(parsed, depth, [ITEMS_MAX])
+        if kept is parsed:
+            return text
+        return str(json.dumps(kept, ensure_ascii=False, separators=(",", ":")))
+
+    def _assigned(self, match: re.Match[str]) -> str:
+        """What follows a key in a text: a parameter, or a member of JSON cut or among words."""
+        start, key, value = match.groups()
+        if not self.is_secret(key) or value.strip('"').startswith(REDACTED):
+            return match[0]
+        return start + (f'"{REDACTED}"' if value[0] == '"' else REDACTED)
 
 
 @lru_cache(maxsize=1)
@@ -241,13 +271,20 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
         ),
         # A URL's user and password; neither part can match what follows it, so none goes back.
         (re.compile(r"(://)[^\s/?#@:]{0,256}:[^\s/?#@]{0,256}@"), rf"\1{REDACTED}:{REDACTED}@"),
-        (
-            re.compile(
-                r"(?i)((?:^|[?&])(?:x-amz-signature|x-amz-security-token|x-amz-credential|signature|sig"
-                r"|x-goog-signature|awsaccesskeyid|api_?key|(?:access_|id_|refresh_)?token)=)[^&#\s]+"
-            ),
-            rf"\1{REDACTED}",
-        ),
+    )
+
+
+@lru_cache(maxsize=1)
+def _assignment() -> re.Pattern[str]:
+    """`key=value` in a URL, a form or a line of text."""
+    return re.compile(r"((?<![\w.-])([\w.-]{1,64})=)([^&#\s;,]+)")
+
+
+@lru_cache(maxsize=1)
+def _member() -> re.Pattern[str]:
+    """`"key": value` with a text or a number for a value, which may be cut."""
+    return re.compile(
+        r'("([^"\\]{1,128})"\s{0,8}:\s{0,8})("(?:[^"\\]|\\.)*"?|[^\s",{}\[\]]+)', re.DOTALL
     )
 
 
@@ -255,7 +292,8 @@ def _is_secret_by_name(key: str) -> bool:
     last = key.rpartition(".")[2] or key
     words = [word.lower() for word in _WORDS.findall(last)]
     one, two = "".join(words[-1:]), "".join(words[-2:])
-    return (one in SECRET_KEYS or two in SECRET_KEYS) and two not in _HARMLESS_KEYS
+    is_secret = one in SECRET_KEYS or two in SECRET_KEYS or "".join(words) in SECRET_KEYS
+    return is_secret and two not in _HARMLESS_KEYS
 
 
 def _card(match: re.Match[str]) -> str:

@@ -55,6 +55,13 @@ def test_the_event_is_captured_as_it_came_and_the_response_both_redacted() -> No
     assert captured({"id": 7, "password": "x"}, capture_payload=True) == BOTH
 
 
+def test_json_in_a_body_is_redacted_by_its_keys_even_where_it_is_cut() -> None:
+    event = {"body": '{"user": "me", "password": "hunter2", "rest": "' + "x" * 5000 + '"}'}
+    shown = json.loads(captured(event, capture_payload=True)["faas.event"])["body"]
+    assert shown.startswith('{"user": "me", "password": "REDACTED", "rest": "xxx')
+    assert shown.endswith("x…")
+
+
 def test_the_setting_captures_and_the_argument_wins() -> None:
     environment = {"LAMBDATRACE_CAPTURE_PAYLOAD": "true"}
     event = {"id": 7, "password": "x"}

@@ -69,7 +69,14 @@ def test_a_value_under_such_a_key_is_not(key: str) -> None:
         ("amex 3782-822463-10005", "amex REDACTED"),
         ("postgres://me:hunter2@db:5432/x", "postgres://REDACTED:REDACTED@db:5432/x"),
         ("https://b.s3.eu/k?a=1&X-Amz-Signature=0f&b=2", "https://b.s3.eu/k?a=1&X-Amz-Signature=REDACTED&b=2"),
-        ("sig=abc&x=1", "sig=REDACTED&x=1"),
+        ("sig=abc&x=1&AWSAccessKeyId=y", "sig=REDACTED&x=1&AWSAccessKeyId=REDACTED"),
+        ("user=me&password=hunter2&b=c", "user=me&password=REDACTED&b=c"),
+        ("login of user=me password=hunter2; denied", "login of user=me password=REDACTED; denied"),
+        ('{"user": "me", "password": "hunter2"}', '{"user":"me","password":"REDACTED"}'),
+        ('{"a":"{\\"token\\":1,\\"b\\":2}"}', '{"a":"{\\"token\\":\\"REDACTED\\",\\"b\\":2}"}'),
+        ('got {"password" : "a\\"b", "n": 1} back', 'got {"password" : "REDACTED", "n": 1} back'),
+        ('{"n": 1, "pin": 2, "password": "hun', '{"n": 1, "pin": 2, "password": "REDACTED"'),
+        ('cut {"token": 123456, "n', 'cut {"token": REDACTED, "n'),
         ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\n", "REDACTED\n"),
     ],
 )  # fmt: skip
@@ -91,7 +98,9 @@ def test_a_secret_in_a_text_is_redacted_and_the_rest_stays(text: str, expected: 
         "https://example.com/a?b=c#d@e",
         "me@example.com",
         "AKIA is a prefix",
-        "design=flat&assign=1",
+        "design=flat&assign=1&next_token=abc",
+        '{"user": "me", "n":  [1, 2]}',
+        'said "token" and left',
     ],
 )
 def test_an_ordinary_text_stays(text: str) -> None:
