@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # invocation are.
 EVENT, RESPONSE = "faas.event", "faas.response"
 
+_COPIES_MAX = 4
+_CUT_SIZE = 32  # what the words for what was left out may add
+
 
 class Payload:
     """The event of an invocation as it came; each of both texts has at most `size_max` bytes."""
@@ -44,11 +47,20 @@ class Payload:
 
 
 def payload_text(copied: Any, redaction: Redaction | None, size_max: int) -> str:
-    """A `plain_copy` as JSON without what `redaction` finds, at most `size_max` bytes."""
+    """A `plain_copy` as JSON without what `redaction` finds, at most `size_max` bytes.
+
+    What is longer, for its quotes and letters beyond ASCII, is copied shorter, so that it stays
+    JSON; only what has no such copy is cut.
+    """
     if redaction is not None:
         copied = redaction.value(copied)
-    text = json.dumps(copied, ensure_ascii=False, separators=(",", ":"))
-    encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= size_max:
-        return text
+    room = size_max
+    encoded = b""
+    for _ in range(_COPIES_MAX):
+        text = json.dumps(copied, ensure_ascii=False, separators=(",", ":"))
+        encoded = text.encode("utf-8", "replace")
+        if len(encoded) <= size_max:
+            return text
+        room = max(room * size_max // len(encoded) - _CUT_SIZE, 0)
+        copied = plain_copy(copied, room)
     return encoded[: max(size_max - len(CUT.encode()), 0)].decode("utf-8", "ignore") + CUT
