@@ -6,6 +6,7 @@ first response, the metric recorder at the first metric.
 
 from __future__ import annotations
 
+import _thread
 import os
 from collections import deque
 from functools import wraps
@@ -106,6 +107,7 @@ class Telemetry:
         self._redaction: Redaction | None = None
         self._metrics_dropped = 0  # of recorders that are gone
         self._instruments: Instruments | None = None
+        self._making = _thread.allocate_lock()  # a recorder, at the first use in any thread
         if settings.invocation_metrics and settings.metrics_exporter != "none":
             self.on_completed.append(self._record_outcome)
         self.import_times: ImportTimes | None = None
@@ -297,9 +299,13 @@ class Telemetry:
         """The recorder of an invocation's metrics, where they have one each; else the one."""
         if self.function.is_multi_concurrent:
             return spans.own_metrics(self._new_metrics)
-        if self._metrics is None:
-            self._metrics = self._new_metrics()
-        return self._metrics
+        metrics = self._metrics
+        if metrics is None:
+            with self._making:
+                metrics = self._metrics
+                if metrics is None:
+                    metrics = self._metrics = self._new_metrics()
+        return metrics
 
     def _new_metrics(self) -> MetricRecorder:
         from lambdatrace.metrics import MetricRecorder
@@ -314,28 +320,40 @@ class Telemetry:
             settings.metrics_namespace,
             {name: text for name, text in dimensions.items() if text},
             on_error=self._report_metric,
-            redact=self.redaction.mapping if self.redaction is not None else dict,
+            redact=self._redact,
         )
+
+    def _redact(self, mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+        # Its rules are loaded here, after the response, and not by the first metric.
+        return self.redaction.mapping(mapping) if self.redaction is not None else mapping
 
     @property
     def instruments(self) -> Instruments:
         """OpenTelemetry's metric instruments, made at the first."""
-        if self._instruments is None:
-            from lambdatrace.instruments import Instruments
+        instruments = self._instruments
+        if instruments is None:
+            with self._making:
+                instruments = self._instruments
+                if instruments is None:
+                    instruments = self._instruments = self._new_instruments()
+        return instruments
 
-            settings = self.settings
-            is_fixed = settings.metrics_histogram == "explicit_bucket_histogram"
-            histogram = "explicit" if is_fixed else "exponential"
-            self._instruments = instruments = Instruments(
-                self.clock,
-                self.guard.report,
-                preference=settings.metrics_temporality,
-                histogram="values" if settings.metrics_exporter == "emf" else histogram,
-                exemplars=settings.metrics_exemplars,
-                redact=self.redaction.mapping if self.redaction is not None else dict,
-            )
-            self.on_completed.append(lambda outcome: instruments.note_begin(outcome.start_ns))
-        return self._instruments
+    def _new_instruments(self) -> Instruments:
+        from lambdatrace.instruments import Instruments
+
+        settings = self.settings
+        is_fixed = settings.metrics_histogram == "explicit_bucket_histogram"
+        histogram = "explicit" if is_fixed else "exponential"
+        instruments = Instruments(
+            self.clock,
+            self.guard.report,
+            preference=settings.metrics_temporality,
+            histogram="values" if settings.metrics_exporter == "emf" else histogram,
+            exemplars=settings.metrics_exemplars,
+            redact=self._redact,
+        )
+        self.on_completed.append(lambda outcome: instruments.note_begin(outcome.start_ns))
+        return instruments
 
     @property
     def sender(self) -> Sender | None:
@@ -437,6 +455,7 @@ class Telemetry:
         self.running_now.clear()
         self._sender = None
         self._metrics = None
+        self._making = _thread.allocate_lock()
         if self._instruments is not None:
             self._instruments.forget_parent()
         self.extension = None

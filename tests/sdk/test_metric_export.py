@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import botocore.session
@@ -95,3 +97,16 @@ def test_a_custom_metric_becomes_a_histogram_with_its_dimensions_as_attributes()
         (2.0, "3"),
         (30.0, "2"),
     ]
+
+
+def test_threads_that_measure_first_at_the_same_time_share_one_recorder() -> None:
+    with recording() as recorded:
+        barrier = Barrier(8)
+
+        def first_use(_thread: int) -> tuple[int, int]:
+            barrier.wait()
+            return id(recorded.telemetry.instruments), id(recorded.telemetry.metrics)
+
+        with ThreadPoolExecutor(8) as threads:
+            found = set(threads.map(first_use, range(8)))
+    assert len(found) == 1
