@@ -153,7 +153,8 @@ def test_stopping_while_an_extension_works_gives_the_caller_the_response_and_the
             wait_until(lambda: bool(lines(harness, "posted")))
         result = answer.result(10)
     tail = re.sub(r"[0-9a-f-]{36}", "ID", result.log_tail)
-    assert (result.function_error, result.json()) == ("", [result.request_id])
+    # The extension may have the event before the handler tells what it has seen.
+    assert (result.function_error, result.json()[-1]) == ("", result.request_id)
     assert tail == "START RequestId: ID Version: $LATEST\nposted\n"
 
 

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lambdatrace
-from lambdatrace.clock import Ids
+from lambdatrace import telemetry
 from lambdatrace.guard import Guard
 from lambdatrace.snapshot import RESTORE_NS_MAX, Moment, restore_started_ns
-from lambdatrace.testing import ENVIRONMENT, START_NS, LambdaContext, recording
+from lambdatrace.telemetry import Telemetry
+from lambdatrace.testing import ENVIRONMENT, START_NS, LambdaContext, MemorySink, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 S = 1_000_000_000
 HOUR = 3600 * S
@@ -134,23 +135,42 @@ def test_a_hook_of_ours_that_fails_does_not_fail_the_restore() -> None:
     ]
 
 
-def test_environments_of_one_snapshot_have_different_ids() -> None:
+def test_environments_of_one_snapshot_have_names_and_ids_of_their_own() -> None:
     """A fork copies the memory, as a snapshot does: what is random must not come from it."""
-    ids = Ids()
-    ids.trace_id()
-    drawn = []
-    for _ in range(2):
-        reader, writer = os.pipe()
-        child = os.fork()
-        if not child:
-            os.write(writer, (ids.trace_id() + ids.span_id()).encode())
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            drawn.append(pipe.read())
-        assert os.waitpid(child, 0)[1] == 0
-    assert [len(text) for text in drawn] == [48, 48]
-    assert len(set(drawn)) == 2
+    before = telemetry.installed()
+    current = Telemetry(
+        {**ENVIRONMENT, **SNAP_START}, sink=MemorySink(), guard=Guard(is_strict=True)
+    )
+    telemetry.install(current)
+    try:
+        handler = lambdatrace.instrument(lambda event, context: lambdatrace.current_span().trace_id)
+        current.ids.trace_id()  # what may have been drawn before
+        run_before_snapshot()
+        drawn = [forked(lambda: restored_identity(current, handler)) for _ in range(3)]
+    finally:
+        telemetry.install(before)
+    assert [len(text) for text in drawn] == [32 + 32 + 16] * 3
+    assert len(set(drawn)) == len({text[32:64] for text in drawn}) == 3
+
+
+def restored_identity(current: Telemetry, handler: Any) -> str:
+    run_after_restore()
+    trace_id: str = handler({}, LambdaContext())
+    return trace_id + current.function.instance + current.ids.span_id()
+
+
+def forked(work: Callable[[], str]) -> str:
+    """What `work` gives in a child process."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writer, work().encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return text
 
 
 TAKEN = Moment(START_NS, 50 * S, 2 * S)
