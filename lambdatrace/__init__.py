@@ -38,6 +38,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'lambdatrace' has no attribute {name!r}")
     from importlib import import_module
 
+    if is_switched_off() and name != "logger":
+        from lambdatrace import switched_off
+
+        return getattr(switched_off, name)
     if name == "instrument":
         # Registering the extension takes a round trip: it runs beside the imports that follow.
         from lambdatrace import telemetry
@@ -46,6 +50,19 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(_HOMES.get(name, "lambdatrace.recording")), name)
     globals()[name] = value
     return value
+
+
+def is_switched_off() -> bool:
+    """Whether the environment switches all of it off, before anything of it is loaded.
+
+    Settings that are read another way, as a test's, are for what loads then to decide.
+    """
+    if "lambdatrace.telemetry" in _sys.modules:
+        return False
+    return (
+        _environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        or _environ.get("LAMBDATRACE_ENABLED", "").lower() == "false"
+    )
 
 
 def __dir__() -> list[str]:
@@ -98,9 +115,10 @@ def _open_bundle() -> None:
         _sys.meta_path.insert(0, finder)
 
 
-_open_bundle()
+if not is_switched_off():
+    _open_bundle()
 
-if "LAMBDATRACE_IMPORT_SPANS_MIN_MS" in _environ:
+if "LAMBDATRACE_IMPORT_SPANS_MIN_MS" in _environ and not is_switched_off():
     # What the function imports after us is timed only if we are there now, not at the first use.
     from lambdatrace import telemetry as _telemetry
 

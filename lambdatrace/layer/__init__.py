@@ -32,6 +32,7 @@ EXCLUDED = frozenset(("cli", "harness", "layer", "pytest_plugin.py", "testing.py
 BUNDLED = (
     "buffer",
     "clock",
+    "completion",
     "errors",
     "extension",
     "flushing",
@@ -42,8 +43,10 @@ BUNDLED = (
     "invocation",
     "metrics",
     "propagation",
+    "outcome",
     "recording",
     "records",
+    "runtime_responses",
     "sender",
     "settings",
     "sinks",
@@ -57,12 +60,23 @@ BUNDLED = (
 )
 
 # /opt/lambdatrace: what AWS_LAMBDA_EXEC_WRAPPER names. Lambda runs it with the runtime's own
-# command as arguments; the runtime reads `_HANDLER`, which is now our redirect.
+# command as arguments; the runtime reads `_HANDLER`, which is now our redirect to what it was: the
+# function's handler, or another vendor's redirect, which then calls the function's. Only if theirs
+# calls ours it stays, so that the two do not call each other for ever.
 EXEC_WRAPPER = """\
 #!/bin/sh
-if [ "$_HANDLER" != lambdatrace.auto.handler ]; then
-  export LAMBDATRACE_HANDLER="${LAMBDATRACE_HANDLER:-${ORIG_HANDLER:-$_HANDLER}}"
-  export _HANDLER=lambdatrace.auto.handler
+ours=lambdatrace.auto.handler
+others=" $ORIG_HANDLER $DD_LAMBDA_HANDLER $LUMIGO_ORIGINAL_HANDLER $NEW_RELIC_LAMBDA_HANDLER \
+$SENTRY_INITIAL_HANDLER "
+case "$OTEL_SDK_DISABLED/$LAMBDATRACE_ENABLED" in
+  [Tt][Rr][Uu][Ee]/* | */[Ff][Aa][Ll][Ss][Ee]) exec "$@" ;;
+esac
+case "$others" in
+  *" $ours "*) exec "$@" ;;
+esac
+if [ "$_HANDLER" != "$ours" ]; then
+  export LAMBDATRACE_HANDLER="$_HANDLER"
+  export _HANDLER="$ours"
 fi
 exec "$@"
 """
