@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lambdatrace.import_times import ImportTimes
     from lambdatrace.instruments import Instruments
     from lambdatrace.metrics import MetricRecorder
+    from lambdatrace.otel.providers import Providers
     from lambdatrace.outcome import InvocationOutcome
     from lambdatrace.records import Span
     from lambdatrace.redaction import Redaction
@@ -108,6 +109,7 @@ class Telemetry:
         self._metrics_dropped = 0  # of recorders that are gone
         self._instruments: Instruments | None = None
         self._making = _thread.allocate_lock()  # a recorder, at the first use in any thread
+        self.providers: Providers | None = None  # the user's own, of OpenTelemetry's SDK
         if settings.invocation_metrics and settings.metrics_exporter != "none":
             self.on_completed.append(self._record_outcome)
         self.import_times: ImportTimes | None = None
@@ -359,7 +361,8 @@ class Telemetry:
     def sender(self) -> Sender | None:
         """The sender, made at the first send; None if spans go nowhere."""
         if self._sender is None:
-            sink = self._sink or self.guard.run(self._configured_sink)
+            sink: Sink | None = self.providers.span_sink() if self.providers is not None else None
+            sink = sink or self._sink or self.guard.run(self._configured_sink)
             if sink is None:
                 return None
             from lambdatrace.sender import Sender
@@ -409,6 +412,12 @@ class Telemetry:
 
     def flush(self, deadline_ns: int = 0) -> bool:
         """Write the metrics and send the finished spans now; False if something had to be kept."""
+        is_all_sent = self._send_own(deadline_ns)
+        if self.providers is None:
+            return is_all_sent
+        return bool(self.guard.run(self.providers.flush, deadline_ns)) and is_all_sent
+
+    def _send_own(self, deadline_ns: int) -> bool:
         self.complete_ended()
         self.guard.run(self.collect_metrics)
         sender = self.sender
@@ -523,7 +532,11 @@ class Telemetry:
         """The deadline is near: send the open spans as they are, with the status of a timeout."""
         spans = self.tracer.spans()
         message = "the invocation was about to time out"
+        if self.providers is not None:
+            self.guard.run(self.providers.cut_short, spans, message)
         self.guard.run(self._send_open_spans, spans, message, deadline_ns)
+        if self.providers is not None:
+            self.guard.run(self.providers.flush, deadline_ns)
 
     def _send_open_spans(self, open_spans: InvocationSpans, message: str, deadline_ns: int) -> None:
         if open_spans.invocation is not None:

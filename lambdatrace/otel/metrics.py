@@ -13,6 +13,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import _internal as internal
 
 from lambdatrace import telemetry
+from lambdatrace.otel.global_providers import watch
 from lambdatrace.otel.spans import OtelSpan, from_otel
 from lambdatrace.otel.traces import read_scope
 
@@ -51,6 +52,7 @@ def attach(_module: ModuleType) -> None:
         setattr(meter, name, _backed(getattr(meter, name)))
     provider.get_meter = _with_attributes(provider.get_meter)
     back_existing()
+    watch(internal, "_set_meter_provider", "_METER_PROVIDER")
 
 
 def back_existing() -> None:

@@ -17,6 +17,7 @@ from opentelemetry.context.context import Context
 from lambdatrace import telemetry
 from lambdatrace.otel import context as shared
 from lambdatrace.otel.context import SPAN_KEY
+from lambdatrace.otel.global_providers import watch
 from lambdatrace.otel.spans import OtelSpan, from_otel, read_links
 from lambdatrace.otel.values import clean_attributes
 from lambdatrace.records import INTERNAL, Scope
@@ -45,6 +46,7 @@ def attach(_module: ModuleType) -> None:
     shared.share()
     proxy._tracer = property(_behind(proxy._tracer.fget))
     proxy.start_as_current_span = start_as_current_span
+    watch(trace, "_set_tracer_provider", "_TRACER_PROVIDER")
 
 
 def _behind(resolve: Callable[[Any], trace.Tracer]) -> Callable[[Any], trace.Tracer]:
