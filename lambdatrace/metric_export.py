@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 
-from lambdatrace.metric_points import DistributionPoint, NumberPoint
 from lambdatrace.records import Scope
 
 TYPE_CHECKING = False
@@ -106,6 +105,8 @@ def record_as_instruments(
 
 def record_as_metrics(collected: Iterable[MetricData], recorder: MetricRecorder) -> None:
     """Give what the instruments collected to `recorder`, which checks it as any other."""
+    from lambdatrace.metric_points import DistributionPoint, NumberPoint
+
     for data in collected:
         unit = cloudwatch_unit(data.unit)
         for point in data.points:

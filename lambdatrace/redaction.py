@@ -122,8 +122,13 @@ class Redaction:
         return mapping if redacted is None else redacted
 
     def record(self, record: Any) -> Any:
-        """A finished Span, or a LogRecord, as it may leave; itself if nothing in it is redacted."""
-        return self._span(record) if isinstance(record, Span) else self._log_record(record)
+        """A finished Span, or a LogRecord, as it may leave; itself if nothing in it is redacted.
+
+        Metrics come through as they are: their attributes are redacted before they are counted.
+        """
+        if isinstance(record, Span):
+            return self._span(record)
+        return self._log_record(record) if isinstance(record, LogRecord) else record
 
     def _span(self, span: Span) -> Span:
         name, message = self.text(span.name), self.text(span.status_message)

@@ -485,3 +485,12 @@ def test_where_values_are_kept_as_they_are_their_number_is_bounded(
         latency.record(value)
     assert only_point(instruments).values == [3, 1]
     assert said == ["metric latency"]
+
+
+def test_what_must_not_leave_is_redacted_before_it_is_counted() -> None:
+    instruments, _ = made(redact=lambda attributes: dict.fromkeys(attributes, "REDACTED"))
+    orders = instruments.instrument("counter", "orders")
+    orders.record(1, {"token": "x"})
+    orders.record(1, {"token": "y"})
+    point = only_point(instruments)
+    assert (point.attributes, point.value) == ({"token": "REDACTED"}, 2)
