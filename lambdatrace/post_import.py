@@ -29,6 +29,7 @@ DOORS: dict[str, str] = {
     "urllib3.connectionpool": "lambdatrace.patches.urllib3",
     "requests.sessions": "lambdatrace.patches.requests",
     "http.client": "lambdatrace.patches.http_client",
+    "aws_xray_sdk.core": "lambdatrace.xray",
 }
 
 _is_armed = False

@@ -1,0 +1,3 @@
+from tests.sdk.patches.conftest import handle, recorded, web
+
+__all__ = ["handle", "recorded", "web"]
