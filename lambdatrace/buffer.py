@@ -1,4 +1,4 @@
-"""Finished spans waiting to be sent."""
+"""Finished records of one signal, waiting to be sent."""
 
 from __future__ import annotations
 
@@ -6,44 +6,49 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lambdatrace.records import Span
+    from typing import Any
 
 
 class Buffer:
-    """Finished spans, oldest first; when full, the oldest is dropped and counted.
+    """Finished records, oldest first; when full, the oldest is dropped and counted.
 
-    Safe to use from several threads: each step is one operation of `deque`, which CPython makes
-    atomic. `dropped` may undercount under such races, never overcount.
+    Spans, log records or metrics, each in a buffer of their own. Safe to use from several threads:
+    each step is one operation of `deque`, which CPython makes atomic. `dropped` may undercount
+    under such races, never overcount.
     """
 
-    __slots__ = ("_spans", "dropped")
+    __slots__ = ("_records", "dropped")
 
     def __init__(self, size_max: int) -> None:
-        self._spans: deque[Span] = deque(maxlen=size_max)
+        self._records: deque[Any] = deque(maxlen=size_max)
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self._records)
 
-    def append(self, span: Span) -> None:
-        """Add a finished span."""
-        if len(self._spans) == self._spans.maxlen:
+    def append(self, record: Any) -> None:
+        """Add a finished record."""
+        if len(self._records) == self._records.maxlen:
             self.dropped += 1
-        self._spans.append(span)
+        self._records.append(record)
 
-    def take(self, count_max: int) -> list[Span]:
-        """Remove and return up to `count_max` spans, oldest first."""
-        spans: list[Span] = []
+    def take(self, count_max: int) -> list[Any]:
+        """Remove and return up to `count_max` records, oldest first."""
+        records: list[Any] = []
         try:
-            while len(spans) < count_max:
-                spans.append(self._spans.popleft())
+            while len(records) < count_max:
+                records.append(self._records.popleft())
         except IndexError:
             pass  # empty: what was there is taken
-        return spans
+        return records
 
-    def put_back(self, spans: list[Span]) -> None:
-        """Return spans that could not be sent to the front; what has no room is dropped, oldest."""
-        room = (self._spans.maxlen or 0) - len(self._spans)
-        kept = spans[max(0, len(spans) - room) :] if room > 0 else []
-        self.dropped += len(spans) - len(kept)
-        self._spans.extendleft(reversed(kept))
+    def put_back(self, records: list[Any]) -> None:
+        """Return what could not be sent to the front; what has no room is dropped, the oldest."""
+        room = (self._records.maxlen or 0) - len(self._records)
+        kept = records[max(0, len(records) - room) :] if room > 0 else []
+        self.dropped += len(records) - len(kept)
+        self._records.extendleft(reversed(kept))
+
+    def clear(self) -> None:
+        """Forget what waits, without counting it."""
+        self._records.clear()

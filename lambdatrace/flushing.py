@@ -27,8 +27,21 @@ BACKOFF_PER_SPENT = 10
 _NS_PER_MS = 1_000_000
 
 
+# Environments that failed at the same moment must not all try again at the same moment: each waits
+# up to this share less than the others.
+BACKOFF_JITTER_SHARE = 0.2
+
+# The states of the circuit to an endpoint.
+CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
+
+
 class EndpointHealth:
-    """What earlier sends tell of the endpoint: failures in a row, and its next try."""
+    """What earlier sends tell of the endpoint: failures in a row, and its next try.
+
+    A circuit breaker. *Closed*: the last send went well, all may go. *Open*: one failed, and until
+    `retry_at_ns` nothing is sent. *Half-open*: that time has come, and the next send decides: a
+    success closes the circuit, a failure opens it for longer.
+    """
 
     __slots__ = ("failures", "retry_at_ns")
 
@@ -36,19 +49,30 @@ class EndpointHealth:
         self.failures = failures
         self.retry_at_ns = retry_at_ns
 
+    def state(self, now_ns: int) -> str:
+        """CLOSED, OPEN or HALF_OPEN."""
+        if not self.failures:
+            return CLOSED
+        return OPEN if now_ns < self.retry_at_ns else HALF_OPEN
+
     def after_failure(
-        self, now_ns: int, spent_ns: int = 0, retry_after_s: float | None = None
+        self,
+        now_ns: int,
+        spent_ns: int = 0,
+        retry_after_s: float | None = None,
+        random: float = 0.0,
     ) -> EndpointHealth:
         """Health after one more failure, which took `spent_ns`.
 
-        The endpoint's own Retry-After counts instead of ours, within bounds.
+        The endpoint's own Retry-After counts instead of ours, within bounds. `random`, from 0 to 1,
+        spreads the next tries of several environments.
         """
-        backoff_ms = BACKOFF_MS_FIRST << min(self.failures, 10)
-        backoff_ms = max(backoff_ms, BACKOFF_PER_SPENT * spent_ns // _NS_PER_MS)
+        backoff_ms: float = BACKOFF_MS_FIRST << min(self.failures, 10)
+        backoff_ms = max(backoff_ms, BACKOFF_PER_SPENT * spent_ns / _NS_PER_MS)
+        backoff_ms = min(backoff_ms, BACKOFF_MS_MAX) * (1 - BACKOFF_JITTER_SHARE * random)
         if retry_after_s is not None:
-            backoff_ms = int(retry_after_s * 1000)
-        backoff_ms = min(backoff_ms, BACKOFF_MS_MAX)
-        return EndpointHealth(self.failures + 1, now_ns + backoff_ms * _NS_PER_MS)
+            backoff_ms = min(retry_after_s * 1000, BACKOFF_MS_MAX)
+        return EndpointHealth(self.failures + 1, now_ns + int(backoff_ms * _NS_PER_MS))
 
 
 def send_timeout_ms(
@@ -58,7 +82,7 @@ def send_timeout_ms(
 
     `deadline_ns` is the invocation's, in Unix time; 0 when there is none.
     """
-    if now_ns < health.retry_at_ns:
+    if health.state(now_ns) == OPEN:
         return 0
     if not deadline_ns:
         return timeout_ms_max

@@ -1,8 +1,9 @@
-"""Takes finished spans from the buffer and gives them to the sink, as `flushing.py` decides."""
+"""Takes finished records from a buffer and gives them to a sink, as `flushing.py` decides."""
 
 from __future__ import annotations
 
 import _thread
+import os
 
 from lambdatrace.errors import SendError
 from lambdatrace.flushing import EndpointHealth, send_timeout_ms
@@ -10,11 +11,11 @@ from lambdatrace.flushing import EndpointHealth, send_timeout_ms
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from lambdatrace.buffer import Buffer
     from lambdatrace.clock import Clock
-    from lambdatrace.records import Span
-    from lambdatrace.sinks import Sink
+    from lambdatrace.sinks import Outcome, Sink
 
 # Another thread's send under way is waited for at most this long, when nothing else bounds it.
 _LOCK_S_MAX = 10.0
@@ -24,11 +25,17 @@ def _nothing() -> None:
     """What there is to do meanwhile when nobody has anything."""
 
 
-class Sender:
-    """Sends what waits, one thread at a time, within the invocation's remaining time.
+def _random() -> float:
+    """From 0 to 1; of the kernel, since the clones of a SnapStart snapshot share `random`'s."""
+    return os.urandom(1)[0] / 255
 
-    `sent`, `retried` and `rejected` count spans: stored by the endpoint, put back to be sent again
-    later, refused for good.
+
+class Sender:
+    """Sends what waits of one signal, one thread at a time, within the invocation's remaining time.
+
+    `records` is what they are called in a report. `sent`, `retried`, `rejected`, `unencodable` and
+    `unwritable` count records: stored by the endpoint, put back to be sent again later, refused by
+    it for good, left out since no bytes could be made of them, lost to a failure of the sink's own.
     """
 
     def __init__(
@@ -40,6 +47,8 @@ class Sender:
         batch_size_max: int,
         timeout_ms_max: int,
         on_error: Callable[[str, object], None],
+        records: str = "spans",
+        random: Callable[[], float] = _random,
     ) -> None:
         self._buffer = buffer
         self._sink = sink
@@ -47,17 +56,15 @@ class Sender:
         self._batch_size_max = batch_size_max
         self._timeout_ms_max = timeout_ms_max
         self._on_error = on_error
+        self._records = records
+        self._random = random
         self._lock = _thread.allocate_lock()
         self._health = EndpointHealth()
         self.sent = 0
         self.retried = 0
         self.rejected = 0
-
-    def close(self) -> None:
-        """Close the sink's connection, if it has one."""
-        close = getattr(self._sink, "close", None)
-        if close is not None:
-            close()
+        self.unencodable = 0
+        self.unwritable = 0
 
     def send_pending(self, deadline_ns: int, meanwhile: Callable[[], None] = _nothing) -> bool:
         """Send until the buffer is empty; False if something had to be kept.
@@ -66,72 +73,86 @@ class Sender:
         called while an answer is awaited, if one is.
         """
         while len(self._buffer):
-            if not self._send_batch(deadline_ns, meanwhile):
-                return False
-        return True
-
-    def send_spans(self, spans: list[Span], deadline_ns: int) -> bool:
-        """Send these before what waits in the buffer; False if that failed, and they are gone."""
-        for first in range(0, len(spans), self._batch_size_max):
-            timeout_ms = send_timeout_ms(
-                self._clock.time_ns(), deadline_ns, self._health, self._timeout_ms_max
-            )
-            if not timeout_ms or not self._lock.acquire(timeout=timeout_ms / 1000):
+            if not self._take_lock(deadline_ns):
                 return False
             try:
-                batch = spans[first : first + self._batch_size_max]
-                if not self._send(batch, timeout_ms, _nothing):
+                records = self._buffer.take(self._batch_size_max)
+                kept = self._send(records, deadline_ns, meanwhile) if records else []
+                if kept:
+                    self._buffer.put_back(kept)
+                    self.retried += len(kept)
                     return False
             finally:
                 self._lock.release()
         return True
 
-    def _send_batch(self, deadline_ns: int, meanwhile: Callable[[], None]) -> bool:
-        """False if a batch had to be kept."""
-        timeout_ms = send_timeout_ms(
+    def send_now(self, records: list[Any], deadline_ns: int) -> bool:
+        """Send these before what waits in the buffer; False if that failed, and they are gone."""
+        for first in range(0, len(records), self._batch_size_max):
+            if not self._take_lock(deadline_ns):
+                return False
+            try:
+                batch = records[first : first + self._batch_size_max]
+                if self._send(batch, deadline_ns, _nothing):
+                    return False
+            finally:
+                self._lock.release()
+        return True
+
+    def close(self) -> None:
+        """Close the sink's connection, if it has one; a later send opens another."""
+        close = getattr(self._sink, "close", None)
+        if close is not None:
+            close()
+
+    def _timeout_ms(self, deadline_ns: int) -> int:
+        return send_timeout_ms(
             self._clock.time_ns(), deadline_ns, self._health, self._timeout_ms_max
         )
-        if not timeout_ms or not self._lock.acquire(timeout=min(timeout_ms / 1000, _LOCK_S_MAX)):
-            return False
-        try:
-            spans = self._buffer.take(self._batch_size_max)
-            if not spans or self._send(spans, timeout_ms, meanwhile):
-                return True
-            self._buffer.put_back(spans)
-            self.retried += len(spans)
-            return False
-        finally:
-            self._lock.release()
 
-    def _send(self, spans: list[Span], timeout_ms: int, meanwhile: Callable[[], None]) -> bool:
+    def _take_lock(self, deadline_ns: int) -> bool:
+        """Whether a send may begin now, and nobody else's is under way any more."""
+        timeout_s = self._timeout_ms(deadline_ns) / 1000
+        return timeout_s > 0 and self._lock.acquire(timeout=min(timeout_s, _LOCK_S_MAX))
+
+    def _send(
+        self, records: list[Any], deadline_ns: int, meanwhile: Callable[[], None]
+    ) -> list[Any]:
+        """Send one batch; what of it is to be sent again later."""
+        timeout_ms = self._timeout_ms(deadline_ns)
+        if not timeout_ms:  # used up waiting for the lock, or by the first half
+            return records
         started_ns = self._clock.time_ns()
         try:
-            outcome = self._sink.send(spans, timeout_ms / 1000, meanwhile)
+            outcome = self._sink.send(records, timeout_ms / 1000, meanwhile)
         except SendError as error:
-            now_ns = self._clock.time_ns()
-            self._health = self._health.after_failure(now_ns, now_ns - started_ns)
-            self._on_error("spans could not be sent and wait", error)
-            return False
+            self._note_failure(started_ns, None, error)
+            return records
         except Exception as error:  # noqa: BLE001 - sent again, they would only fail again
-            self.rejected += len(spans)
-            self._on_error("spans could not be written", error)
-            return True
-        if outcome.is_too_large and len(spans) > 1:
-            # What was stored of a half may be sent again with the other: its ids are the same.
-            first, second = spans[: len(spans) // 2], spans[len(spans) // 2 :]
-            return self._send(first, timeout_ms, meanwhile) and self._send(
-                second, timeout_ms, meanwhile
-            )
+            self.unwritable += len(records)
+            self._on_error(f"{self._records} could not be written", error)
+            return []
+        if outcome.is_too_large and len(records) > 1:
+            half = len(records) // 2
+            first = self._send(records[:half], deadline_ns, meanwhile)
+            return first + self._send(records[half:], deadline_ns, meanwhile)
         if not outcome.is_accepted:
-            now_ns = self._clock.time_ns()
-            self._health = self._health.after_failure(
-                now_ns, now_ns - started_ns, outcome.retry_after_s
-            )
-            self._on_error("spans could not be sent and wait", outcome.message)
-            return False
+            self._note_failure(started_ns, outcome.retry_after_s, outcome.message)
+            return records
+        self._note_success(len(records), outcome)
+        return []
+
+    def _note_failure(self, started_ns: int, retry_after_s: float | None, error: object) -> None:
+        now_ns = self._clock.time_ns()
+        self._health = self._health.after_failure(
+            now_ns, now_ns - started_ns, retry_after_s, self._random()
+        )
+        self._on_error(f"{self._records} could not be sent and wait", error)
+
+    def _note_success(self, count: int, outcome: Outcome) -> None:
         self._health = EndpointHealth()
-        self.sent += len(spans) - outcome.rejected
+        self.sent += count - outcome.rejected - outcome.unencodable
         self.rejected += outcome.rejected
+        self.unencodable += outcome.unencodable
         if outcome.rejected:
-            self._on_error("spans were refused by the endpoint", outcome.message)
-        return True
+            self._on_error(f"{self._records} were refused by the endpoint", outcome.message)

@@ -1,8 +1,8 @@
-"""Every setting of the SDK in one table, read once from the environment.
+"""The settings of what records, in one table, read once from the environment at the start.
 
 Names and meanings are OpenTelemetry's where it has one (OTEL_*), ours otherwise (LAMBDATRACE_*).
 A value that cannot be used is reported and the default taken: a typing error in a variable must
-not stop a function.
+not stop a function. What sends has a table of its own: `exporter_settings.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def _boolean(name: str, value: str) -> bool:
     return lowered == "true"
 
 
-def _positive(name: str, value: str) -> int:
+def positive(name: str, value: str) -> int:
+    """A whole number, at least 1."""
     if len(value) > len(str(_NUMBER_MAX)) or not value.isdecimal():
         raise SettingError(name, value, f"a whole number from 1 to {_NUMBER_MAX}")
     if not 0 < int(value) <= _NUMBER_MAX:
@@ -39,7 +40,7 @@ def _positive(name: str, value: str) -> int:
 
 
 def _positive_or_none(name: str, value: str) -> int:
-    return _positive(name, value) if value else 0
+    return positive(name, value) if value else 0
 
 
 def _share(name: str, value: str) -> float:
@@ -75,22 +76,9 @@ def _redacted_values(name: str, value: str) -> tuple[re.Pattern[str], ...]:
     return parse_values(name, value)
 
 
-def _url(name: str, value: str) -> str:
-    if not value:
-        return value
-    from lambdatrace.http1 import Address
+def one_of(*choices: str) -> Callable[[str, str], str]:
+    """A parser that takes one of `choices`, in any case."""
 
-    try:
-        Address(value)
-    except ValueError:
-        # It may hold a password.
-        shown = "…" if "@" in value else value
-        expected = "http://HOST:PORT or https://HOST:PORT, credentials in the headers"
-        raise SettingError(name, shown, expected) from None
-    return value
-
-
-def _one_of(*choices: str) -> Callable[[str, str], str]:
     def parse(name: str, value: str) -> str:
         if value.lower() not in choices:
             raise SettingError(name, value, "one of " + ", ".join(choices))
@@ -115,22 +103,9 @@ def _some_of(*choices: str) -> Callable[[str, str], frozenset[str] | None]:
     return parse
 
 
-def _headers(name: str, value: str) -> dict[str, str]:
-    """Pairs that may stand in an HTTP request."""
-    pairs = _pairs(name, value)
-    text = "".join(pairs) + "".join(pairs.values())
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        text = "\n"
-    if not text.isprintable():
-        raise SettingError(name, "…", "printable characters of ISO 8859-1 in keys and values")
-    return pairs
-
-
-def _pairs(name: str, value: str) -> dict[str, str]:
+def pairs(name: str, value: str) -> dict[str, str]:
     """`key=value` pairs between commas, values percent-encoded, as OpenTelemetry writes them."""
-    pairs = {}
+    found = {}
     for item in value.split(","):
         if not item.strip():
             continue
@@ -138,8 +113,8 @@ def _pairs(name: str, value: str) -> dict[str, str]:
         if not equals or not key.strip():
             # The value may hold a credential: only the key's place is told.
             raise SettingError(name, "…", "key=value pairs between commas")
-        pairs[key.strip()] = _percent_decoded(text.strip())
-    return pairs
+        found[key.strip()] = _percent_decoded(text.strip())
+    return found
 
 
 def _percent_decoded(text: str) -> str:
@@ -240,7 +215,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "OTEL_RESOURCE_ATTRIBUTES",
         "resource_attributes",
-        _pairs,
+        pairs,
         "",
         "More attributes of the resource, `key=value` between commas.",
     ),
@@ -254,14 +229,14 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "OTEL_TRACES_EXPORTER",
         "traces_exporter",
-        _one_of("otlp", "console", "none"),
+        one_of("otlp", "console", "none"),
         "otlp",
         "Where spans go: `otlp`, `console` (standard output) or `none`.",
     ),
     (
         "OTEL_TRACES_SAMPLER",
         "sampler",
-        _one_of(
+        one_of(
             "always_on",
             "always_off",
             "traceidratio",
@@ -296,28 +271,35 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "OTEL_METRICS_EXPORTER",
         "metrics_exporter",
-        _one_of("emf", "none"),
+        one_of("emf", "otlp", "none"),
         "emf",
-        "Where metrics go: `emf` (CloudWatch embedded metric format on standard output) or `none`.",
+        "Where metrics go: `emf` (embedded metric format on standard output), `otlp` or `none`.",
+    ),
+    (
+        "OTEL_LOGS_EXPORTER",
+        "logs_exporter",
+        one_of("otlp", "none"),
+        "none",
+        "Where log records go besides the function's log: `otlp` or `none`.",
     ),
     (
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
         "metrics_temporality",
-        _one_of("delta", "cumulative", "lowmemory"),
+        one_of("delta", "cumulative", "lowmemory"),
         "delta",
         "Since when OTLP counts are: `delta` (since the last send), `cumulative` or `lowmemory`.",
     ),
     (
         "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
         "metrics_histogram",
-        _one_of("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
+        one_of("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
         "explicit_bucket_histogram",
         "The buckets of OTLP histograms: fixed, or `base2_exponential_bucket_histogram`.",
     ),
     (
         "OTEL_METRICS_EXEMPLAR_FILTER",
         "metrics_exemplars",
-        _one_of("trace_based", "always_on", "always_off"),
+        one_of("trace_based", "always_on", "always_off"),
         "trace_based",
         "Which measurements are kept beside OTLP metrics: those in a sampled span, all, or none.",
     ),
@@ -331,7 +313,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "LAMBDATRACE_METRICS_DIMENSIONS",
         "metrics_dimensions",
-        _pairs,
+        pairs,
         "",
         "Dimensions of each metric, `key=value` between commas; `service=` leaves that one out.",
     ),
@@ -387,7 +369,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "LAMBDATRACE_CAPTURE_PAYLOAD_MAX_BYTES",
         "payload_bytes_max",
-        _positive,
+        positive,
         "4096",
         "How many bytes of an event, and of a response, are captured at most.",
     ),
@@ -427,67 +409,32 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "More that is redacted in values: texts or `/regular expressions/`, with commas.",
     ),
     (
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "otlp_endpoint",
-        _url,
-        "http://localhost:4318",
-        "Base URL of the OTLP backend; `/v1/traces` is added.",
-    ),
-    (
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-        "otlp_traces_endpoint",
-        _url,
-        "",
-        "Full URL for traces, used as it is.",
-    ),
-    (
-        "OTEL_EXPORTER_OTLP_PROTOCOL",
-        "otlp_protocol",
-        _one_of("http/protobuf"),
-        "http/protobuf",
-        "The OTLP transport; `http/protobuf` is the one there is.",
-    ),
-    (
-        "OTEL_EXPORTER_OTLP_HEADERS",
-        "otlp_headers",
-        _headers,
-        "",
-        "Headers of each OTLP request, `key=value` between commas, percent-encoded.",
-    ),
-    (
-        "OTEL_EXPORTER_OTLP_COMPRESSION",
-        "otlp_compression",
-        _one_of("none", "gzip"),
-        "none",
-        "`gzip` or `none`.",
-    ),
-    (
-        "OTEL_EXPORTER_OTLP_TIMEOUT",
-        "otlp_timeout_ms",
-        _positive,
-        "10000",
-        "The longest one send may take, in ms; the invocation's remaining time may shorten it.",
-    ),
-    (
         "OTEL_BSP_MAX_QUEUE_SIZE",
         "buffer_size_max",
-        _positive,
+        positive,
         "2048",
         "How many finished spans may wait; beyond, the oldest are dropped and counted.",
     ),
     (
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        "batch_size_max",
+        positive,
+        "512",
+        "How many spans one request carries at most.",
+    ),
+    (
         "OTEL_BSP_SCHEDULE_DELAY",
         "schedule_delay_ms",
-        _positive,
+        positive,
         "1000",
         "On Managed Instances, where nothing freezes: the time between two sends, in ms.",
     ),
     (
-        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-        "batch_size_max",
-        _positive,
-        "512",
-        "How many spans one request carries at most.",
+        "OTEL_BLRP_MAX_QUEUE_SIZE",
+        "log_buffer_size_max",
+        positive,
+        "2048",
+        "How many log records may wait; beyond, the oldest are dropped and counted.",
     ),
 )
 
@@ -525,15 +472,11 @@ class Settings:
     redacts: bool
     redacted_keys: tuple[re.Pattern[str], ...]
     redacted_values: tuple[re.Pattern[str], ...]
-    otlp_endpoint: str
-    otlp_traces_endpoint: str
-    otlp_protocol: str
-    otlp_headers: dict[str, str]
-    otlp_compression: str
-    otlp_timeout_ms: int
+    logs_exporter: str
     buffer_size_max: int
     batch_size_max: int
     schedule_delay_ms: int
+    log_buffer_size_max: int
 
     def __init__(self) -> None:
         self.errors: list[SettingError] = []
@@ -550,8 +493,3 @@ class Settings:
                 value = parse(name, default)
             setattr(settings, attribute, value)
         return settings
-
-    @property
-    def traces_url(self) -> str:
-        """Where OTLP traces are posted."""
-        return self.otlp_traces_endpoint or self.otlp_endpoint.rstrip("/") + "/v1/traces"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.background import BackgroundSender
+    from lambdatrace.exporter_settings import ExporterSettings
     from lambdatrace.extension import InternalExtension
     from lambdatrace.handler import RunningInvocation
     from lambdatrace.import_times import ImportTimes
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.otel.providers import Providers
     from lambdatrace.outcome import InvocationOutcome
+    from lambdatrace.pipelines import Pipelines
     from lambdatrace.records import Span
     from lambdatrace.redaction import Redaction
     from lambdatrace.sender import Sender
@@ -52,6 +54,8 @@ SEND_BEFORE_RESPONSE_NS_MAX = 1_000_000_000
 ENDED_COUNT_MAX = 1_000
 
 _MARK = "__lambdatrace_watched__"
+
+METRIC_BUFFER_SIZE_MAX = 2048  # OpenTelemetry has no setting for it; as many as spans
 
 
 class Telemetry:
@@ -81,6 +85,8 @@ class Telemetry:
         )
         self.buffer = Buffer(settings.buffer_size_max)
         self.ids = ids or Ids()
+        self._environ = environ
+        self._buffers = {"traces": self.buffer}
         self.tracer = Tracer(
             self.clock,
             self.ids,
@@ -103,7 +109,8 @@ class Telemetry:
         self._numbers = count()
         self.handler_module = environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
         self._sink = sink
-        self._sender: Sender | None = None
+        self._exporters: ExporterSettings | None = None
+        self._pipelines: Pipelines | None = None
         self._metrics: MetricRecorder | None = None
         self._redaction: Redaction | None = None
         self._metrics_dropped = 0  # of recorders that are gone
@@ -147,7 +154,13 @@ class Telemetry:
             self.guard.run(arm_doors, self.guard)
 
     def _start_extension(self) -> None:
-        is_wanted = self.is_active and self.settings.traces_exporter != "none"
+        settings = self.settings
+        is_sending = (
+            settings.traces_exporter != "none"
+            or settings.metrics_exporter == "otlp"
+            or settings.logs_exporter != "none"
+        )
+        is_wanted = self.is_active and is_sending
         if not is_wanted or self._is_extension_started:
             return
         self._is_extension_started = True
@@ -358,29 +371,57 @@ class Telemetry:
         return instruments
 
     @property
-    def sender(self) -> Sender | None:
-        """The sender, made at the first send; None if spans go nowhere."""
-        if self._sender is None:
-            sink: Sink | None = self.providers.span_sink() if self.providers is not None else None
-            sink = sink or self._sink or self.guard.run(self._configured_sink)
-            if sink is None:
-                return None
-            from lambdatrace.sender import Sender
+    def log_buffer(self) -> Buffer:
+        """The log records that wait to be sent by OTLP."""
+        return self._buffer("logs", self.settings.log_buffer_size_max)
 
-            if self.redaction is not None:
-                from lambdatrace.sinks.redacting import RedactingSink
+    @property
+    def metric_buffer(self) -> Buffer:
+        """The metrics that wait to be sent by OTLP."""
+        return self._buffer("metrics", METRIC_BUFFER_SIZE_MAX)
 
-                sink = RedactingSink(sink, self.redaction, self.guard.report)
+    def _buffer(self, signal: str, size_max: int) -> Buffer:
+        buffer = self._buffers.get(signal)
+        if buffer is None:
+            # One step, should another thread record its first at the same time.
+            buffer = self._buffers.setdefault(signal, Buffer(size_max))
+        return buffer
 
-            self._sender = Sender(
-                self.buffer,
-                sink,
+    @property
+    def exporters(self) -> ExporterSettings:
+        """The settings of what sends, read at their first use."""
+        if self._exporters is None:
+            from lambdatrace.exporter_settings import ExporterSettings
+
+            self._exporters = ExporterSettings(self._environ)
+            for error in self._exporters.errors:
+                self.guard.report(error.name, error)
+        return self._exporters
+
+    @property
+    def pipelines(self) -> Pipelines:
+        """What sends the signals, made at the first send."""
+        if self._pipelines is None:
+            from lambdatrace.pipelines import Pipelines
+
+            self._pipelines = Pipelines(
+                self._buffers,
+                self.settings,
+                self.function,
+                self.exporters,
                 self.clock,
-                batch_size_max=self.settings.batch_size_max,
-                timeout_ms_max=self.settings.otlp_timeout_ms,
-                on_error=self.guard.report,
+                self.guard,
+                self.redaction,
+                self._given_sink,
             )
-        return self._sender
+        return self._pipelines
+
+    def _given_sink(self, signal: str) -> Sink | None:
+        """The sink that stands for the configured one: the user's own provider's, or a test's."""
+        if signal == "traces" and self.providers is not None:
+            sink: Sink | None = self.providers.span_sink()
+            return sink or self._sink
+        return self._sink
 
     @property
     def redaction(self) -> Redaction | None:
@@ -392,26 +433,13 @@ class Telemetry:
             self._redaction = Redaction(settings.redacted_keys, settings.redacted_values)
         return self._redaction
 
-    def _configured_sink(self) -> Sink | None:
-        settings = self.settings
-        if settings.traces_exporter == "console":
-            from lambdatrace.sinks.console import ConsoleSink
-
-            return ConsoleSink()
-        if settings.traces_exporter == "none":
-            return None
-        from lambdatrace.sinks.otlp_http import OtlpHttpSink
-
-        return OtlpHttpSink(
-            settings.traces_url,
-            settings.otlp_headers,
-            self.function.resource_attributes(settings.service_name, settings.resource_attributes),
-            is_gzip=settings.otlp_compression == "gzip",
-            on_error=self.guard.report,
-        )
+    @property
+    def sender(self) -> Sender | None:
+        """The sender of spans, made at the first send; None if spans go nowhere."""
+        return self.pipelines.sender("traces")
 
     def flush(self, deadline_ns: int = 0) -> bool:
-        """Write the metrics and send the finished spans now; False if something had to be kept."""
+        """Write the metrics and send what waits of every signal; False if some had to be kept."""
         is_all_sent = self._send_own(deadline_ns)
         if self.providers is None:
             return is_all_sent
@@ -420,49 +448,38 @@ class Telemetry:
     def _send_own(self, deadline_ns: int) -> bool:
         self.complete_ended()
         self.guard.run(self.collect_metrics)
-        sender = self.sender
-        if sender is None:
-            self.buffer.take(self.settings.buffer_size_max)
-            self.write_metrics()
-            return True
-        is_all_sent = sender.send_pending(deadline_ns, self._write_metrics_meanwhile)
+        is_all_sent = self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
         self.write_metrics()
-        if self.buffer.dropped:
-            self.guard.report("the buffer was full", f"{self.buffer.dropped} spans dropped")
         return is_all_sent
 
-    def statistics(self) -> dict[str, int]:
+    def statistics(self) -> dict[str, Any]:
         """What became of the records so far.
 
-        Spans `sent`, put back to be sent again (`retried`), refused by the endpoint (`rejected`),
-        `dropped` from a full buffer, and `waiting`; metrics refused or dropped; failures inside
-        lambdatrace.
+        For `traces`, `metrics` and `logs`: how many were `sent`, put back to be sent again
+        (`retried`), refused by the endpoint (`rejected`), `dropped`, by reason, and how many are
+        `waiting`. And the `failures` inside lambdatrace.
         """
-        sender = self._sender
-        return {
-            "spans_sent": sender.sent if sender else 0,
-            "spans_retried": sender.retried if sender else 0,
-            "spans_rejected": sender.rejected if sender else 0,
-            "spans_dropped": self.buffer.dropped,
-            "spans_waiting": len(self.buffer),
-            "metrics_dropped": self._metrics_dropped
-            + (self._metrics.dropped if self._metrics is not None else 0),
-            "failures": self.guard.failures,
-        }
+        statistics: dict[str, Any] = self.pipelines.statistics()
+        statistics["metrics"]["dropped"]["invalid"] = self._metrics_dropped + (
+            self._metrics.dropped if self._metrics is not None else 0
+        )
+        statistics["failures"] = self.guard.failures
+        return statistics
 
     def forget_connections(self) -> None:
         """Close what is open to endpoints; the next send opens it again, for the function then."""
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            sender.close()
+        pipelines, self._pipelines = self._pipelines, None
+        if pipelines is not None:
+            pipelines.close()
 
     def forget_parent(self) -> None:
         """In a forked child: what waits, the connection and the extension are the parent's."""
-        self.buffer.take(self.settings.buffer_size_max)
+        for buffer in self._buffers.values():
+            buffer.clear()
         self.tracer.forget_parent()
         self.ended.clear()
         self.running_now.clear()
-        self._sender = None
+        self._pipelines = None
         self._metrics = None
         self._making = _thread.allocate_lock()
         if self._instruments is not None:
@@ -544,8 +561,6 @@ class Telemetry:
             self.guard.run(open_spans.invocation.tell, is_timed_out=True)
         self.guard.run(self.collect_metrics)
         self.write_metrics(open_spans)
-        if self.sender is None:
-            return
         now_ns = self.clock.time_ns()
         is_kept = "errors" in self.settings.keep_unsampled
         spans: list[Span] = open_spans.take_held() if is_kept else []
@@ -556,8 +571,8 @@ class Telemetry:
                 copy.status_code = ERROR
                 copy.status_message = message
                 spans.append(copy)
-        if self.sender.send_spans(spans, deadline_ns):
-            self.sender.send_pending(deadline_ns)
+        if self.sender is None or self.sender.send_now(spans, deadline_ns):
+            self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
 
     def __repr__(self) -> str:
         return f"<Telemetry {__version__} of {self.function.name or 'no function'}>"

@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 from lambdatrace import telemetry as process_telemetry
 from lambdatrace.clock import Clock, Ids
 from lambdatrace.guard import Guard
+from lambdatrace.records import LogRecord, Span
 from lambdatrace.sinks import Outcome
 from lambdatrace.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from lambdatrace.records import Span
 
 START_NS = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 
@@ -79,23 +78,34 @@ class CountedIds(Ids):
 
 
 class MemorySink:
-    """Keeps the spans it is sent; `outcomes` are given in turn first, then all is accepted."""
+    """Keeps the records it is sent; `outcomes` are given in turn first, then all is accepted."""
 
     def __init__(self, outcomes: list[Outcome | Exception] | None = None) -> None:
         self.spans: list[Span] = []
+        self.log_records: list[LogRecord] = []
+        self.metrics: list[Any] = []
         self.timeouts_s: list[float] = []
         self._outcomes = outcomes or []
 
-    def send(self, spans: list[Span], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
-        """Keep `spans`, or do what the next of `outcomes` says."""
+    def send(self, records: list[Any], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
+        """Keep `records`, or do what the next of `outcomes` says."""
         self.timeouts_s.append(timeout_s)
         meanwhile()
         outcome = self._outcomes.pop(0) if self._outcomes else Outcome(is_accepted=True)
         if isinstance(outcome, Exception):
             raise outcome
         if outcome.is_accepted and not outcome.rejected:
-            self.spans += spans
+            for record in records:
+                self._keep(record)
         return outcome
+
+    def _keep(self, record: Any) -> None:
+        if isinstance(record, Span):
+            self.spans.append(record)
+        elif isinstance(record, LogRecord):
+            self.log_records.append(record)
+        else:
+            self.metrics.append(record)
 
 
 class LambdaContext:
@@ -142,6 +152,11 @@ class Recorded:
     def spans(self) -> list[Span]:
         """The spans sent so far."""
         return self._sink.spans
+
+    @property
+    def log_records(self) -> list[LogRecord]:
+        """The log records sent so far."""
+        return self._sink.log_records
 
     def span(self, name: str) -> Span:
         """The one span called `name`; raises LookupError if there is not exactly one."""

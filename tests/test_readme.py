@@ -10,6 +10,7 @@ from pathlib import Path
 import hcl2
 
 from lambdatrace.cli import COMMANDS
+from lambdatrace.exporter_settings import EXPORTER_TABLE
 from lambdatrace.settings import TABLE
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +20,7 @@ README = (ROOT / "README.md").read_text()
 def test_the_settings_table_is_the_settings() -> None:
     expected = [
         f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
-        for name, _, _, default, meaning in TABLE
+        for name, _, _, default, meaning in (*TABLE, *EXPORTER_TABLE)
     ]
     section = README.partition("## Settings")[2].partition("\n## ")[0]
     assert [line for line in section.splitlines() if line.startswith("| `")] == expected

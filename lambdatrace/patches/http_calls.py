@@ -29,6 +29,4 @@ def is_own(current: Telemetry, url: str, host: str, port: int | None) -> bool:
     """Whether the request is to the Runtime API, or delivers telemetry."""
     if current.function.runtime_api == f"{host}:{port or 80}":
         return True
-    return current.settings.traces_exporter == "otlp" and url.startswith(
-        (current.settings.otlp_endpoint.rstrip("/") + "/v1/", current.settings.traces_url)
-    )
+    return url.startswith(current.exporters.urls)

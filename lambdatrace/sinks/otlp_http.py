@@ -1,7 +1,7 @@
-"""Spans to an OTLP/HTTP endpoint as protobuf.
+"""Records of any signal to an OTLP/HTTP endpoint, as an encoder writes them.
 
 Source: OpenTelemetry protocol specification, "OTLP/HTTP": 429, 502, 503 and 504 may be sent again,
-any other failure may not.
+any other failure may not; the answer comes in the format of the request.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from lambdatrace import __version__
 from lambdatrace.http1 import Address, Connection, post_head
 from lambdatrace.sinks import Outcome
-from lambdatrace.wire.otlp_protobuf import encode_resource, encode_span, encode_spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.http1 import Response
-    from lambdatrace.records import Span
+    from lambdatrace.sinks import Encoder
 
 TOO_LARGE = 413
 RETRYABLE = frozenset((429, 502, 503, 504))
@@ -26,42 +25,31 @@ _MESSAGE_LENGTH_MAX = 200
 
 
 class OtlpHttpSink:
-    """Posts batches to one URL over one kept-alive connection.
+    """Posts what `encoder` makes of a batch to one URL over one kept-alive connection.
 
-    Raises ValueError if `url` is not an http or https URL. A span that cannot be encoded is
-    reported to `on_error` and left out; the others of its batch go.
+    Raises ValueError if `url` is not an http or https URL.
     """
 
     def __init__(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        resource_attributes: Mapping[str, Any],
-        *,
-        is_gzip: bool,
-        on_error: Callable[[str, BaseException], None],
+        self, url: str, headers: Mapping[str, str], encoder: Encoder, *, is_gzip: bool
     ) -> None:
         address = Address(url)
         self._connection = Connection(address)
-        self._resource = encode_resource(resource_attributes)
-        self._on_error = on_error
+        self._encoder = encoder
         self._is_gzip = is_gzip
         own_headers = {
-            "Content-Type": "application/x-protobuf",
+            "Content-Type": encoder.content_type,
             "User-Agent": f"lambdatrace/{__version__}",
         }
         if is_gzip:
             own_headers["Content-Encoding"] = "gzip"
         self._head = post_head(address, address.path, {**own_headers, **headers})
 
-    def send(self, spans: list[Span], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
+    def send(self, records: list[Any], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
         """Post one request. Raises SendError if no whole answer came within `timeout_s`."""
-        encoded = self._encode(spans)
-        if not encoded:
-            return Outcome(
-                is_accepted=True, rejected=len(spans), message="nothing could be encoded"
-            )
-        body = encode_spans(self._resource, "lambdatrace", __version__, encoded)
+        body, unencodable = self._encoder.encode(records)
+        if unencodable == len(records):
+            return Outcome(is_accepted=True, unencodable=unencodable)
         if self._is_gzip:
             import zlib
 
@@ -69,29 +57,18 @@ class OtlpHttpSink:
             compressor = zlib.compressobj(wbits=31)
             body = compressor.compress(body) + compressor.flush()
         response = self._connection.post(self._head, body, timeout_s, meanwhile)
-        return _outcome(response, len(encoded), len(spans) - len(encoded))
+        return _outcome(response, len(records) - unencodable, unencodable)
 
     def close(self) -> None:
         """Close the connection; a later `send` opens another."""
         self._connection.close()
 
-    def _encode(self, spans: list[Span]) -> list[bytes]:
-        encoded = []
-        for span in spans:
-            try:
-                encoded.append(encode_span(span))
-            except BaseException as error:  # noqa: BLE001 - one span's odd values, not the batch's
-                self._on_error("a span cannot be encoded", error)
-        return encoded
-
 
 def _outcome(response: Response, sent: int, unencodable: int) -> Outcome:
     if _SUCCESS_FIRST <= response.status <= _SUCCESS_LAST:
-        rejected, message = _partial_success(response.body)
-        if unencodable and not message:
-            message = f"{unencodable} could not be encoded"
+        rejected, message = _partial_success(response)
         return Outcome(
-            is_accepted=True, rejected=min(rejected, sent) + unencodable, message=message
+            is_accepted=True, rejected=min(rejected, sent), unencodable=unencodable, message=message
         )
     if response.status == TOO_LARGE and sent > 1:
         return Outcome(is_accepted=False, is_too_large=True)
@@ -103,20 +80,33 @@ def _outcome(response: Response, sent: int, unencodable: int) -> Outcome:
             retry_after_s=float(retry_after[:9]) if retry_after.isdecimal() else None,
             message=message,
         )
-    return Outcome(is_accepted=True, rejected=sent + unencodable, message=message)
+    return Outcome(is_accepted=True, rejected=sent, unencodable=unencodable, message=message)
 
 
-def _partial_success(body: bytes) -> tuple[int, str]:
-    """`rejected_spans` and `error_message` of an ExportTraceServiceResponse."""
-    for number, value in _fields(body):
+def _partial_success(response: Response) -> tuple[int, str]:
+    """How many an Export…ServiceResponse says were rejected, and why; the same for all signals."""
+    if "json" in response.header(b"content-type"):
+        return _partial_success_json(response.body)
+    for number, value in _fields(response.body):
         if number == 1 and isinstance(value, bytes):  # partial_success = 1
             inner = dict(_fields(value))
-            rejected, message = inner.get(1, 0), inner.get(2, b"")
+            rejected, message = inner.get(1, 0), inner.get(2, b"")  # rejected_… = 1, error_message
             return (
                 rejected if isinstance(rejected, int) else 0,
                 _readable(message) if isinstance(message, bytes) else "",
             )
     return 0, ""
+
+
+def _partial_success_json(body: bytes) -> tuple[int, str]:
+    import json
+
+    try:
+        partial = json.loads(body)["partialSuccess"]
+        counts = [int(partial[name]) for name in partial if name.startswith("rejected")]
+        return sum(counts), _readable(str(partial.get("errorMessage", "")).encode())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0, ""  # there is none, or it says nothing that can be read
 
 
 def _fields(body: bytes) -> list[tuple[int, int | bytes]]:

@@ -36,8 +36,13 @@ class RedactingSink:
                 self._on_error("a record cannot be redacted", error)
         lost = len(records) - len(redacted)
         if not redacted:
-            message = "nothing could be redacted"
-            return Outcome(is_accepted=True, rejected=lost, message=message)
+            return Outcome(is_accepted=True, unencodable=lost)
         outcome = self._sink.send(redacted, timeout_s, meanwhile)
-        outcome.rejected += lost
+        outcome.unencodable += lost
         return outcome
+
+    def close(self) -> None:
+        """Close the connection of `sink`, if it has one."""
+        close = getattr(self._sink, "close", None)
+        if close is not None:
+            close()

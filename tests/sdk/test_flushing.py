@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from lambdatrace.flushing import EndpointHealth, send_timeout_ms, watchdog_ns
+from lambdatrace.flushing import (
+    CLOSED,
+    HALF_OPEN,
+    OPEN,
+    EndpointHealth,
+    send_timeout_ms,
+    watchdog_ns,
+)
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -56,3 +63,28 @@ def test_the_watchdog_leaves_a_tenth_of_the_timeout_within_its_bounds(
 ) -> None:
     deadline = NOW + int(timeout_s * S)
     assert deadline - watchdog_ns(NOW, deadline) == before_ms * MS
+
+
+def test_the_circuit_opens_at_a_failure_and_one_try_decides_whether_it_closes() -> None:
+    health = EndpointHealth()
+    assert health.state(NOW) == CLOSED
+    health = health.after_failure(NOW)
+    assert [health.state(NOW), health.state(NOW + S - 1), health.state(NOW + S)] == [
+        OPEN,
+        OPEN,
+        HALF_OPEN,
+    ]
+    assert health.after_failure(NOW + S).state(NOW + 3 * S - 1) == OPEN
+    assert health.after_failure(NOW + S).state(NOW + 3 * S) == HALF_OPEN
+
+
+@pytest.mark.parametrize(("random", "wait_ms"), [(0.0, 1000), (0.5, 900), (1.0, 800)])
+def test_environments_that_failed_together_try_again_one_after_the_other(
+    random: float, wait_ms: int
+) -> None:
+    assert EndpointHealth().after_failure(NOW, random=random).retry_at_ns == NOW + wait_ms * MS
+
+
+def test_the_endpoints_own_retry_after_is_kept_to_the_letter() -> None:
+    health = EndpointHealth().after_failure(NOW, retry_after_s=5, random=1.0)
+    assert health.retry_at_ns == NOW + 5 * S

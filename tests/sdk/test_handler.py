@@ -361,14 +361,29 @@ def test_spans_dropped_from_a_full_buffer_are_told_of_and_counted() -> None:
         lambdatrace.instrument(handler)({}, LambdaContext())
     finally:
         telemetry.install(before)
-    assert reports == ["the buffer was full: 6 spans dropped (said once)"]
+    assert reports == ["the buffer of spans was full: 6 dropped (said once)"]
     assert current.statistics() == {
-        "spans_sent": 2,
-        "spans_retried": 0,
-        "spans_rejected": 0,
-        "spans_dropped": 6,
-        "spans_waiting": 0,
-        "metrics_dropped": 0,
+        "traces": {
+            "sent": 2,
+            "retried": 0,
+            "rejected": 0,
+            "dropped": {"buffer_full": 6, "not_encodable": 0, "not_writable": 0},
+            "waiting": 0,
+        },
+        "metrics": {
+            "sent": 0,
+            "retried": 0,
+            "rejected": 0,
+            "dropped": {"buffer_full": 0, "not_encodable": 0, "not_writable": 0, "invalid": 0},
+            "waiting": 0,
+        },
+        "logs": {
+            "sent": 0,
+            "retried": 0,
+            "rejected": 0,
+            "dropped": {"buffer_full": 0, "not_encodable": 0, "not_writable": 0},
+            "waiting": 0,
+        },
         "failures": 1,
     }
 

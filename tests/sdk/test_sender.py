@@ -25,6 +25,7 @@ class Bench:
             batch_size_max=2,
             timeout_ms_max=10_000,
             on_error=lambda place, error: self.reports.append(f"{place}: {error}"),
+            random=lambda: 0.0,
         )
         for number in range(spans):
             context = SpanContext("1" * 32, f"{number + 1:016x}")
@@ -82,7 +83,7 @@ def test_nothing_is_sent_when_no_time_is_left() -> None:
 def test_given_spans_go_before_what_waits() -> None:
     bench = Bench(spans=1)
     late = Span("late", SpanContext("1" * 32, "f" * 16), None, 1)
-    assert bench.sender.send_spans([late], START_NS + 3 * S)
+    assert bench.sender.send_now([late], START_NS + 3 * S)
     assert bench.sender.send_pending(START_NS + 3 * S)
     assert bench.sent() == ["late", "s0"]
 
@@ -99,13 +100,40 @@ def test_a_sink_that_fails_in_its_own_way_costs_its_batch_which_is_counted() -> 
     bench = Bench([ValueError("odd")])
     assert bench.sender.send_pending(0)
     assert bench.sent() == ["s2"]
-    assert (bench.sender.sent, bench.sender.rejected) == (1, 2)
+    assert (bench.sender.sent, bench.sender.unwritable) == (1, 2)
     assert bench.reports == ["spans could not be written: odd"]
 
 
 def test_given_spans_go_in_batches_too() -> None:
     bench = Bench(spans=0)
     spans = [Span(f"o{n}", SpanContext("1" * 32, f"{n + 1:016x}"), None, 1) for n in range(5)]
-    assert bench.sender.send_spans(spans, START_NS + 3 * S)
+    assert bench.sender.send_now(spans, START_NS + 3 * S)
     assert bench.sent() == ["o0", "o1", "o2", "o3", "o4"]
     assert len(bench.sink.timeouts_s) == 3
+
+
+def test_of_a_batch_sent_in_halves_only_what_was_not_stored_is_sent_again() -> None:
+    busy = Outcome(is_accepted=False, retry_after_s=1, message="HTTP 503")
+    bench = Bench([Outcome(is_accepted=False, is_too_large=True), Outcome(is_accepted=True), busy])
+    assert not bench.sender.send_pending(0)
+    assert (bench.sent(), len(bench.buffer)) == (["s0"], 2)
+    bench.clock.advance(1000)
+    assert bench.sender.send_pending(0)
+    assert bench.sent() == ["s0", "s1", "s2"]
+    assert (bench.sender.sent, bench.sender.retried) == (3, 1)
+
+
+def test_what_could_not_be_encoded_is_counted_apart_from_what_was_refused() -> None:
+    bench = Bench([Outcome(is_accepted=True, unencodable=1)])
+    assert bench.sender.send_pending(0)
+    assert (bench.sender.sent, bench.sender.rejected, bench.sender.unencodable) == (2, 0, 1)
+
+
+def test_senders_that_failed_together_try_again_at_different_times() -> None:
+    bench = Bench([SendError("refused")])
+    bench.sender._random = lambda: 1.0
+    assert not bench.sender.send_pending(0)
+    bench.clock.advance(799)
+    assert not bench.sender.send_pending(0)
+    bench.clock.advance(1)
+    assert bench.sender.send_pending(0)

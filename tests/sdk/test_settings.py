@@ -38,15 +38,11 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "redacts": True,
         "redacted_keys": (),
         "redacted_values": (),
-        "otlp_endpoint": "http://localhost:4318",
-        "otlp_traces_endpoint": "",
-        "otlp_protocol": "http/protobuf",
-        "otlp_headers": {},
-        "otlp_compression": "none",
-        "otlp_timeout_ms": 10000,
+        "logs_exporter": "none",
         "buffer_size_max": 2048,
         "batch_size_max": 512,
         "schedule_delay_ms": 1000,
+        "log_buffer_size_max": 2048,
     }
     assert settings.errors == []
 
@@ -59,11 +55,6 @@ def test_every_setting_is_declared_on_the_class() -> None:
     ("name", "value", "message"),
     [
         ("OTEL_SDK_DISABLED", "yes", "OTEL_SDK_DISABLED is 'yes': expected true or false"),
-        (
-            "OTEL_EXPORTER_OTLP_TIMEOUT",
-            "1.5",
-            "OTEL_EXPORTER_OTLP_TIMEOUT is '1.5': expected a whole number from 1 to 1000000000",
-        ),
         (
             "LAMBDATRACE_PATCHES",
             "botocore,redis",
@@ -90,43 +81,6 @@ def test_every_setting_is_declared_on_the_class() -> None:
                 "expected a whole number from 1 to 1000000000"
             ),
         ),
-        (
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
-            "localhost:4318",
-            (
-                "OTEL_EXPORTER_OTLP_ENDPOINT is 'localhost:4318': expected http://HOST:PORT or "
-                "https://HOST:PORT, credentials in the headers"
-            ),
-        ),
-        (
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-            "http://user:secret@host/v1/traces",
-            (
-                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is '…': expected http://HOST:PORT or "
-                "https://HOST:PORT, credentials in the headers"
-            ),
-        ),
-        (
-            "OTEL_EXPORTER_OTLP_HEADERS",
-            "a=%E2%82%AC",
-            (
-                "OTEL_EXPORTER_OTLP_HEADERS is '…': "
-                "expected printable characters of ISO 8859-1 in keys and values"
-            ),
-        ),
-        (
-            "OTEL_EXPORTER_OTLP_HEADERS",
-            "a=1%0D%0Ab",
-            (
-                "OTEL_EXPORTER_OTLP_HEADERS is '…': "
-                "expected printable characters of ISO 8859-1 in keys and values"
-            ),
-        ),
-        (
-            "OTEL_EXPORTER_OTLP_HEADERS",
-            "secret",
-            "OTEL_EXPORTER_OTLP_HEADERS is '…': expected key=value pairs between commas",
-        ),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_and_the_default_taken(
@@ -140,25 +94,3 @@ def test_a_value_that_cannot_be_used_is_named_and_the_default_taken(
 
 def test_an_empty_variable_counts_as_unset() -> None:
     assert Settings.from_env({"OTEL_TRACES_EXPORTER": ""}).traces_exporter == "otlp"
-
-
-def test_headers_are_percent_decoded_pairs() -> None:
-    settings = Settings.from_env(
-        {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic%20abc==, x-team = a%2Cb ,"}
-    )
-    assert settings.otlp_headers == {"authorization": "Basic abc==", "x-team": "a,b"}
-
-
-@pytest.mark.parametrize(
-    ("environ", "url"),
-    [
-        ({}, "http://localhost:4318/v1/traces"),
-        (
-            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://otlp.example/x/"},
-            "https://otlp.example/x/v1/traces",
-        ),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://t.example/in"}, "https://t.example/in"),
-    ],
-)
-def test_the_traces_url_follows_the_specification(environ: dict[str, str], url: str) -> None:
-    assert Settings.from_env(environ).traces_url == url

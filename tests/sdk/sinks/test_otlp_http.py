@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from lambdatrace import __version__
 from lambdatrace.records import Span, SpanContext
 from lambdatrace.sinks.otlp_http import OtlpHttpSink
+from lambdatrace.wire.otlp_protobuf import span_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,9 +70,11 @@ def send(server: Endpoint, spans: list[Span], *, is_gzip: bool = False) -> Outco
     sink = OtlpHttpSink(
         f"http://127.0.0.1:{server.server_port}/v1/traces",
         {"authorization": "Basic abc"},
-        {"service.name": "orders"},
+        span_encoder(
+            {"service.name": "orders"},
+            lambda place, error: errors.append(f"{place}: {error}"),
+        ),
         is_gzip=is_gzip,
-        on_error=lambda place, error: errors.append(f"{place}: {error}"),
     )
     try:
         return sink.send(spans, 5, lambda: None)
@@ -146,4 +149,11 @@ def test_a_span_that_cannot_be_encoded_is_left_out_and_the_others_go() -> None:
         outcome = send(server, [span("bad", "z" * 32), span("good")])
     request = ExportTraceServiceRequest.FromString(server.received[0][2])
     assert [s.name for s in request.resource_spans[0].scope_spans[0].spans] == ["good"]
-    assert (outcome.is_accepted, outcome.rejected) == (True, 1)
+    assert (outcome.is_accepted, outcome.rejected, outcome.unencodable) == (True, 0, 1)
+
+
+def test_when_nothing_can_be_encoded_nothing_is_posted() -> None:
+    with endpoint() as server:
+        outcome = send(server, [span("bad", "z" * 32)])
+    assert server.received == []
+    assert (outcome.is_accepted, outcome.unencodable) == (True, 1)

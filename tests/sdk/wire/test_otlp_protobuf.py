@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from lambdatrace.records import Link, Span, SpanContext
-from lambdatrace.wire.otlp_protobuf import encode_resource, encode_span, encode_spans
+from lambdatrace.records import Link, Scope, Span, SpanContext
+from lambdatrace.wire.otlp_protobuf import encode_span, span_encoder
 
 if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -130,25 +130,42 @@ def test_a_value_of_no_otlp_type_is_written_as_its_text() -> None:
     assert encode_span(Span("s", span.context, None, 1, attributes={"endless": endless}))
 
 
-def test_a_request_has_the_resource_the_scope_and_all_spans() -> None:
-    spans = [Span(f"s{n}", SpanContext(TRACE_ID, f"{n + 1:016x}"), None, 1) for n in range(3)]
-    body = encode_spans(
-        encode_resource({"service.name": "orders", "faas.max_memory": 134217728}),
-        "lambdatrace",
-        "0.1.0",
-        [encode_span(span) for span in spans],
-    )
+def fail(place: str, error: BaseException) -> None:
+    raise AssertionError(place) from error
+
+
+def test_a_request_has_the_resource_and_the_spans_by_their_scope() -> None:
+    own = Scope("lambdatrace", "0.1.0")
+    other = Scope("botocore", "1.2", schema_url="https://schema.example/1", attributes={"a": 1})
+    same = Scope("lambdatrace", "0.1.0")
+    spans = [
+        Span(f"s{n}", SpanContext(TRACE_ID, f"{n + 1:016x}"), None, 1, scope=scope)
+        for n, scope in enumerate((own, other, own, same))
+    ]
+    resource_attributes = {"service.name": "orders", "faas.max_memory": 134217728}
+    body, unencodable = span_encoder(resource_attributes, fail).encode(spans)
     request = ExportTraceServiceRequest()
     request.ParseFromString(body)
     (resource_spans,) = request.resource_spans
-    (scope_spans,) = resource_spans.scope_spans
+    assert unencodable == 0
     assert {pair.key: plain(pair.value) for pair in resource_spans.resource.attributes} == {
         "service.name": "orders",
         "faas.max_memory": 134217728,
     }
-    assert (scope_spans.scope.name, scope_spans.scope.version) == ("lambdatrace", "0.1.0")
     assert resource_spans.schema_url == "https://opentelemetry.io/schemas/1.37.0"
-    assert [span.name for span in scope_spans.spans] == ["s0", "s1", "s2"]
+    assert [
+        (
+            group.scope.name,
+            group.scope.version,
+            {pair.key: plain(pair.value) for pair in group.scope.attributes},
+            group.schema_url,
+            [span.name for span in group.spans],
+        )
+        for group in resource_spans.scope_spans
+    ] == [
+        ("lambdatrace", "0.1.0", {}, "", ["s0", "s2", "s3"]),
+        ("botocore", "1.2", {"a": 1}, "https://schema.example/1", ["s1"]),
+    ]
 
 
 def test_an_id_that_is_not_hex_is_an_error_of_that_span_alone() -> None:

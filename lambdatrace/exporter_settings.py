@@ -1,0 +1,221 @@
+"""The settings of what sends: a second table, read when the first record is about to be sent.
+
+That is after the first response, so that its many names cost no cold start. Names and meanings are
+those of the OpenTelemetry specification, "OpenTelemetry Protocol Exporter": each
+OTEL_EXPORTER_OTLP_X also exists for one signal, as OTEL_EXPORTER_OTLP_TRACES_X, and goes before.
+"""
+
+from __future__ import annotations
+
+from lambdatrace.errors import SettingError
+from lambdatrace.settings import one_of, pairs, positive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    Row = tuple[str, str, Callable[[str, str], Any], str, str]
+
+TRACES, METRICS, LOGS = SIGNALS = ("traces", "metrics", "logs")
+PROTOBUF, JSON = "http/protobuf", "http/json"
+_PREFIX = "OTEL_EXPORTER_OTLP_"
+
+
+def _url(name: str, value: str) -> str:
+    if not value:
+        return value
+    from lambdatrace.http1 import Address
+
+    try:
+        Address(value)
+    except ValueError:
+        # It may hold a password.
+        shown = "…" if "@" in value else value
+        expected = "http://HOST:PORT or https://HOST:PORT, credentials in the headers"
+        raise SettingError(name, shown, expected) from None
+    return value
+
+
+def _protocol(name: str, value: str) -> str:
+    if value.lower() not in (PROTOBUF, JSON):
+        for_grpc = "for gRPC use opentelemetry-exporter-otlp behind lambdatrace.otel"
+        raise SettingError(name, value, f"{PROTOBUF} or {JSON}; {for_grpc}")
+    return value.lower()
+
+
+def _headers(name: str, value: str) -> dict[str, str]:
+    """Pairs that may stand in an HTTP request."""
+    found = pairs(name, value)
+    letters = "".join(found) + "".join(found.values())
+    try:
+        letters.encode("latin-1")
+    except UnicodeEncodeError:
+        letters = "\n"
+    if not letters.isprintable():
+        raise SettingError(name, "…", "printable characters of ISO 8859-1 in keys and values")
+    return found
+
+
+def _file(name: str, value: str) -> str:
+    if value:
+        try:
+            with open(value, "rb"):  # noqa: PTH123 - pathlib costs 2.8 ms
+                pass
+        except OSError as error:
+            reason = f"the path of a readable PEM file ({error.strerror})"
+            raise SettingError(name, value, reason) from None
+    return value
+
+
+# As settings.TABLE: name, attribute, parser, default as written in the environment, one sentence.
+# These exist for each signal too, and are attributes of its SignalSettings.
+SIGNAL_TABLE: tuple[Row, ...] = (
+    (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "endpoint",
+        _url,
+        "http://localhost:4318",
+        "Base URL; `/v1/traces` and its like are added, but not to that of one signal.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "protocol",
+        _protocol,
+        PROTOBUF,
+        "`http/protobuf` or `http/json`; for gRPC use `opentelemetry-exporter-otlp`.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "headers",
+        _headers,
+        "",
+        "Headers of each request, `key=value` between commas, percent-encoded.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_COMPRESSION",
+        "compression",
+        one_of("none", "gzip"),
+        "none",
+        "`gzip` or `none`.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        "timeout_ms",
+        positive,
+        "10000",
+        "The longest one send may take, in ms; the invocation's remaining time may shorten it.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        "certificate",
+        _file,
+        "",
+        "PEM file of the certificates to trust, instead of the system's.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        "client_certificate",
+        _file,
+        "",
+        "PEM file of the certificate to show to the backend, with its chain.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        "client_key",
+        _file,
+        "",
+        "PEM file of that certificate's key, if the key is not in the same file.",
+    ),
+)
+
+EXPORTER_TABLE: tuple[Row, ...] = (
+    *SIGNAL_TABLE,
+    (
+        "LAMBDATRACE_OTLP_SIGV4",
+        "sigv4",
+        one_of("auto", "true", "false"),
+        "auto",
+        "Sign requests (SigV4): `auto` for the hosts of AWS's OTLP endpoints, `true` or `false`.",
+    ),
+    (
+        "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+        "log_batch_size_max",
+        positive,
+        "512",
+        "How many log records one request carries at most.",
+    ),
+)
+
+
+class SignalSettings:
+    """The values of SIGNAL_TABLE for one signal; `url` is where its requests are posted."""
+
+    __slots__ = (
+        "certificate",
+        "client_certificate",
+        "client_key",
+        "compression",
+        "headers",
+        "protocol",
+        "timeout_ms",
+        "url",
+    )
+
+    url: str
+    protocol: str
+    headers: dict[str, str]
+    compression: str
+    timeout_ms: int
+    certificate: str
+    client_certificate: str
+    client_key: str
+
+
+class ExporterSettings:
+    """The values of EXPORTER_TABLE as attributes, and the `errors` met while reading them."""
+
+    sigv4: str
+    log_batch_size_max: int
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.errors: list[SettingError] = []
+        self._environ = environ
+        self._general: dict[str, Any] = {}
+        for name, attribute, parse, default, _ in EXPORTER_TABLE:
+            value = self._read(name, parse, parse(name, default))
+            if name.startswith(_PREFIX):
+                self._general[attribute] = value
+            else:
+                setattr(self, attribute, value)
+        self._by_signal = {signal: self._of_signal(signal) for signal in SIGNALS}
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where OTLP requests are posted."""
+        return tuple(settings.url for settings in self._by_signal.values())
+
+    def of(self, signal: str) -> SignalSettings:
+        """What holds for one signal."""
+        return self._by_signal[signal]
+
+    def _of_signal(self, signal: str) -> SignalSettings:
+        settings = SignalSettings()
+        settings.url = self._general["endpoint"].rstrip("/") + f"/v1/{signal}"
+        for name, attribute, parse, _, _ in SIGNAL_TABLE:
+            own = name.replace(_PREFIX, f"{_PREFIX}{signal.upper()}_")
+            if attribute == "endpoint":
+                settings.url = self._read(own, parse, settings.url)
+            else:
+                setattr(settings, attribute, self._read(own, parse, self._general[attribute]))
+        return settings
+
+    def _read(self, name: str, parse: Callable[[str, str], Any], default: Any) -> Any:
+        value = self._environ.get(name)
+        if not value:  # an empty variable counts as unset (OpenTelemetry)
+            return default
+        try:
+            return parse(name, value)
+        except SettingError as error:
+            self.errors.append(error)
+            return default

@@ -1,0 +1,179 @@
+"""What sends each signal: its buffer, its sender and its sink, made at the first send.
+
+Loaded after the first response, with the settings, the encoder and the HTTP client it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from lambdatrace.exporter_settings import (
+    LOGS,
+    METRICS,
+    PROTOBUF,
+    SIGNALS,
+    TRACES,
+)
+from lambdatrace.sender import Sender
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lambdatrace.buffer import Buffer
+    from lambdatrace.clock import Clock
+    from lambdatrace.exporter_settings import ExporterSettings
+    from lambdatrace.guard import Guard
+    from lambdatrace.invocation import Function
+    from lambdatrace.redaction import Redaction
+    from lambdatrace.settings import Settings
+    from lambdatrace.sinks import Encoder, Sink
+
+# Signal and protocol → the module and the function in it that gives the encoder for them, from the
+# resource's attributes and a function that is told of what cannot be encoded.
+ENCODERS = {
+    (TRACES, PROTOBUF): ("lambdatrace.wire.otlp_protobuf", "span_encoder"),
+}
+RECORDS = {TRACES: "spans", METRICS: "metrics", LOGS: "log records"}
+METRIC_BATCH_SIZE_MAX = 1000  # OpenTelemetry has no setting for it; some 200 kB
+
+# A flush outside of any invocation takes at most this, whatever number of requests it needs.
+FLUSH_NS_MAX = 10_000_000_000
+
+
+class Pipelines:
+    """The senders of this process, one for each signal that goes anywhere.
+
+    `buffers` has the buffer of each signal that has been recorded. `given_sink` gives the
+    sink of a signal that stands for the configured one, None where none does.
+    """
+
+    def __init__(
+        self,
+        buffers: Mapping[str, Buffer],
+        settings: Settings,
+        function: Function,
+        exporters: ExporterSettings,
+        clock: Clock,
+        guard: Guard,
+        redaction: Redaction | None,
+        given_sink: Callable[[str], Sink | None],
+    ) -> None:
+        self._buffers = buffers
+        self._settings = settings
+        self._function = function
+        self._clock = clock
+        self._guard = guard
+        self._redaction = redaction
+        self._given_sink = given_sink
+        self._exporters = exporters
+        self._senders: dict[str, Sender | None] = {}
+
+    def sender(self, signal: str) -> Sender | None:
+        """The sender of a signal, made at its first use; None if its records go nowhere."""
+        if signal not in self._senders:
+            self._senders[signal] = self._make_sender(signal)
+        return self._senders[signal]
+
+    def send(self, deadline_ns: int, meanwhile: Callable[[], None]) -> bool:
+        """Send what waits of every signal, traces first; False if something had to be kept.
+
+        All of it is over before `deadline_ns`, the end of the invocation in Unix time; 0 if there
+        is none. `meanwhile` is called while the first answer is awaited.
+        """
+        if not deadline_ns:
+            deadline_ns = self._clock.time_ns() + FLUSH_NS_MAX
+        is_all_sent = True
+        for signal in SIGNALS:
+            buffer = self._buffers.get(signal)
+            if not buffer:
+                continue
+            sender = self.sender(signal)
+            if sender is None:
+                buffer.clear()
+            elif not sender.send_pending(deadline_ns, meanwhile):
+                is_all_sent = False
+            if buffer.dropped:
+                place = f"the buffer of {RECORDS[signal]} was full"
+                self._guard.report(place, f"{buffer.dropped} dropped")
+        return is_all_sent
+
+    def close(self) -> None:
+        """Close the connections; the next send opens them again."""
+        for sender in self._senders.values():
+            if sender is not None:
+                sender.close()
+
+    def statistics(self) -> dict[str, dict[str, int | dict[str, int]]]:
+        """What became of each signal's records so far."""
+        return {signal: self._signal_statistics(signal) for signal in SIGNALS}
+
+    def _signal_statistics(self, signal: str) -> dict[str, int | dict[str, int]]:
+        buffer, sender = self._buffers.get(signal), self._senders.get(signal)
+        return {
+            "sent": sender.sent if sender else 0,
+            "retried": sender.retried if sender else 0,
+            "rejected": sender.rejected if sender else 0,
+            "dropped": {
+                "buffer_full": buffer.dropped if buffer is not None else 0,
+                "not_encodable": sender.unencodable if sender else 0,
+                "not_writable": sender.unwritable if sender else 0,
+            },
+            "waiting": len(buffer) if buffer is not None else 0,
+        }
+
+    def _make_sender(self, signal: str) -> Sender | None:
+        sink = self._given_sink(signal) or self._guard.run(self._make_sink, signal)
+        if sink is None:
+            return None
+        if self._redaction is not None:
+            from lambdatrace.sinks.redacting import RedactingSink
+
+            sink = RedactingSink(sink, self._redaction, self._guard.report)
+        return Sender(
+            self._buffers[signal],
+            sink,
+            self._clock,
+            batch_size_max=self._batch_size_max(signal),
+            timeout_ms_max=self._exporters.of(signal).timeout_ms,
+            on_error=self._guard.report,
+            records=RECORDS[signal],
+        )
+
+    def _batch_size_max(self, signal: str) -> int:
+        return {
+            TRACES: self._settings.batch_size_max,
+            LOGS: self._exporters.log_batch_size_max,
+        }.get(signal, METRIC_BATCH_SIZE_MAX)
+
+    def _make_sink(self, signal: str) -> Sink | None:
+        exporter = {
+            TRACES: self._settings.traces_exporter,
+            METRICS: self._settings.metrics_exporter,
+            LOGS: self._settings.logs_exporter,
+        }[signal]
+        if exporter == "console":
+            from lambdatrace.sinks.console import ConsoleSink
+
+            return ConsoleSink()
+        if exporter != "otlp":
+            return None
+        from lambdatrace.sinks.otlp_http import OtlpHttpSink
+
+        settings = self._exporters.of(signal)
+        return OtlpHttpSink(
+            settings.url,
+            settings.headers,
+            self._encoder(signal, settings.protocol),
+            is_gzip=settings.compression == "gzip",
+        )
+
+    def _encoder(self, signal: str, protocol: str) -> Encoder:
+        module, function = ENCODERS[signal, protocol]
+        resource_attributes = self._function.resource_attributes(
+            self._settings.service_name, self._settings.resource_attributes
+        )
+        encoder: Encoder = getattr(import_module(module), function)(
+            resource_attributes, self._guard.report
+        )
+        return encoder

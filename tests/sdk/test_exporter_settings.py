@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdatrace.exporter_settings import SIGNAL_TABLE, SIGNALS, ExporterSettings, SignalSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULTS: dict[str, Any] = {
+    "url": "http://localhost:4318/v1/traces",
+    "protocol": "http/protobuf",
+    "headers": {},
+    "compression": "none",
+    "timeout_ms": 10000,
+    "certificate": "",
+    "client_certificate": "",
+    "client_key": "",
+}
+
+
+def of_traces(environ: dict[str, str]) -> dict[str, Any]:
+    settings = ExporterSettings(environ).of("traces")
+    return {name: getattr(settings, name) for name in SignalSettings.__slots__}
+
+
+def errors(environ: dict[str, str]) -> list[str]:
+    return [str(error) for error in ExporterSettings(environ).errors]
+
+
+def test_without_any_variable_the_defaults_hold() -> None:
+    settings = ExporterSettings({})
+    assert of_traces({}) == DEFAULTS
+    assert settings.urls == (
+        "http://localhost:4318/v1/traces",
+        "http://localhost:4318/v1/metrics",
+        "http://localhost:4318/v1/logs",
+    )
+    assert (settings.sigv4, settings.log_batch_size_max) == ("auto", 512)
+    assert settings.errors == []
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert of_traces({name: "" for name, *_ in SIGNAL_TABLE}) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "attribute", "read"),
+    [
+        ("PROTOCOL", "http/json", "protocol", "http/json"),
+        ("HEADERS", "authorization=Basic%20abc==, x-team = a%2Cb ,", "headers", None),
+        ("COMPRESSION", "GZIP", "compression", "gzip"),
+        ("TIMEOUT", "1500", "timeout_ms", 1500),
+    ],
+)
+def test_each_holds_for_all_signals_or_for_one_which_goes_before(
+    variable: str, value: str, attribute: str, read: Any
+) -> None:
+    read = read or {"authorization": "Basic abc==", "x-team": "a,b"}
+    general, own = f"OTEL_EXPORTER_OTLP_{variable}", f"OTEL_EXPORTER_OTLP_LOGS_{variable}"
+    default = DEFAULTS[attribute]
+    for environ, expected in (
+        ({general: value}, [read, read, read]),
+        ({own: value}, [default, default, read]),
+        ({general: value, own: ""}, [read, read, read]),
+    ):
+        settings = ExporterSettings(environ)
+        assert settings.errors == []
+        assert [getattr(settings.of(signal), attribute) for signal in SIGNALS] == expected
+
+
+def test_the_files_of_tls_are_paths_of_files_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("pem")
+    for variable in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
+        name = f"OTEL_EXPORTER_OTLP_TRACES_{variable}"
+        path = str(tmp_path / "ca.pem")
+        assert of_traces({name: path}) == {**DEFAULTS, variable.lower(): path}
+        assert errors({name: "/nowhere.pem"}) == [
+            (
+                f"{name} is '/nowhere.pem': "
+                "expected the path of a readable PEM file (No such file or directory)"
+            )
+        ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://otlp.example/x/"},
+            "https://otlp.example/x/v1/traces",
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "https://otlp.example",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://t.example/in",
+            },
+            "https://t.example/in",
+        ),
+    ],
+)
+def test_the_traces_url_follows_the_specification(environ: dict[str, str], url: str) -> None:
+    assert of_traces(environ)["url"] == url
+
+
+URL = "expected http://HOST:PORT or https://HOST:PORT, credentials in the headers"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "OTEL_EXPORTER_OTLP_TIMEOUT",
+            "1.5",
+            "'1.5': expected a whole number from 1 to 1000000000",
+        ),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", f"'localhost:4318': {URL}"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://user:secret@host/v1/logs", f"'…': {URL}"),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "a=%E2%82%AC",
+            "'…': expected printable characters of ISO 8859-1 in keys and values",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+            "a=1%0D%0Ab",
+            "'…': expected printable characters of ISO 8859-1 in keys and values",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "secret",
+            "'…': expected key=value pairs between commas",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            "grpc",
+            (
+                "'grpc': expected http/protobuf or http/json; "
+                "for gRPC use opentelemetry-exporter-otlp behind lambdatrace.otel"
+            ),
+        ),
+        ("LAMBDATRACE_OTLP_SIGV4", "yes", "'yes': expected one of auto, true, false"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_once_and_the_default_taken(
+    name: str, value: str, message: str
+) -> None:
+    assert errors({name: value}) == [f"{name} is {message}"]
+    assert of_traces({name: value}) == DEFAULTS
