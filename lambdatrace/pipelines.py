@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # resource's attributes and a function that is told of what cannot be encoded.
 ENCODERS = {
     (TRACES, PROTOBUF): ("lambdatrace.wire.otlp_protobuf", "span_encoder"),
+    (LOGS, PROTOBUF): ("lambdatrace.wire.otlp_logs", "log_encoder"),
 }
 RECORDS = {TRACES: "spans", METRICS: "metrics", LOGS: "log records"}
 METRIC_BATCH_SIZE_MAX = 1000  # OpenTelemetry has no setting for it; some 200 kB

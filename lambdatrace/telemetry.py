@@ -26,6 +26,7 @@ from lambdatrace.tracing import Tracer, follow_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Mapping
     from typing import Any
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lambdatrace.handler import RunningInvocation
     from lambdatrace.import_times import ImportTimes
     from lambdatrace.instruments import Instruments
+    from lambdatrace.logs.capture import LogCapture
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.otel.providers import Providers
     from lambdatrace.outcome import InvocationOutcome
@@ -113,6 +115,7 @@ class Telemetry:
         self._pipelines: Pipelines | None = None
         self._metrics: MetricRecorder | None = None
         self._redaction: Redaction | None = None
+        self._log_capture: LogCapture | None = None
         self._metrics_dropped = 0  # of recorders that are gone
         self._instruments: Instruments | None = None
         self._making = _thread.allocate_lock()  # a recorder, at the first use in any thread
@@ -126,7 +129,7 @@ class Telemetry:
             self.import_times = ImportTimes(self.clock, settings.import_spans_min_ms * 1_000_000)
             self.import_times.start()
         if self.is_active:
-            if settings.injects_ids:
+            if settings.injects_ids or settings.logs_exporter != "none":
                 _watch_logging()
             for error in settings.errors:
                 self.guard.report(error.name, error)
@@ -291,6 +294,23 @@ class Telemetry:
                 running.is_told_overdue = True
                 self.guard.run(self._send_open_spans, running.spans, "the invocation timed out", 0)
         self.flush(now_ns + int(seconds_max * 1e9) if seconds_max else 0)
+
+    @property
+    def log_capture(self) -> LogCapture | None:
+        """What takes records of `logging` for OTLP, made at the first; None if nothing does."""
+        if self._log_capture is None and self.settings.logs_exporter != "none":
+            from lambdatrace.logs.capture import LogCapture
+
+            level = self.settings.captured_log_level
+            self._log_capture = LogCapture(self.log_buffer, self.tracer, self.clock, level)
+        return self._log_capture
+
+    def take_log(
+        self, logger: logging.Logger, record: logging.LogRecord, level: int, level_name: str
+    ) -> None:
+        """Keep for OTLP what `logger` has handled, whose level was `level` before."""
+        if self.log_capture is not None:
+            self.log_capture.take(logger, record, level, level_name)
 
     def identify(self, fields: dict[str, Any]) -> None:
         """Put the ids of the current span into a log record's `fields`, None outside of any.
@@ -616,9 +636,20 @@ def _watch_logging() -> None:
     @wraps(call_handlers)
     def watched(logger: logging.Logger, record: logging.LogRecord) -> None:
         current = _telemetry
-        if current is not None and current.is_active and current.settings.injects_ids:
+        if current is None or not current.is_active:
+            call_handlers(logger, record)
+            return
+        if current.settings.injects_ids:
             current.guard.run(current.identify, record.__dict__)
-        call_handlers(logger, record)
+        if current.settings.logs_exporter == "none":
+            call_handlers(logger, record)
+            return
+        # Of the runtime's formatters one writes the message, the other changes the level.
+        level, level_name = record.levelno, record.levelname
+        try:
+            call_handlers(logger, record)
+        finally:
+            current.guard.run(current.take_log, logger, record, level, level_name)
 
     setattr(watched, _MARK, True)
     logging.Logger.callHandlers = watched  # type: ignore[method-assign,assignment]

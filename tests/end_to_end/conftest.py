@@ -5,11 +5,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 WAIT_S = 20.0
@@ -26,6 +28,7 @@ class OtlpReceiver(ThreadingHTTPServer):
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.spans: list[Span] = []
+        self.log_records: list[LogRecord] = []
         self.resources: list[dict[str, Any]] = []
         self.requests = 0
         self.status = 200
@@ -55,7 +58,11 @@ class _Handler(BaseHTTPRequestHandler):
         server.requests += 1
         server.arrived.release()
         assert server.gate.wait(WAIT_S)
-        if server.status == 200:
+        if server.status == 200 and self.path.endswith("/v1/logs"):
+            for resource_logs in ExportLogsServiceRequest.FromString(body).resource_logs:
+                for scope_logs in resource_logs.scope_logs:
+                    server.log_records.extend(scope_logs.log_records)
+        elif server.status == 200:
             for resource_spans in ExportTraceServiceRequest.FromString(body).resource_spans:
                 server.resources.append(attributes(resource_spans.resource))
                 for scope_spans in resource_spans.scope_spans:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambdatrace.harness import Function, Harness
+from tests.end_to_end.conftest import attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,3 +80,18 @@ def test_the_runtimes_text_lines_are_as_they_were(
     level, time, request_id, message = standard.split("\t")
     assert (level, message, len(time)) == ("[WARNING]", "standard 1", 24)
     assert json.loads(structured)["function_request_id"] == request_id
+
+
+def test_records_arrive_by_otlp_in_their_spans_and_none_is_lost_to_the_freeze(
+    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    lines_of(harness, receiver, tmp_path, OTEL_LOGS_EXPORTER="otlp", AWS_LAMBDA_LOG_FORMAT="JSON")
+    standard, structured = receiver.log_records
+    assert [standard.body.string_value, structured.body.string_value] == [
+        "standard 1",
+        "structured",
+    ]
+    assert [standard.severity_text, structured.severity_text] == ["WARNING", "INFO"]
+    assert ids(standard) == ids(receiver.one("orders"))
+    assert ids(structured) == ids(receiver.one("work"))
+    assert attributes(structured)["order_id"] == 7
