@@ -37,19 +37,36 @@ def harness() -> Iterator[Harness]:
         yield harness
 
 
+def add(
+    harness: Harness,
+    receiver: OtlpReceiver,
+    folder: Path,
+    environment: dict[str, str],
+    source: str = SOURCE,
+    timeout_s: int = 3,
+) -> None:
+    (folder / "app.py").write_text(textwrap.dedent(source))
+    harness.add_function(
+        Function(
+            "orders",
+            code_dir=folder,
+            handler="app.handler",
+            timeout_s=timeout_s,
+            environment={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, **environment},
+        )
+    )
+
+
 def lines_of(
     harness: Harness, receiver: OtlpReceiver, folder: Path, **environment: str
 ) -> list[str]:
-    """What an invocation of SOURCE writes, its platform lines left out."""
-    (folder / "app.py").write_text(textwrap.dedent(SOURCE))
-    environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.url
-    harness.add_function(
-        Function("orders", code_dir=folder, handler="app.handler", environment=environment)
-    )
+    """What an invocation of SOURCE writes: the line of `logging` first, then the structured one."""
+    add(harness, receiver, folder, environment)
     assert harness.invoke("orders", {}).json() is None
     harness.wait_frozen("orders")
     lines = [event.message.rstrip() for event in harness.logs("orders")]
-    return [line for line in lines if "standard" in line or "structured" in line]
+    # The runtime's formatter and standard output are two ways to the log, of no common order.
+    return [line for name in ("standard", "structured") for line in lines if name in line]
 
 
 def ids(span: Any) -> tuple[str, str, str]:
@@ -95,3 +112,26 @@ def test_records_arrive_by_otlp_in_their_spans_and_none_is_lost_to_the_freeze(
     assert ids(standard) == ids(receiver.one("orders"))
     assert ids(structured) == ids(receiver.one("work"))
     assert attributes(structured)["order_id"] == 7
+
+
+def test_what_was_logged_before_a_timeout_arrives(
+    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    source = """
+    import logging, time
+    import lambdatrace
+
+    @lambdatrace.instrument
+    def handler(event, context):
+        try:
+            int("no stock")
+        except ValueError:
+            logging.exception("failed")
+        time.sleep(60)
+    """
+    add(harness, receiver, tmp_path, {"OTEL_LOGS_EXPORTER": "otlp"}, source, timeout_s=1)
+    assert harness.invoke("orders", {}).function_error is not None
+    (record,) = receiver.log_records
+    assert record.body.string_value == "failed"
+    assert attributes(record)["exception.stacktrace"].startswith("Traceback (most recent call")
+    assert ids(record) == ids(receiver.one("orders"))
