@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lambdatrace.handler import RunningInvocation
     from lambdatrace.records import Span
+    from lambdatrace.triggers import Trigger
 
 # An attribute of what was still open when the invocation was over, and of one that did not end.
 INCOMPLETE = "lambdatrace.incomplete"
@@ -48,13 +49,25 @@ def complete(running: RunningInvocation) -> None:
     current.guard.run(spans.format_stack_traces)
     root = spans.root()
     spans.invocation = None
+    if root is not None and running.trigger is not None and running.trigger.item_ids:
+        current.guard.run(_note_batch_failures, running, running.trigger, root)
     if running.batch is not None:
         current.tracer.end_span(running.batch, running.end_ns)
     current.tracer.end_all(spans, INCOMPLETE, running.end_ns)
     if root is not None:
         _complete_root(running, root)
+    spans.messages.clear()
     if current.function.is_multi_concurrent:
         current.guard.run(current.write_metrics, spans)
+
+
+def _note_batch_failures(running: RunningInvocation, trigger: Trigger, root: Span) -> None:
+    from lambdatrace.triggers.batch_failures import failed_items, note_failures
+
+    failed = failed_items(running.result, trigger.item_ids)
+    if failed is not None:
+        running.batch_item_failures = len(failed)
+        note_failures(failed, trigger.item_ids, root, running.batch, running.spans.messages)
 
 
 def _complete_root(running: RunningInvocation, root: Span) -> None:
@@ -91,6 +104,7 @@ def tell(running: RunningInvocation, *, is_timed_out: bool = False) -> None:
         is_cold_start=is_cold,
         init_ns=current.initialization.duration_ns() if is_cold else 0,
         error_type=TIMED_OUT if is_timed_out else running.error_type,
+        batch_item_failures=running.batch_item_failures,
         is_timed_out=is_timed_out or running.error_type == TIMED_OUT,
     )
     current.invocation_completed(running.outcome)

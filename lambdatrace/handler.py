@@ -189,6 +189,7 @@ class RunningInvocation:
         "_trace_header",
         "_within",
         "batch",
+        "batch_item_failures",
         "context",
         "current",
         "end_ns",
@@ -236,6 +237,7 @@ class RunningInvocation:
         self.outcome: InvocationOutcome | None = None
         self.result: Any = None
         self.batch: Span | None = None
+        self.batch_item_failures = 0
         self.payload: Payload | None = None
         self._token: Token[Span | None] | None = None
         self.spans = current.tracer.begin(self._open_root, request_id, self)

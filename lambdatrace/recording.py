@@ -148,9 +148,12 @@ def _start_message_span(record: Any) -> Any:
     from lambdatrace.triggers.sqs import message_span
 
     name, attributes, links = message_span(record)
-    return telemetry.current().tracer.start_span(
+    span = telemetry.current().tracer.start_span(
         name, kind=CONSUMER, attributes=attributes, links=links
     )
+    if span.opened_in is not None:
+        span.opened_in.note_message(attributes.get("messaging.message.id", ""), span)
+    return span
 
 
 def flush() -> bool:

@@ -221,6 +221,15 @@ class Span:
         self.status_code = code
         self.status_message = message if code == ERROR else ""
 
+    def fail_afterwards(self, error_type: str, message: str) -> None:
+        """Give an ended span an error that is known only now, if it has no status of its own.
+
+        Of use while it waits to be sent. Its attributes are replaced, as they may be being read.
+        """
+        if self.status_code == UNSET:
+            self.attributes = {**self.attributes, "error.type": error_type}
+            self.status_code, self.status_message = ERROR, message
+
     def end(self, end_ns: int) -> bool:
         """Close the span; False if it was closed before."""
         if self.end_ns:

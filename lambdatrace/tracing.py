@@ -108,6 +108,7 @@ class InvocationSpans:
         "by_id",
         "facades",
         "invocation",
+        "messages",
         "metrics",
         "replay_ns",
         "request_id",
@@ -120,6 +121,8 @@ class InvocationSpans:
         invocation: Any = None,
     ) -> None:
         self.by_id: dict[str, Span] = {}
+        # Of the messages of a batch, by their ids, for what the answer tells of them.
+        self.messages: dict[str, Span] = {}
         self.invocation = invocation
         self.request_id = request_id
         # Since when a durable execution does again what it has done before; 0 when it does not.
@@ -160,6 +163,11 @@ class InvocationSpans:
         if len(self.by_id) < OPEN_SPANS_MAX:
             self.by_id[span.context.span_id] = span
             span.opened_in = self
+
+    def note_message(self, message_id: str, span: Span) -> None:
+        """`span` is that of a message of the batch."""
+        if len(self.messages) < OPEN_SPANS_MAX:
+            self.messages[message_id] = span
 
     def note_left(self, span: Span, now_ns: int) -> None:
         """`span` ends now, but is kept until it is known whether that was an error."""

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from lambdatrace.records import Link, Span
 
 # `eventSource` of a record → the module that reads it.
-_RECORD_FAMILIES = {"aws:sqs": "sqs", "aws:s3": "s3"}
+_RECORD_FAMILIES = {
+    "aws:dynamodb": "streams",
+    "aws:kinesis": "streams",
+    "aws:s3": "s3",
+    "aws:sqs": "sqs",
+}
 
 
 class Trigger:
@@ -27,7 +32,8 @@ class Trigger:
     `name` is the span's name when the event gives a better one than the function's. `carrier` is
     where the sender's trace context is, if anywhere. A batch has `process_name`: the name of the
     CONSUMER span that the conventions want around its processing, which gets `process_attributes`
-    and `links`. `execution` is the durable execution that the invocation is a part of.
+    and `links`. `item_ids` are those by which an answer may name what failed of a batch.
+    `execution` is the durable execution that the invocation is a part of.
     """
 
     __slots__ = (
@@ -35,6 +41,7 @@ class Trigger:
         "carrier",
         "execution",
         "faas_trigger",
+        "item_ids",
         "links",
         "name",
         "process_attributes",
@@ -51,6 +58,7 @@ class Trigger:
         process_name: str = "",
         process_attributes: dict[str, Any] | None = None,
         links: Sequence[Link] = (),
+        item_ids: Sequence[str] = (),
         execution: DurableExecution | None = None,
     ) -> None:
         self.faas_trigger = faas_trigger
@@ -60,6 +68,7 @@ class Trigger:
         self.process_name = process_name
         self.process_attributes = process_attributes or {}
         self.links = links
+        self.item_ids = item_ids
         self.execution = execution
 
     def read_response(self, response: Any, span: Span) -> str:

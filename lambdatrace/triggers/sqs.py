@@ -34,6 +34,7 @@ def read(event: dict[str, Any]) -> Trigger:
         process_name=f"{queue or 'multiple_sources'} process",
         process_attributes=attributes,
         links=[link for record in records for link in _system_links(record)],
+        item_ids=[text(record.get("messageId")) for record in records],
     )
 
 

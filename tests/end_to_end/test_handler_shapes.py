@@ -298,3 +298,30 @@ def test_a_handler_may_be_in_a_folder_or_a_package(
     assert invoke_frozen(harness, name).json() == {"ok": True}
     assert receiver.one(name).name == name
     assert receiver.one("import " + handler.rpartition(".")[0].replace("/", ".")).end_time_unix_nano
+
+
+def test_a_message_that_the_answer_reports_as_failed_has_the_error(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    name = deploy(
+        """
+        import lambdatrace
+
+        @lambdatrace.instrument
+        def handler(event, context):
+            failed = []
+            for message in lambdatrace.messages(event):
+                if message["body"] == "bad":
+                    failed.append({"itemIdentifier": message["messageId"]})
+            return {"batchItemFailures": failed}
+        """
+    )
+    queue = {"eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:1:queue"}
+    bodies = {"m1": "good", "m2": "bad"}
+    records = [{**queue, "messageId": number, "body": body} for number, body in bodies.items()]
+    answer = invoke_frozen(harness, name, {"Records": records}).json()
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m2"}]}
+    found = [(attributes(span), span.status.code) for span in receiver.spans]
+    messages = {a["messaging.message.id"]: s for a, s in found if "messaging.message.id" in a}
+    assert messages == {"m1": UNSET, "m2": ERROR}
+    assert attributes(receiver.one(name))["aws.lambda.batch_item_failures"] == 1
