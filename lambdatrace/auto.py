@@ -82,9 +82,9 @@ def _start(handler_name: str) -> Any:
     from lambdatrace import telemetry
 
     current = telemetry.current()
-    current.start_extension()
     current.handler_module = handler_name.rpartition(".")[0].replace("/", ".")
     current.initialization.import_started_ns = current.clock.time_ns()
+    current.start_extension()
     return current
 
 

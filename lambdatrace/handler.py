@@ -24,11 +24,12 @@ from lambdatrace.triggers import read_trigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextvars import Token
     from typing import Any, TypeVar, overload
 
     from lambdatrace.durable import DurableExecution
+    from lambdatrace.journal import Journal
     from lambdatrace.outcome import InvocationOutcome
     from lambdatrace.payload import Payload
     from lambdatrace.propagators import Upstream
@@ -242,6 +243,8 @@ class RunningInvocation:
         self._token: Token[Span | None] | None = None
         self.spans = current.tracer.begin(self._open_root, request_id, self)
         self._within = enter(self.spans)
+        if current.journal is not None:
+            current.guard.run(self._note, current.journal)
         if trigger is not None and trigger.process_name:
             self.batch = current.tracer.start_span(
                 trigger.process_name,
@@ -360,7 +363,7 @@ class RunningInvocation:
         parent = found.parent if found else None
         if parent is None and self.trigger is not None and self.trigger.execution is not None:
             parent = guard.run(_execution_context, self.current, self.trigger.execution)
-        return self.current.tracer.start_root(
+        root = self.current.tracer.start_root(
             name or self.current.function.name,
             parent,
             found.trace_id if found else None,
@@ -368,6 +371,29 @@ class RunningInvocation:
             kind=SERVER,
             spans=spans,
             carried=found.carried if found else None,
+        )
+        if self.current.journal is not None:
+            self.current.journal.write(("root", self.request_id, root.span_id))
+        return root
+
+    def _note(self, journal: Journal) -> None:
+        """Say in the journal that this invocation has begun, with what a later process must know.
+
+        Its span is opened there if nobody did here.
+        """
+        facts, trigger = self.facts, self.trigger
+        about: tuple[Any, ...] = ("", "", {}, {})
+        if trigger is not None:
+            from lambdatrace.journal import caller_fields
+
+            carrier = caller_fields(trigger.carrier) if trigger.carrier else {}
+            about = (trigger.name, trigger.faas_trigger, trigger.attributes, carrier)
+        journal.write(
+            (
+                *("invocation", self.number, self.request_id, self.start_ns, facts.arn),
+                *(facts.deadline_ns, facts.tenant_id, facts.is_cold_start, self._trace_header),
+                *about,
+            )
         )
 
     def _end(self) -> bool:
@@ -378,6 +404,8 @@ class RunningInvocation:
         else:
             self._leave()
         self.end_ns = self.current.clock.time_ns()
+        if self.current.journal is not None:
+            self.current.journal.write(("end", self.request_id, self.end_ns, self.error_type))
         self.current.note_end(self)
         return True
 
@@ -436,13 +464,20 @@ def _upstream(
     current: Telemetry, trigger: Trigger | None, context: Any, trace_header: str | None
 ) -> Upstream:
     """Who called: read from the event, the caller's client context, and Lambda's own header."""
-    from lambdatrace import propagators  # after the response, unless a span is opened before
-
     carriers = [trigger.carrier] if trigger is not None and trigger.carrier else []
     w3c = getattr(context, "w3c", None)
     if callable(w3c):
         fields = w3c()
         carriers += [fields] if isinstance(fields, dict) else []
+    return find_caller(current, carriers, trace_header)
+
+
+def find_caller(
+    current: Telemetry, carriers: list[Mapping[Any, Any]], trace_header: str | None
+) -> Upstream:
+    """Who called, by what came with the event and by Lambda's own header."""
+    from lambdatrace import propagators  # after the response, unless a span is opened before
+
     names, exporter = current.settings.propagators, current.settings.traces_exporter
     is_default = names == PROPAGATORS_DEFAULT and exporter != "xray"
     return propagators.read_upstream(

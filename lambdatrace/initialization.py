@@ -87,9 +87,13 @@ class Initialization:
                 fields = stat.read().rpartition(b")")[2].split()
         except OSError:
             return estimate_ns
+        return self.started_ns(int(fields[_START_TIME_FIELD - 3]))
+
+    def started_ns(self, ticks: int) -> int:
+        """When this process started, which the kernel says was so many ticks after boot."""
+        estimate_ns = self.loaded_ns - self._cpu_ns
         tick_ns = _NS // os.sysconf("SC_CLK_TCK")
-        since_boot_ns = int(fields[_START_TIME_FIELD - 3]) * tick_ns
-        age_ns = self._boot_ns - since_boot_ns
+        age_ns = self._boot_ns - ticks * tick_ns
         if not 0 <= age_ns <= _INIT_NS_MAX:
             return estimate_ns
         tick_start_ns = self.loaded_ns - age_ns

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Metric, SpanContext
     from lambdatrace.telemetry import Telemetry
-    from lambdatrace.tracing import InvocationSpans
 
 # CloudWatch's units in UCUM, which OpenTelemetry uses.
 UCUM = {
@@ -50,8 +49,10 @@ UCUM |= {
 _UNITS = {ucum: unit for unit, ucum in UCUM.items()}
 
 
-def export_metrics(telemetry: Telemetry, recorder: MetricRecorder, spans: InvocationSpans) -> None:
-    """Write what was recorded in the invocation of `spans`, or give it to the instruments.
+def export_metrics(
+    telemetry: Telemetry, recorder: MetricRecorder, context: SpanContext | None, request_id: str
+) -> None:
+    """Write what was recorded in one invocation, or give it to the instruments.
 
     With `emf`, to standard output, which Lambda turns into metrics; with `otlp`, the instruments
     report it at their next collection.
@@ -60,16 +61,14 @@ def export_metrics(telemetry: Telemetry, recorder: MetricRecorder, spans: Invoca
     taken = recorder.take()
     if exporter == "none" or not taken:
         return
-    root = spans.root()
     if exporter == "otlp":
-        context = root.context if root is not None else None
         record_as_instruments(taken, telemetry.instruments, context)
         return
     from lambdatrace.wire.emf import encode_metrics
 
     properties = {}
-    if root is not None:
-        properties = {"traceId": root.context.trace_id, "requestId": spans.request_id}
+    if context is not None:
+        properties = {"traceId": context.trace_id, "requestId": request_id}
     lines = encode_metrics(taken, properties, telemetry.guard.report)
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -6,7 +6,7 @@ from collections import deque
 from itertools import islice
 
 from lambdatrace.errors import MetricError
-from lambdatrace.records import Metric
+from lambdatrace.records import Metric, Span, SpanContext
 from lambdatrace.settings import NAMESPACE_RULE, is_metric_namespace
 from lambdatrace.tracing import active_span
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.clock import Clock
+    from lambdatrace.journal import Journal
 
     # (name, value) pairs in order of name.
     DimensionSet = tuple[tuple[str, str], ...]
@@ -62,7 +63,7 @@ class MetricRecorder:
 
     __slots__ = (
         *("_checked", "_clock", "_default_dimensions", "_namespace", "_on_error", "_pending"),
-        *("_redact", "dropped"),
+        *("_redact", "dropped", "journal", "taken"),
     )
 
     def __init__(
@@ -75,6 +76,8 @@ class MetricRecorder:
         redact: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
         self.dropped = 0
+        self.journal: Journal | None = None  # where each is noted, in case the process dies
+        self.taken: list[int] = []  # when those were recorded that have been taken and not written
         self._clock = clock
         self._namespace = namespace
         self._on_error = on_error
@@ -130,9 +133,21 @@ class MetricRecorder:
             dimensions = (
                 (dict(dimensions),) if hasattr(dimensions, "keys") else tuple(map(dict, dimensions))
             )
-        self._pending.append(
-            (name, values, unit, dimensions, *others, self._clock.time_ns(), active_span())
-        )
+        now_ns, span = self._clock.time_ns(), active_span()
+        self._pending.append((name, values, unit, dimensions, *others, now_ns, span))
+        if self.journal is not None:
+            ids = (span.trace_id, span.span_id) if span is not None else None
+            resolution_s, timestamp, *rest = others
+            if timestamp is not None and hasattr(timestamp, "timestamp"):
+                timestamp = int(timestamp.timestamp() * 1000)  # a datetime, which it cannot hold
+            given = (name, values, unit, dimensions, resolution_s, timestamp, *rest)
+            self.journal.write(("metric", *given, now_ns, ids))
+
+    def restore(self, entry: tuple[Any, ...]) -> None:
+        """Take in a metric from the journal of a process that is gone."""
+        *given, now_ns, ids = entry[1:]
+        span = Span("", SpanContext(*ids), None, now_ns) if ids else None
+        self._pending.append((*given, now_ns, span))
 
     def take(self) -> list[Metric]:
         """The metrics recorded, which are then forgotten."""
@@ -141,6 +156,8 @@ class MetricRecorder:
         while self._pending:
             # One at a time: another thread may be recording in this moment.
             entry = self._pending.popleft()
+            if self.journal is not None:
+                self.taken.append(entry[-2])
             try:
                 metrics += self._metrics(now_ns, *entry)
             except Exception as error:  # noqa: BLE001 - a value's __str__ may do anything

@@ -14,11 +14,12 @@ from lambdatrace.exporter_settings import (
     SIGNALS,
     TRACES,
 )
-from lambdatrace.sender import Sender
+from lambdatrace.sender import Sender, forget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from lambdatrace.buffer import Buffer
     from lambdatrace.clock import Clock
@@ -46,7 +47,8 @@ class Pipelines:
     """The senders of this process, one for each signal that goes anywhere.
 
     `buffers` has the buffer of each signal that has been recorded. `given_sink` gives the
-    sink of a signal that stands for the configured one, None where none does.
+    sink of a signal that stands for the configured one, None where none does. `on_spans_settled` is
+    told of the spans that will not be sent again.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Pipelines:
         guard: Guard,
         redaction: Redaction | None,
         given_sink: Callable[[str], Sink | None],
+        on_spans_settled: Callable[[list[Any]], None],
     ) -> None:
         self._buffers = buffers
         self._settings = settings
@@ -67,6 +70,7 @@ class Pipelines:
         self._guard = guard
         self._redaction = redaction
         self._given_sink = given_sink
+        self._on_spans_settled = on_spans_settled
         self._exporters = exporters
         self._senders: dict[str, Sender | None] = {}
 
@@ -139,6 +143,7 @@ class Pipelines:
             timeout_ms_max=self._exporters.of(signal).timeout_ms,
             on_error=self._guard.report,
             records=RECORDS[signal],
+            on_settled=self._on_spans_settled if signal == TRACES else forget,
         )
 
     def _batch_size_max(self, signal: str) -> int:

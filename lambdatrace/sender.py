@@ -25,6 +25,10 @@ def _nothing() -> None:
     """What there is to do meanwhile when nobody has anything."""
 
 
+def forget(_records: list[Any]) -> None:
+    """What there is to do about records that are settled when nobody keeps account."""
+
+
 def _random() -> float:
     """From 0 to 1; of the kernel, since the clones of a SnapStart snapshot share `random`'s."""
     return os.urandom(1)[0] / 255
@@ -36,6 +40,7 @@ class Sender:
     `records` is what they are called in a report. `sent`, `retried`, `rejected`, `unencodable` and
     `unwritable` count records: stored by the endpoint, put back to be sent again later, refused by
     it for good, left out since no bytes could be made of them, lost to a failure of the sink's own.
+    `on_settled` is told of those that will not be sent again, whichever of these became of them.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Sender:
         on_error: Callable[[str, object], None],
         records: str = "spans",
         random: Callable[[], float] = _random,
+        on_settled: Callable[[list[Any]], None] = forget,
     ) -> None:
         self._buffer = buffer
         self._sink = sink
@@ -58,6 +64,7 @@ class Sender:
         self._on_error = on_error
         self._records = records
         self._random = random
+        self._on_settled = on_settled
         self._lock = _thread.allocate_lock()
         self._health = EndpointHealth()
         self.sent = 0
@@ -131,6 +138,7 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - sent again, they would only fail again
             self.unwritable += len(records)
             self._on_error(f"{self._records} could not be written", error)
+            self._on_settled(records)
             return []
         if outcome.is_too_large and len(records) > 1:
             half = len(records) // 2
@@ -140,6 +148,7 @@ class Sender:
             self._note_failure(started_ns, outcome.retry_after_s, outcome.message)
             return records
         self._note_success(len(records), outcome)
+        self._on_settled(records)
         return []
 
     def _note_failure(self, started_ns: int, retry_after_s: float | None, error: object) -> None:

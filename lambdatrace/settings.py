@@ -227,6 +227,13 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "Imports that took at least so many ms become spans below the init's; empty: none do.",
     ),
     (
+        "LAMBDATRACE_JOURNAL",
+        "keeps_journal",
+        _boolean,
+        "true",
+        "Note what is not sent yet in `/tmp/.lambdatrace`, for the next process if this one dies.",
+    ),
+    (
         "OTEL_TRACES_EXPORTER",
         "traces_exporter",
         one_of("otlp", "console", "none"),
@@ -448,6 +455,7 @@ class Settings:
     service_name: str
     resource_attributes: dict[str, str]
     import_spans_min_ms: int
+    keeps_journal: bool
     traces_exporter: str
     sampler: str
     sampler_argument: str

@@ -36,12 +36,13 @@ if TYPE_CHECKING:
     from lambdatrace.handler import RunningInvocation
     from lambdatrace.import_times import ImportTimes
     from lambdatrace.instruments import Instruments
+    from lambdatrace.journal import Journal
     from lambdatrace.logs.capture import LogCapture
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.otel.providers import Providers
     from lambdatrace.outcome import InvocationOutcome
     from lambdatrace.pipelines import Pipelines
-    from lambdatrace.records import Span
+    from lambdatrace.records import Span, SpanContext
     from lambdatrace.redaction import Redaction
     from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
@@ -54,6 +55,10 @@ SEND_BEFORE_RESPONSE_NS_MAX = 1_000_000_000
 
 # Invocations whose records the background has still to make; beyond, the next one makes them.
 ENDED_COUNT_MAX = 1_000
+
+# Where Lambda keeps files as long as the environment lasts; a TMPDIR goes before.
+TMP = "/tmp"  # noqa: S108 - it is the function's alone
+JOURNAL_FULL_SHARE = 0.5  # from here on it is looked through for what has been sent
 
 _MARK = "__lambdatrace_watched__"
 
@@ -122,6 +127,8 @@ class Telemetry:
         self.providers: Providers | None = None  # the user's own, of OpenTelemetry's SDK
         if settings.invocation_metrics and settings.metrics_exporter != "none":
             self.on_completed.append(self._record_outcome)
+        self.journal: Journal | None = None
+        self._is_journal_due = False  # in a worker, from its first invocation on
         self.import_times: ImportTimes | None = None
         if self.is_active and settings.import_spans_min_ms:
             from lambdatrace.import_times import ImportTimes
@@ -157,6 +164,8 @@ class Telemetry:
             self.guard.run(arm_doors, self.guard)
 
     def _start_extension(self) -> None:
+        if self.journal is None and self.function.initialization_type != SNAP_START:
+            self.guard.run(self.open_journal)
         settings = self.settings
         is_sending = (
             settings.traces_exporter != "none"
@@ -206,6 +215,67 @@ class Telemetry:
             self.extension = None
         if self._snapshot_hooks is not None:
             self._snapshot_hooks.register_last()
+        if self.journal is not None:
+            ended_ns = self.initialization.import_ended_ns
+            self.journal.write(("ready", ended_ns, self.handler_module))
+
+    def open_journal(self) -> None:
+        """Have what is recorded from now on noted in a file that outlives this process."""
+        if not (self.is_active and self.settings.keeps_journal and self.function.runtime_api):
+            return
+        from lambdatrace.journal import Journal
+
+        try:
+            journal = Journal(f"{self.environ.get('TMPDIR') or TMP}/.lambdatrace")
+        except OSError as error:
+            self.guard.report("there is no journal: what a crash leaves is lost", error)
+            return
+        initialization, function = self.initialization, self.function
+        journal.write(
+            (
+                *("process", function.name, function.version),
+                initialization.started_ns(journal.ticks),
+                *(initialization.import_started_ns, function.initialization_type),
+                self.handler_module,
+            )
+        )
+        self.journal = self.tracer.journal = journal
+        if self._metrics is not None:
+            self._metrics.journal = journal
+
+    def _recover(self) -> None:
+        """Take over what processes that are gone have left."""
+        if self.journal is not None and self.journal.earlier:
+            from lambdatrace.recovery import recover
+
+            recover(self, self.journal)
+
+    def _settle_journal(self) -> None:
+        """Forget in the journal what need not outlive this process any more."""
+        journal = self.journal
+        if journal is None:
+            return
+        spans = self.tracer.spans()
+        if not (
+            len(self.buffer)
+            or self.ended
+            or self.running_now
+            or spans.invocation is not None
+            or spans.by_id
+            or self._metrics
+        ):
+            journal.reset()
+        elif journal.used > JOURNAL_FULL_SHARE:
+            from lambdatrace.recovery import compacted
+
+            journal.compact(compacted)
+        journal.map()
+        if journal.dropped:
+            self.guard.report("the journal was full", f"{journal.dropped} entries not kept")
+
+    def _note_settled(self, spans: list[Span]) -> None:
+        if self.journal is not None:
+            self.journal.write(("settled", [span.span_id for span in spans]))
 
     def is_cold_start(self, start_ns: int) -> bool:
         """Whether the caller of the first invocation, which began at `start_ns`, waited for us."""
@@ -219,6 +289,7 @@ class Telemetry:
         self._numbers = count()
         self.invocation_count = 0
         self.forget_connections()
+        self._reopen_journal()
         if self._instruments is not None:
             self._instruments.forget_parent()  # its counts are those of all its clones
         if self.extension is not None:
@@ -246,9 +317,19 @@ class Telemetry:
         self.invocation_count = number + 1
         return number
 
+    def _reopen_journal(self) -> None:
+        """In another process than before, or another environment: keep a journal of its own."""
+        journal, self.journal, self.tracer.journal = self.journal, None, None
+        if journal is not None:
+            self.guard.run(journal.close)
+        self.guard.run(self.open_journal)
+
     def note_begin(self, running: RunningInvocation) -> None:
         """An invocation begins where several may run at a time."""
         self.running_now[id(running)] = running
+        if self._is_journal_due:
+            self._is_journal_due = False
+            self.guard.run(self.open_journal)
         if self.background is not None and not self.background.start():
             self.background = None
         if len(self.running_now) > 1:
@@ -333,16 +414,17 @@ class Telemetry:
     def metrics_of(self, spans: InvocationSpans) -> MetricRecorder:
         """The recorder of an invocation's metrics, where they have one each; else the one."""
         if self.function.is_multi_concurrent:
-            return spans.own_metrics(self._new_metrics)
+            return spans.own_metrics(self.new_metrics)
         metrics = self._metrics
         if metrics is None:
             with self._making:
                 metrics = self._metrics
                 if metrics is None:
-                    metrics = self._metrics = self._new_metrics()
+                    metrics = self._metrics = self.new_metrics()
         return metrics
 
-    def _new_metrics(self) -> MetricRecorder:
+    def new_metrics(self) -> MetricRecorder:
+        """A metric recorder with the function's settings."""
         from lambdatrace.metrics import MetricRecorder
 
         settings = self.settings
@@ -350,13 +432,15 @@ class Telemetry:
             "service": settings.service_name or self.function.name,
             **settings.metrics_dimensions,
         }
-        return MetricRecorder(
+        recorder = MetricRecorder(
             self.clock,
             settings.metrics_namespace,
             {name: text for name, text in dimensions.items() if text},
             on_error=self._report_metric,
             redact=self._redact,
         )
+        recorder.journal = self.journal
+        return recorder
 
     def _redact(self, mapping: Mapping[str, Any]) -> Mapping[str, Any]:
         # Its rules are loaded here, after the response, and not by the first metric.
@@ -433,6 +517,7 @@ class Telemetry:
                 self.guard,
                 self.redaction,
                 self._given_sink,
+                self._note_settled,
             )
         return self._pipelines
 
@@ -468,8 +553,10 @@ class Telemetry:
     def _send_own(self, deadline_ns: int) -> bool:
         self.complete_ended()
         self.guard.run(self.collect_metrics)
+        self.guard.run(self._recover)
         is_all_sent = self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
         self.write_metrics()
+        self.guard.run(self._settle_journal)
         return is_all_sent
 
     def statistics(self) -> dict[str, Any]:
@@ -494,6 +581,10 @@ class Telemetry:
 
     def forget_parent(self) -> None:
         """In a forked child: what waits, the connection and the extension are the parent's."""
+        if self.journal is not None:
+            self.guard.run(self.journal.close, is_parents=True)
+            self.journal = self.tracer.journal = None
+            self._is_journal_due = self.function.is_multi_concurrent
         for buffer in self._buffers.values():
             buffer.clear()
         self.tracer.forget_parent()
@@ -522,12 +613,22 @@ class Telemetry:
         recorder = spans.metrics if self.function.is_multi_concurrent else self._metrics
         if not recorder:  # there is none, or nothing in it
             return
-        from lambdatrace.metric_export import export_metrics
-
-        export_metrics(self, recorder, spans)
+        root = spans.root()
+        self.put_metrics(recorder, root.context if root is not None else None, spans.request_id)
         if spans.metrics is not None:
             self._metrics_dropped += spans.metrics.dropped
             spans.metrics.dropped = 0
+
+    def put_metrics(
+        self, recorder: MetricRecorder, context: SpanContext | None, request_id: str
+    ) -> None:
+        """Write what `recorder` holds of one invocation, whose span is that of `context`."""
+        from lambdatrace.metric_export import export_metrics
+
+        export_metrics(self, recorder, context, request_id)
+        if self.journal is not None and recorder.taken:
+            written, recorder.taken = recorder.taken, []
+            self.journal.write(("written", written))
 
     def collect_metrics(self) -> None:
         """Make records of what the instruments measured since the last time."""
@@ -579,6 +680,8 @@ class Telemetry:
         if open_spans.invocation is not None:
             self.guard.run(open_spans.invocation.describe)
             self.guard.run(open_spans.invocation.tell, is_timed_out=True)
+            if self.journal is not None:
+                self.journal.write(("timeout", open_spans.request_id))
         self.guard.run(self.collect_metrics)
         self.write_metrics(open_spans)
         now_ns = self.clock.time_ns()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lambdatrace.buffer import Buffer
     from lambdatrace.clock import Clock, Ids
     from lambdatrace.guard import Guard
+    from lambdatrace.journal import Journal
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Carried, Link, Scope
 
@@ -74,6 +75,11 @@ class StackTrace:
             return False
         self._traceback = error.__traceback__
         return True
+
+    @property
+    def written(self) -> str:
+        """The text, as far as it has been made."""
+        return self._text
 
     def __str__(self) -> str:
         if self._error is not None:
@@ -241,6 +247,7 @@ class Tracer:
         "_outside",
         "is_concurrent",
         "is_holding",
+        "journal",
         "propagators",
     )
 
@@ -254,6 +261,7 @@ class Tracer:
         propagators: Sequence[str] = (),
         is_holding: bool = False,
     ) -> None:
+        self.journal: Journal | None = None  # where spans are noted, in case the process dies
         self.propagators = propagators
         self.is_holding = is_holding
         self._clock = clock
@@ -309,6 +317,8 @@ class Tracer:
     def record(self, span: Span) -> None:
         """Take in a finished span that was made elsewhere."""
         if span.context.is_sampled:
+            if self.journal is not None:
+                self.journal.span(span)
             self._buffer.append(span)
 
     def is_sampled(self, trace_id: str) -> bool:
@@ -355,6 +365,8 @@ class Tracer:
             scope=scope,
         )
         (spans or self.spans()).note_open(span)
+        if self.journal is not None and context.is_sampled:
+            self.journal.span(span)
         return span
 
     def start_span(
@@ -395,8 +407,10 @@ class Tracer:
             links=links,
             scope=scope,
         )
-        spans = current.opened_in if current is not None else None
-        (spans or self.spans()).note_open(span)
+        spans = (current.opened_in if current is not None else None) or self.spans()
+        spans.note_open(span)
+        if self.journal is not None and context.is_sampled and not spans.replay_ns:
+            self.journal.span(span)
         return span
 
     def end_span(self, span: Span, end_ns: int = 0) -> None:
@@ -409,6 +423,8 @@ class Tracer:
                 if 0 < spans.replay_ns <= span.start_ns:
                     return  # the invocation that did it first has sent it
             if span.context.is_sampled:
+                if self.journal is not None:
+                    self.journal.span(span)
                 self._buffer.append(span)
             elif self.is_holding:
                 (spans or self.spans()).hold(span)

@@ -161,6 +161,7 @@ COLD_START_MODULES = {
     "lambdatrace.initialization",
     "lambdatrace.invocation",
     "lambdatrace.post_import",
+    "lambdatrace.journal",
     "lambdatrace.records",
     "lambdatrace.runtime_responses",
     "lambdatrace.settings",

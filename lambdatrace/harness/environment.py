@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from lambdatrace.harness.processes import Exit, Supervisor
 
 MEMORY_SAMPLE_S = 0.1  # how often a running invoke's processes are measured
+MEMORY_SAMPLE_NEAR_S = 0.01  # and when they have this share of what they may have
+MEMORY_NEAR_SHARE = 0.7
 
 
 class Keeper(Protocol):
@@ -106,6 +108,7 @@ class Environment:
         self._init_ms: float | None = None
         self._restore_ms: float | None = None
         self._deadline = 0.0
+        self._is_out_of_memory = False
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -384,7 +387,7 @@ class Environment:
                 invocation.request_id,
                 duration_ms,
                 self.function.memory_size_mb,
-                -(-peak_bytes // 2**20),
+                min(-(-peak_bytes // 2**20), self.function.memory_size_mb),
                 init_ms,
                 status,
                 error_type,
@@ -427,8 +430,14 @@ class Environment:
         if left_s <= 0:
             self._time_out()
         elif self._sandbox:
-            self._sandbox.memory.sample()
-            self._timer = self._loop.call_later(min(left_s, MEMORY_SAMPLE_S), self._watch)
+            used_bytes = self._sandbox.memory.sample()
+            limit_bytes = self.function.memory_size_mb * 2**20
+            if used_bytes > limit_bytes:
+                self._is_out_of_memory = True
+                self._sandbox.kill_runtime()  # as the kernel does; its exit ends the invoke
+            is_near = used_bytes > limit_bytes * MEMORY_NEAR_SHARE
+            sample_s = MEMORY_SAMPLE_NEAR_S if is_near else MEMORY_SAMPLE_S
+            self._timer = self._loop.call_later(min(left_s, sample_s), self._watch)
 
     def _stop_watching(self) -> None:
         if self._timer:
@@ -565,7 +574,8 @@ class Environment:
             reason = "Runtime exited without providing a reason"
         else:
             reason = f"Runtime exited with error: {how.reason}"
-        self._fail_now("Runtime.ExitError", reason)
+        is_out_of_memory, self._is_out_of_memory = self._is_out_of_memory, False
+        self._fail_now("Runtime.OutOfMemory" if is_out_of_memory else "Runtime.ExitError", reason)
 
     def extension_exited(self, name: str, how: Exit) -> None:
         """Neither may an extension."""

@@ -129,6 +129,33 @@ def test_an_exception_is_the_answer_and_the_environment_lives_on(run: Run) -> No
     assert not [m for m in log if "Status:" in m]
 
 
+def test_a_runtime_that_takes_more_memory_than_it_may_is_killed_as_out_of_memory(run: Run) -> None:
+    source = """
+        import time
+
+        taken = []
+
+        def handler(event, context):
+            while event == "fill":
+                taken.append(b"x" * 4_000_000)
+                time.sleep(0.01)
+            return len(taken)
+    """
+    with run(source, timeout_s=20) as harness:
+        killed = harness.invoke("app", "fill")
+        harness.wait_frozen("app")
+        [report] = [e.message for e in harness.logs("app") if e.message.startswith("REPORT")]
+        assert harness.invoke("app", "fine").json() == 0
+    assert killed.function_error == "Unhandled"
+    assert killed.json() == {
+        "errorType": "Runtime.OutOfMemory",
+        "errorMessage": f"RequestId: {killed.request_id} Error: "
+        "Runtime exited with error: signal: killed",
+    }
+    assert "Max Memory Used: 128 MB" in report
+    assert "Status: error\tError Type: Runtime.OutOfMemory" in report
+
+
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [

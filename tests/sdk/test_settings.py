@@ -14,6 +14,7 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "service_name": "",
         "resource_attributes": {},
         "import_spans_min_ms": 0,
+        "keeps_journal": True,
         "traces_exporter": "otlp",
         "sampler": "parentbased_always_on",
         "sampler_argument": "1.0",

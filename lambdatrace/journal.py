@@ -1,0 +1,299 @@
+"""What has not been sent yet, in a file in /tmp, which outlives the process.
+
+When a process dies at once (a crash, lack of memory, `os._exit`, the end of its time), Lambda keeps
+/tmp for the next process of the same environment, which sends what is found there (`recovery.py`).
+A store into the page cache survives the process without a system call to save it. The first
+entries go by `pwrite`: to load `mmap` and to touch a new file's first page takes 0.5 ms, which a
+cold start does not have. From the first flush on the file is mapped, so that an entry is a copy of
+some hundred bytes. Only what the file system has allocated is mapped: a store into a mapped hole on
+a full disk ends the process.
+
+An entry is a tuple whose first item says which:
+
+    process     name, version, process started, module's import started, initialization, module
+    ready       module's import ended, module
+    failed      type and message of what ended the init, time
+    invocation  number, request id, start, arn, deadline, tenant, is cold, trace header,
+                trigger's name, faas.trigger, attributes, carrier
+    root        request id, span id of the invocation's own span
+    span        a span as it stands (`span_entry`), open or ended
+    timeout     request id; the watchdog is at work
+    end         request id, time, error type: the handler has ended
+    settled     ids of the spans that were sent, or refused for good
+    metric      a metric as it was given, when, and the ids of the span it was recorded in
+    written     when those metrics were recorded that have been written
+
+On the file: `MAGIC`, a key of 8 bytes, and frames of length (4 bytes), hash (8) and entry. The hash
+is keyed, so that another key makes all frames void at once. A frame whose hash is wrong was torn,
+or is of an earlier key: it ends the file. `marshal` is what an entry is written with, being built
+into the interpreter; it must not read what it has not written, so nothing is read whose hash is
+wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from _imp import source_hash  # SipHash, in the interpreter itself; zlib would cost 0.3 ms
+from marshal import dumps, loads
+
+from lambdatrace.records import OWN_SCOPE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from lambdatrace.records import Span
+
+    Entry = tuple[Any, ...]
+
+MAGIC = b"lmdtrac1"
+HEADER_BYTES = 16
+FRAME_BYTES = 12
+SIZE_MAX = 1 << 20  # five thousand spans; the buffer's default is two
+EARLIER_MAX = 100  # processes of one environment that died one after the other
+FORMAT = 2  # of marshal: the last without back references, 20 % faster
+DEPTH_MAX = 8  # of values in attributes
+_KEYS = 1 << 63  # what `source_hash` takes
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_START_TIME_FIELD = 22  # of /proc/PID/stat, counted from 1 (proc_pid_stat(5))
+# Headers that say who called; the others of a request may hold secrets.
+_CARRIED = ("traceparent", "tracestate", "baggage", "b3", "x-b3-", "x-amzn-trace-id")
+
+
+class Journal:
+    """The journal of this process. `earlier` are the names of others' files in the same folder.
+
+    `dropped` counts the entries that had no room. Safe to use from several threads.
+    """
+
+    __slots__ = (
+        "_descriptor",
+        "_key",
+        "_mapped",
+        "_position",
+        "dropped",
+        "earlier",
+        "folder",
+        "name",
+    )
+
+    def __init__(self, folder: str) -> None:
+        """Make this process's file in `folder`. Raises OSError."""
+        self.folder = folder
+        self.dropped = 0
+        self.earlier: list[str] = []
+        self.name = name = own_name()
+        try:
+            os.mkdir(folder, 0o700)  # noqa: PTH102 - pathlib costs 2.8 ms
+        except FileExistsError:
+            if os.lstat(folder).st_uid != os.geteuid():
+                raise PermissionError(f"{folder} is somebody else's") from None
+            self.earlier = [file for file in os.listdir(folder) if file != name]  # noqa: PTH208 - see above
+        self._key = int.from_bytes(os.urandom(8), "little") % _KEYS
+        self._mapped: Any = None
+        self._position = HEADER_BYTES
+        self._descriptor = os.open(f"{folder}/{name}", _FLAGS, 0o600)
+        os.pwrite(self._descriptor, MAGIC + self._key.to_bytes(8, "little"), 0)
+
+    @property
+    def ticks(self) -> int:
+        """When this process started, in the kernel's ticks since boot."""
+        return int(self.name.partition("-")[2])
+
+    @property
+    def used(self) -> float:
+        """The share of its size that is taken."""
+        return self._position / SIZE_MAX
+
+    def write(self, entry: Entry) -> None:
+        """Add `entry`; values that are no plain ones are written as their `str`."""
+        try:
+            body = dumps(entry, FORMAT)
+        except ValueError:
+            body = dumps(plain(entry), FORMAT)
+        frame = len(body).to_bytes(4, "little") + source_hash(self._key, body) + body
+        size, mapped = len(frame), self._mapped
+        # No call until the place is taken: the interpreter changes threads at calls only.
+        start = self._position
+        end = start + size
+        if end > SIZE_MAX:
+            self.dropped += 1
+            return
+        self._position = end
+        if mapped is not None:
+            mapped[start:end] = frame
+            return
+        try:
+            os.pwrite(self._descriptor, frame, start)
+        except OSError:  # the disk is full
+            self.dropped += 1
+
+    def span(self, span: Span) -> None:
+        """Note a span as it stands: that it has begun, or, when it has ended, all of it."""
+        self.write(span_entry(span))
+
+    def reset(self) -> None:
+        """Forget all: everything has been sent."""
+        if self._position == HEADER_BYTES:
+            return
+        key = (self._key + 1) % _KEYS
+        self._put_key(key)
+        self._key = key
+        self._position = HEADER_BYTES
+
+    def compact(self, keep: Callable[[list[Entry]], list[Entry]]) -> None:
+        """Hold only what `keep` leaves, in a new file that takes the place of the old at once."""
+        read_to = self._position
+        entries = list(read_entries(os.pread(self._descriptor, read_to, 0)))
+        body = b"".join(self._frame(entry) for entry in keep(entries))
+        path = f"{self.folder}/{self.name}"
+        new = os.open(path + ".new", _FLAGS, 0o600)
+        # With what other threads have added meanwhile.
+        body += os.pread(self._descriptor, self._position - read_to, read_to)
+        os.pwrite(new, MAGIC + self._key.to_bytes(8, "little") + body, 0)
+        os.rename(path + ".new", path)  # noqa: PTH104 - see above
+        old, self._descriptor, self._mapped = self._descriptor, new, None
+        self._position = HEADER_BYTES + len(body)
+        os.close(old)
+        self.map()
+
+    def map(self) -> None:
+        """Make entries cheaper from now on; once, when there is time for it."""
+        if self._mapped is None:
+            from mmap import mmap
+
+            try:
+                os.posix_fallocate(self._descriptor, 0, SIZE_MAX)
+                self._mapped = mmap(self._descriptor, SIZE_MAX)
+            except (OSError, ValueError):
+                pass  # no room, or a file system that cannot: entries are written as before
+
+    def close(self, *, is_parents: bool = False) -> None:
+        """Let go of the file; it is deleted unless it `is_parents`."""
+        self._mapped = None
+        os.close(self._descriptor)
+        if not is_parents:
+            os.unlink(f"{self.folder}/{self.name}")  # noqa: PTH108 - see above
+
+    def _frame(self, entry: Entry) -> bytes:
+        body = dumps(entry, FORMAT)
+        return len(body).to_bytes(4, "little") + source_hash(self._key, body) + body
+
+    def _put_key(self, key: int) -> None:
+        value = key.to_bytes(8, "little")
+        if self._mapped is not None:
+            self._mapped[len(MAGIC) : HEADER_BYTES] = value
+        else:
+            os.pwrite(self._descriptor, value, len(MAGIC))
+
+
+def own_name() -> str:
+    """The name of this process's file: no other process has both, its number and its start."""
+    pid = os.getpid()
+    return f"{pid}-{start_ticks(pid)}"
+
+
+def start_ticks(pid: int) -> int:
+    """When the kernel started a process, in its ticks since boot. Raises OSError if it is gone."""
+    descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    try:
+        # The command's name, in parentheses, may hold spaces.
+        fields = os.read(descriptor, 1024).rpartition(b")")[2].split()
+    finally:
+        os.close(descriptor)
+    return int(fields[_START_TIME_FIELD - 3])
+
+
+def read_entries(data: bytes) -> Iterator[Entry]:
+    """The entries in a journal's bytes, up to the first that is not whole.
+
+    Raises ValueError if it is no journal at all.
+    """
+    if data[: len(MAGIC)] != MAGIC:
+        raise ValueError("no journal of this version")
+    key = int.from_bytes(data[len(MAGIC) : HEADER_BYTES], "little") % _KEYS
+    position = HEADER_BYTES
+    while position + FRAME_BYTES < len(data):
+        start = position + FRAME_BYTES
+        end = start + int.from_bytes(data[position : position + 4], "little")
+        body = data[start:end]
+        if len(body) != end - start or source_hash(key, body) != data[position + 4 : start]:
+            return
+        entry = loads(body)  # noqa: S302 - what the hash says we have written
+        if isinstance(entry, tuple) and entry and isinstance(entry[0], str):
+            yield entry
+        position = end
+
+
+def span_entry(span: Span) -> Entry:
+    """All of a span but what finds it in this process."""
+    context, parent, scope = span.context, span.parent, span.scope
+    return (
+        "span",
+        context.span_id,
+        context.trace_id,
+        parent.span_id if parent is not None else "",
+        context.trace_state,
+        span.name,
+        span.kind,
+        span.start_ns,
+        span.end_ns,
+        span.attributes,
+        span.status_code,
+        span.status_message,
+        span.events and [(event.name, event.time_ns, event.attributes) for event in span.events],
+        span.links
+        and [
+            (
+                link.context.trace_id,
+                link.context.span_id,
+                link.context.is_sampled,
+                link.context.trace_state,
+                link.attributes,
+            )
+            for link in span.links
+        ],
+        None
+        if scope is OWN_SCOPE
+        else (scope.name, scope.version, scope.schema_url, dict(scope.attributes)),
+        span.dropped_attributes,
+        span.dropped_events,
+        span.dropped_links,
+    )
+
+
+def caller_fields(carrier: Mapping[Any, Any]) -> dict[str, str]:
+    """Of what came with the event, the fields that say who called."""
+    return {
+        key: value
+        for key, value in carrier.items()
+        if isinstance(key, str) and isinstance(value, str) and key.lower().startswith(_CARRIED)
+    }
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """`value` in types that `marshal` can write; a stack trace only as far as it is written out."""
+    if value is None or type(value) in (str, bool, int, float, bytes):
+        return value
+    if depth < DEPTH_MAX:
+        if isinstance(value, dict):
+            return {plain(key, DEPTH_MAX): plain(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return tuple(plain(item, depth + 1) for item in value)
+        if isinstance(value, (list, set, frozenset)):
+            return [plain(item, depth + 1) for item in value]
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return bytes(value) if isinstance(value, (bytes, bytearray)) else _text(value)
+
+
+def _text(value: Any) -> str:
+    written = getattr(value, "written", None)
+    if isinstance(written, str):
+        return written
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+        return "<unprintable>"

@@ -1,0 +1,432 @@
+"""What a process that died at once left in its journal: finished spans, open ones, metrics.
+
+Read after the first response of the process that comes after it, which sends it with its own. What
+was open is closed at the last moment that is known, with the error that Lambda calls it by as far
+as that can be told: `Sandbox.Timedout` when the watchdog was at work or the deadline had passed,
+else `Runtime.ExitError`. Lack of memory is among the latter: the kernel's SIGKILL leaves no sign
+that a process of the same environment could read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from lambdatrace.invocation import Invocation
+from lambdatrace.journal import SIZE_MAX, read_entries, start_ticks
+from lambdatrace.records import ERROR, OWN_SCOPE, SERVER, TIMED_OUT, Link, Scope, Span, SpanContext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lambdatrace.journal import Entry, Journal
+    from lambdatrace.telemetry import Telemetry
+
+EXIT_ERROR = "Runtime.ExitError"  # Lambda's name for a runtime process that ended
+INCOMPLETE = "lambdatrace.incomplete"
+# Lambda's limit for an init that a caller waits for. The process that comes after one which went
+# over it starts right then, so its own start tells how long that was.
+INIT_NS_MAX = 10_000_000_000
+_REASONS = {
+    EXIT_ERROR: "the process ended before the invocation did",
+    TIMED_OUT: "the invocation timed out",
+}
+
+
+class Left:
+    """What the entries of a journal come to: the last state of each span, what is settled, facts.
+
+    `unreadable` counts entries that are not what they should be.
+    """
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.facts: dict[str, Entry] = {}  # process, ready, failed
+        self.invocations: dict[str, Entry] = {}
+        self.roots: dict[str, str] = {}
+        self.ends: dict[str, Entry] = {}
+        self.timeouts: set[str] = set()
+        self.spans: dict[str, Entry] = {}
+        self.settled: set[str] = set()
+        self.metrics: list[tuple[str, Entry]] = []
+        self.last_ns = 0
+        self.unreadable = 0
+        self._request_id = ""
+        for entry in entries:
+            try:
+                self._take(entry)
+            except (IndexError, TypeError, ValueError):
+                self.unreadable += 1
+
+    def _take(self, entry: Entry) -> None:
+        kind = entry[0]
+        if kind == "span":
+            _span(entry)  # raises if it is none
+            self.spans[entry[1]] = entry
+            self.settled.discard(entry[1])
+            self._note_time(max(entry[7], entry[8]))
+        elif kind == "settled":
+            self.settled.update(entry[1])
+        elif kind == "metric":
+            self._note_time(entry[-2])
+            self.metrics.append((self._request_id, entry))
+        elif kind == "written":
+            written = set(entry[1])
+            self.metrics = [pair for pair in self.metrics if pair[1][-2] not in written]
+        elif kind == "invocation":
+            self._request_id = entry[2]
+            self.invocations[entry[2]] = entry
+            self._note_time(entry[3])
+        elif kind == "root":
+            self.roots[entry[1]] = entry[2]
+        elif kind == "timeout":
+            self.timeouts.add(entry[1])
+        elif kind == "end":
+            self.ends[entry[1]] = entry
+            self._note_time(entry[2])
+        elif kind in ("process", "ready", "failed"):
+            self.facts[kind] = entry
+
+    def _note_time(self, time_ns: int) -> None:
+        self.last_ns = max(self.last_ns, time_ns)
+
+    def is_over(self, request_id: str) -> bool:
+        """Whether nothing of an invocation's own span remains to be sent."""
+        root_id = self.roots.get(request_id, "")
+        root = self.spans.get(root_id)
+        # Of an unsampled trace there is the root's id alone.
+        return bool(root_id) and (root is None or (root[8] > 0 and root_id in self.settled))
+
+    def unsettled(self) -> list[Entry]:
+        """The entries that are still of use, in an order that gives the same state."""
+        kept = list(self.facts.values())
+        for request_id, invocation in self.invocations.items():
+            if not self.is_over(request_id):
+                kept.append(invocation)
+                if request_id in self.roots:
+                    kept.append(("root", request_id, self.roots[request_id]))
+                kept += [("timeout", request_id)] if request_id in self.timeouts else []
+                kept += [self.ends[request_id]] if request_id in self.ends else []
+            kept += [metric for request, metric in self.metrics if request == request_id]
+        kept += [metric for request, metric in self.metrics if request not in self.invocations]
+        kept += [span for key, span in self.spans.items() if not span[8] or key not in self.settled]
+        still_open = [key for key in self.settled if key in self.spans and not self.spans[key][8]]
+        return [*kept, ("settled", still_open)] if still_open else kept
+
+
+def compacted(entries: list[Entry]) -> list[Entry]:
+    """Of a journal's entries, those that are still of use."""
+    return Left(entries).unsettled()
+
+
+def recover(current: Telemetry, journal: Journal) -> None:
+    """Take over what the processes before this one left: spans to the buffer's front, metrics out.
+
+    Each is in this process's journal before its file is deleted. The files of processes that still
+    run (workers of the same environment) are left alone.
+    """
+    earlier, journal.earlier = journal.earlier, []
+    spans: list[Span] = []
+    for name in earlier:
+        path = f"{journal.folder}/{name}"
+        if is_alive(name):
+            continue
+        try:
+            entries = list(read_entries(read_file(path)))
+        except (OSError, ValueError, EOFError, TypeError) as error:
+            current.guard.report(f"the journal {path} is of no use", error)
+        else:
+            left = Left(entries)
+            recovery = Recovery(current, left)
+            found = recovery.spans()
+            for span in found:
+                journal.span(span)
+            spans += found
+            recovery.write_metrics()
+            if left.unreadable:
+                current.guard.report(f"the journal {path}", f"{left.unreadable} entries unreadable")
+        _delete(path)
+    current.buffer.put_back(spans)
+
+
+def is_alive(name: str) -> bool:
+    """Whether the process whose journal is called `name` runs."""
+    pid, _, ticks = name.partition("-")
+    if not (pid.isdecimal() and ticks.isdecimal()):
+        return False
+    try:
+        return start_ticks(int(pid)) == int(ticks)
+    except (OSError, IndexError, ValueError):
+        return False
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a journal. Raises OSError, or ValueError if it is none of ours."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise ValueError("not a file of this user's")
+        if status.st_size > SIZE_MAX:
+            raise ValueError(f"{status.st_size} bytes: at most {SIZE_MAX}")
+        return os.read(descriptor, SIZE_MAX)
+    finally:
+        os.close(descriptor)
+
+
+def _delete(path: str) -> None:
+    try:  # noqa: SIM105 - contextlib is not loaded on 3.10
+        os.unlink(path)  # noqa: PTH108 - pathlib costs 2.8 ms
+    except OSError:
+        pass  # a folder, or gone already
+
+
+class Recovery:
+    """Makes the spans that a dead process would have sent."""
+
+    def __init__(self, current: Telemetry, left: Left) -> None:
+        self._current = current
+        self._left = left
+        self._contexts: dict[str, SpanContext] = {}  # of the invocations' spans, by request id
+
+    def spans(self) -> list[Span]:
+        """All that was not sent: ended, open, and the invocations' own that were never opened."""
+        left = self._left
+        process = left.facts.get("process")
+        if process is not None and process[1] != self._current.function.name:
+            self._current.guard.report("a journal of another function", process[1])
+            return []
+        found = [
+            _span(entry)
+            for span_id, entry in left.spans.items()
+            if entry[8] and span_id not in left.settled
+        ]
+        for request_id in left.invocations:
+            if not left.is_over(request_id):
+                found += self._of_invocation(request_id)
+        found += self._open(left.spans, "")
+        if process is not None and "ready" not in left.facts and not left.invocations:
+            found += self._failed_init(process)
+        return found
+
+    def write_metrics(self) -> None:
+        """Write the metrics that the process could not, with their own times and request ids."""
+        by_request: dict[str, list[Entry]] = {}
+        for request_id, entry in self._left.metrics:
+            by_request.setdefault(request_id, []).append(entry)
+        for request_id, entries in by_request.items():
+            recorder = self._current.new_metrics()
+            for entry in entries:
+                recorder.restore(entry)
+            self._current.put_metrics(recorder, self._contexts.get(request_id), request_id)
+
+    def _of_invocation(self, request_id: str) -> list[Span]:
+        """What of an invocation was open, and its own span, with the init before it."""
+        left = self._left
+        root_id = left.roots.get(request_id, "")
+        root = self._root(request_id) if not root_id else None
+        trace_id = root.trace_id if root is not None else left.spans[root_id][2]
+        span_id = root_id if root is None else root.span_id
+        self._contexts[request_id] = SpanContext(trace_id, span_id)
+        own = {key: span for key, span in left.spans.items() if span[2] == trace_id}
+        found = self._open(own, request_id)
+        if root is None:
+            root = next((span for span in found if span.span_id == root_id), None)
+        elif root.context.is_sampled:
+            found.append(root)
+        else:
+            return found
+        if root is None:
+            return found
+        for key, value in self._root_attributes(left.invocations[request_id]).items():
+            root.attributes.setdefault(key, value)
+        if left.invocations[request_id][1] == 0:
+            found += self._init(root)
+        return found
+
+    def _open(self, spans: dict[str, Entry], request_id: str) -> list[Span]:
+        """Those of `spans` that were open, closed with what is known of the invocation's end."""
+        found = []
+        for span_id in list(spans):
+            entry = spans[span_id]
+            if entry[8]:
+                continue
+            self._left.spans.pop(span_id, None)
+            if span_id not in self._left.settled:
+                span = _span(entry)
+                self._close(span, request_id, is_root=self._left.roots.get(request_id) == span_id)
+                found.append(span)
+        return found
+
+    def _close(self, span: Span, request_id: str, *, is_root: bool) -> None:
+        left = self._left
+        ended = left.ends.get(request_id)
+        if ended is not None:
+            # The handler had ended, and told how; what it left open is marked as it always is.
+            if not is_root:
+                span.set_attribute(INCOMPLETE, value=True)
+            elif ended[3]:
+                span.set_attribute("error.type", ended[3])
+                span.set_status(ERROR)
+            span.end(ended[2])
+            return
+        invocation = left.invocations.get(request_id)
+        deadline_ns = invocation[5] if invocation is not None else 0
+        is_late = request_id in left.timeouts or 0 < deadline_ns <= left.last_ns
+        error_type = TIMED_OUT if is_late else EXIT_ERROR
+        span.set_attribute(INCOMPLETE, value=True)
+        span.set_attribute("error.type", error_type)
+        span.set_status(ERROR, _REASONS[error_type])
+        span.end(deadline_ns if is_late and deadline_ns else left.last_ns)
+
+    def _root(self, request_id: str) -> Span:
+        """The span of an invocation that nobody had asked for yet."""
+        from lambdatrace.handler import find_caller
+        from lambdatrace.tracing import InvocationSpans
+
+        _, _, _, start_ns, _, _, _, _, header, name, *_, carrier = self._left.invocations[
+            request_id
+        ]
+        current = self._current
+        caller = find_caller(current, [carrier] if carrier else [], header)
+        span = current.tracer.start_root(
+            name or current.function.name,
+            caller.parent,
+            caller.trace_id,
+            start_ns,
+            kind=SERVER,
+            spans=InvocationSpans(),
+        )
+        self._close(span, request_id, is_root=True)
+        return span
+
+    def _root_attributes(self, entry: Entry) -> dict[str, Any]:
+        _, _, request_id, start_ns, arn, deadline_ns, tenant_id, is_cold, _, _, trigger, more, _ = (
+            entry
+        )
+        context = _Context(request_id, arn, deadline_ns, tenant_id)
+        attributes = Invocation(context, start_ns, is_cold_start=bool(is_cold)).attributes()
+        return {**attributes, **({"faas.trigger": trigger} if trigger else {}), **more}
+
+    def _init(self, root: Span) -> list[Span]:
+        """The init that came before the first invocation, if it has not been recorded."""
+        process, ready = self._left.facts.get("process"), self._left.facts.get("ready")
+        name = f"init {self._current.function.name}"
+        if process is None or ready is None:
+            return []
+        if any(span[5] == name for span in self._left.spans.values()):
+            return []
+        attributes = {
+            "faas.coldstart": root.attributes.get("faas.coldstart", False),
+            "aws.lambda.initialization_type": process[5],
+        }
+        is_waited_for = bool(attributes["faas.coldstart"])
+        init = self._span(name, root if is_waited_for else None, process[3], attributes)
+        if not is_waited_for:
+            init.add_link(Link(root.context))
+        module = self._span(f"import {ready[2]}", init, process[4])
+        for span in (module, init):
+            span.end(ready[1])
+        return [init, module]
+
+    def _failed_init(self, process: Entry) -> list[Span]:
+        """An init that never came to an end, below the invocation that then had to wait for ours.
+
+        The process after it starts when it is over, and so tells when that was at the latest.
+        """
+        spans = self._current.tracer.spans()
+        init = self._span(
+            f"init {self._current.function.name}",
+            spans.root(),
+            process[3],
+            {
+                "faas.coldstart": self._current.function.is_cold_on_first_invocation,
+                "aws.lambda.initialization_type": process[5],
+            },
+        )
+        if not init.context.is_sampled:
+            return []
+        failed = self._left.facts.get("failed")
+        end_ns = self._current.initialization.process_started_ns()
+        if failed is not None:
+            error_type, message, end_ns = failed[1:4]
+        elif end_ns - init.start_ns >= INIT_NS_MAX:
+            error_type, message = TIMED_OUT, "the init timed out"
+            end_ns = init.start_ns + INIT_NS_MAX
+        else:
+            error_type, message = EXIT_ERROR, "the process ended during its init"
+        module = self._span(f"import {process[6]}", init, process[4])
+        for span in (module, init):
+            span.set_attribute(INCOMPLETE, value=True)
+            span.set_attribute("error.type", error_type)
+            span.set_status(ERROR, message)
+            span.end(end_ns)
+        return [init, module]
+
+    def _span(
+        self,
+        name: str,
+        parent: Span | None,
+        start_ns: int,
+        attributes: dict[str, Any] | None = None,
+    ) -> Span:
+        ids = self._current.ids
+        if parent is None:
+            context = SpanContext(ids.trace_id(), ids.span_id())
+        else:
+            above = parent.context
+            context = SpanContext(
+                above.trace_id,
+                ids.span_id(),
+                is_sampled=above.is_sampled,
+                trace_state=above.trace_state,
+            )
+        above_or_none = parent.context if parent is not None else None
+        return Span(name, context, above_or_none, start_ns, attributes=attributes)
+
+
+class _Context:
+    """What an invocation's facts are read from."""
+
+    def __init__(self, request_id: str, arn: str, deadline_ns: int, tenant_id: str) -> None:
+        self.aws_request_id = request_id
+        self.invoked_function_arn = arn
+        self.tenant_id = tenant_id
+        self._epoch_deadline_time_in_ms = deadline_ns // 1_000_000
+
+
+def _span(entry: Entry) -> Span:
+    """The span in an entry, open or ended. Raises ValueError or TypeError if it is none."""
+    span_id, trace_id, parent_id, trace_state, name, kind, start_ns, end_ns = entry[1:9]
+    attributes, status, message, events, links, scope, *lost = entry[9:]
+    attributes_lost, events_lost, links_lost = lost
+    context = SpanContext(trace_id, span_id, trace_state=trace_state)
+    parent = SpanContext(trace_id, parent_id) if parent_id else None
+    span = Span(
+        name,
+        context,
+        parent,
+        int(start_ns),
+        kind=int(kind),
+        attributes=attributes,
+        links=[
+            Link(SpanContext(trace, span, is_sampled=sampled, trace_state=state), more)
+            for trace, span, sampled, state, more in links
+        ],
+        scope=_scope(scope),
+    )
+    for event_name, time_ns, more in events:
+        span.add_event(event_name, time_ns, more)
+    span.status_code, span.status_message = int(status), message
+    span.dropped_attributes += attributes_lost
+    span.dropped_events += events_lost
+    span.dropped_links += links_lost
+    span.end_ns = int(end_ns)
+    return span
+
+
+def _scope(entry: Any) -> Scope:
+    if entry is None:
+        return OWN_SCOPE
+    name, version, schema_url, attributes = entry
+    return Scope(name, version, schema_url=schema_url, attributes=attributes)

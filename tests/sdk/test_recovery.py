@@ -1,0 +1,304 @@
+"""What a process takes over from one that died: the journals are real files of real recorders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import lambdatrace
+from lambdatrace import telemetry
+from lambdatrace.guard import Guard
+from lambdatrace.handler import begin
+from lambdatrace.journal import SIZE_MAX, Journal
+from lambdatrace.recovery import compacted, is_alive
+from lambdatrace.sinks import Outcome
+from lambdatrace.testing import START_NS, LambdaContext, MemorySink, recording
+from lambdatrace.tracing import InvocationSpans, enter, leave
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lambdatrace.records import Span
+    from lambdatrace.testing import Recorded
+
+DEAD = "999999999-1"  # no process has this number
+DOWN = Outcome(is_accepted=False, message="down")
+
+
+@contextmanager
+def process(folder: Path, *outcomes: Outcome) -> Iterator[Recorded]:
+    """One process of an environment whose journals are in `folder`; its own is there at the end."""
+    environment = {"TMPDIR": str(folder), "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
+    with recording(environment, sink=MemorySink(list(outcomes))) as recorded:
+        recorded.telemetry.open_journal()
+        token = enter(InvocationSpans())  # not that of the process before, which never ended
+        try:
+            yield recorded
+        finally:
+            leave(token)
+
+
+def die(recorded: Recorded) -> None:
+    """Leave the journal as the kernel would, under the name of a process that is gone."""
+    journal = recorded.telemetry.journal
+    assert journal is not None
+    shutil.copy(f"{journal.folder}/{journal.name}", f"{journal.folder}/{DEAD}")
+    journal.close()
+    recorded.telemetry.journal = recorded.telemetry.tracer.journal = None
+
+
+def start(recorded: Recorded, **options: Any) -> Any:
+    return begin(recorded.telemetry, {}, LambdaContext(**options))
+
+
+def facts(span: Span) -> tuple[Any, ...]:
+    attributes = {k: v for k, v in span.attributes.items() if not k.startswith(("cloud.", "aws."))}
+    return (span.name, span.start_ns - START_NS, span.end_ns - START_NS, attributes)
+
+
+LOST = {"lambdatrace.incomplete": True, "error.type": "Runtime.ExitError"}
+REQUEST = "11111111-2222-3333-4444-555555555555"
+
+
+def test_open_spans_are_closed_at_the_last_moment_known_and_ended_ones_come_as_they_were(
+    tmp_path: Path,
+) -> None:
+    with process(tmp_path) as recorded:
+        recorded.telemetry.finish_start()
+        start(recorded)
+        recorded.clock.advance(1)
+        with lambdatrace.span("outer", attributes={"order.id": 7}):
+            with lambdatrace.span("inner"):
+                recorded.clock.advance(2)
+            recorded.clock.advance(50)
+            die(recorded)
+    with process(tmp_path) as after:
+        after.telemetry.flush()
+        names = sorted(span.name for span in after.spans)
+        assert names == ["import app", "init orders", "inner", "orders", "outer"]
+        assert facts(after.span("inner")) == ("inner", 1_000_000, 3_000_000, {})
+        assert facts(after.span("outer")) == (
+            *("outer", 1_000_000, 3_000_000),
+            {"order.id": 7, **LOST},
+        )
+        root = after.span("orders")
+        assert facts(root) == (
+            *("orders", 0, 3_000_000),
+            {**LOST, "faas.coldstart": True, "faas.invocation_id": REQUEST},
+        )
+        assert root.status_message == "the process ended before the invocation did"
+        outer, init = after.span("outer"), after.span("init orders")
+        assert outer.parent is not None
+        assert init.parent is not None
+        assert (outer.parent.span_id, init.parent.span_id) == (root.span_id, root.span_id)
+    with process(tmp_path) as third:
+        third.telemetry.flush()
+        assert third.spans == [], "nothing comes twice"
+
+
+def test_an_invocation_that_nobody_traced_has_its_span_in_the_callers_trace(tmp_path: Path) -> None:
+    event = {
+        "requestContext": {"http": {"method": "GET", "path": "/orders"}},
+        "headers": {
+            "Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "Authorization": "secret",
+        },
+    }
+    with process(tmp_path) as recorded:
+        begin(recorded.telemetry, event, LambdaContext())
+        die(recorded)
+    journal = tmp_path / ".lambdatrace" / DEAD
+    assert b"secret" not in journal.read_bytes()
+    with process(tmp_path) as after:
+        after.telemetry.flush()
+        (span,) = after.spans
+    assert span.parent is not None
+    assert (span.trace_id, span.parent.span_id) == (
+        "0af7651916cd43dd8448eb211c80319c",
+        "b7ad6b7169203331",
+    )
+    assert span.attributes["faas.trigger"] == "http"
+    assert span.attributes["error.type"] == "Runtime.ExitError"
+
+
+def test_metrics_are_written_with_their_own_time_and_request_once(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        lambdatrace.metric("Written", 1, unit="Count")
+        recorded.telemetry.write_metrics()
+        recorded.clock.advance(1000)
+        lambdatrace.metric("Lost", 2, unit="Count", dimensions={"tier": "gold"})
+        die(recorded)
+    with process(tmp_path) as after:
+        after.clock.advance(60_000)
+        after.telemetry.flush()
+        (document,) = after.metric_documents
+        (span,) = [span for span in after.spans if span.name == "orders"]
+    time_ms = START_NS // 1_000_000 + 1000
+    assert (document["Lost"], document["tier"], document["requestId"]) == (2.0, "gold", REQUEST)
+    assert (document["_aws"]["Timestamp"], document["traceId"]) == (time_ms, span.trace_id)
+
+
+def test_what_the_endpoint_has_acknowledged_does_not_come_again(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        with lambdatrace.span("sent"):
+            pass
+        lambdatrace.flush()
+        with lambdatrace.span("kept"):
+            pass
+        die(recorded)
+        assert [span.name for span in recorded.spans] == ["sent"]
+        root_id = recorded.telemetry.tracer.spans().root()
+    with process(tmp_path) as after:
+        after.telemetry.flush()
+        assert [span.name for span in after.spans] == ["kept", "orders"]
+        assert root_id is not None
+        assert after.span("orders").span_id == root_id.span_id
+
+
+def test_what_the_watchdog_has_sent_does_not_come_again_and_what_it_could_not_comes_as_timed_out(
+    tmp_path: Path,
+) -> None:
+    for outcome, expected in ((Outcome(is_accepted=True), []), (DOWN, ["orders", "slow"])):
+        with process(tmp_path, outcome) as recorded:
+            running = start(recorded)
+            with lambdatrace.span("slow"):
+                recorded.clock.advance(2900)
+                recorded.telemetry.guard = Guard()
+                recorded.telemetry.invocation_times_out(running.facts.deadline_ns)
+                die(recorded)
+        with process(tmp_path) as after:
+            after.telemetry.flush()
+            again = [span for span in after.spans if not span.name.startswith(("init", "import"))]
+            assert sorted(span.name for span in again) == expected
+            for span in again:
+                assert span.attributes["error.type"] == "Sandbox.Timedout"
+                assert (span.end_ns - START_NS) == 3_000_000_000, "at its deadline"
+
+
+def test_what_waits_for_an_endpoint_that_is_down_outlives_the_process(tmp_path: Path) -> None:
+    with process(tmp_path, DOWN) as recorded:
+        recorded.telemetry.guard.is_strict = False
+        running = start(recorded)
+        with lambdatrace.span("work"):
+            recorded.clock.advance(5)
+        running.succeed({})
+        assert recorded.spans == []
+        die(recorded)
+    with process(tmp_path) as after:
+        after.telemetry.flush()
+        found = {span.name: span for span in after.spans}
+    assert set(found) == {"orders", "work", "init orders", "import app"}
+    assert found["orders"].status_code == 0
+    assert "lambdatrace.incomplete" not in found["orders"].attributes
+
+
+def test_when_all_is_sent_nothing_is_left(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded).succeed({})
+        die(recorded)
+    assert compacted(list(_entries(tmp_path))) == []
+
+
+def _entries(folder: Path) -> Any:
+    from lambdatrace.journal import read_entries
+
+    return read_entries((folder / ".lambdatrace" / DEAD).read_bytes())
+
+
+def test_an_init_that_never_ended_is_told_of_in_the_trace_of_the_invocation_that_waited(
+    tmp_path: Path,
+) -> None:
+    with process(tmp_path) as recorded:
+        die(recorded)
+    with process(tmp_path) as after:
+        start(after).succeed({})
+        failed, own = [span for span in after.spans if span.name == "init orders"]
+        root = after.span("orders")
+    assert failed.attributes["error.type"] in ("Runtime.ExitError", "Sandbox.Timedout")
+    assert own.status_code == 0
+    assert failed.parent is not None
+    assert failed.parent.span_id == root.span_id
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a journal", b"lmdtrac1" + bytes(100), bytes(SIZE_MAX + 1)]
+)
+def test_a_file_that_is_no_journal_is_refused_with_one_line_and_deleted(
+    tmp_path: Path, content: bytes
+) -> None:
+    folder = tmp_path / ".lambdatrace"
+    folder.mkdir()
+    (folder / DEAD).write_bytes(content)
+    with process(tmp_path) as recorded:
+        lines: list[str] = []
+        recorded.telemetry.guard = Guard(write=lines.append)
+        recorded.telemetry.flush()
+        assert recorded.spans == []
+        assert len(lines) == (not content.startswith(b"lmdtrac1"))
+        assert not (folder / DEAD).exists()
+
+
+def test_entries_of_another_shape_are_counted_and_the_others_taken(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / ".lambdatrace"))
+    broken: list[Any] = [("span", 1), ("span",), ("end",), ("settled", 5), ("invocation", {}, [])]
+    for entry in broken:
+        journal.write(entry)
+    (tmp_path / ".lambdatrace" / journal.name).rename(tmp_path / ".lambdatrace" / DEAD)
+    with process(tmp_path) as recorded:
+        lines: list[str] = []
+        recorded.telemetry.guard = Guard(write=lines.append)
+        recorded.telemetry.flush()
+        assert recorded.spans == []
+        assert [line.partition(": ")[2] for line in lines] == ["5 entries unreadable (said once)"]
+
+
+def test_the_journal_of_a_process_that_runs_is_left_alone(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / ".lambdatrace"))
+    journal.write(("timeout", "x"))
+    assert is_alive(journal.name)
+    assert not is_alive(DEAD)
+    assert not is_alive("../../etc/passwd")
+    journal.close()
+
+
+def test_a_compacted_journal_comes_to_the_same(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        lambdatrace.metric("Lost", 2, unit="Count")
+        for number in range(10):
+            with lambdatrace.span(f"sent {number}"):
+                pass
+        lambdatrace.flush()
+        lambdatrace.metric("Kept", 2, unit="Count")
+        with lambdatrace.span("open"), lambdatrace.span("ended"):
+            pass
+        die(recorded)
+    entries = list(_entries(tmp_path))
+    kept = compacted(entries)
+    assert [entry[0] for entry in kept] == [
+        *("process", "invocation", "root", "metric"),
+        *("span", "span", "span"),
+    ]
+    assert compacted(kept) == kept
+    assert json.dumps(kept)
+    assert len(kept) < len(entries)
+
+
+def test_a_forked_child_leaves_its_parents_journal_alone(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        journal = recorded.telemetry.journal
+        assert journal is not None
+        own = telemetry.current()
+        recorded.telemetry.forget_parent()
+        assert own.journal is None
+        assert own.tracer.journal is None
+        assert (tmp_path / ".lambdatrace" / journal.name).exists()
+    assert sys.platform == "linux"
