@@ -45,6 +45,11 @@ class TraceFields:
         self.payloads = payloads
 
 
+def has_place(service: str, operation: str) -> bool:
+    """Whether a call has a place for the trace context, beside its request's header."""
+    return (service, operation) in _WRITERS
+
+
 def add_context(
     service: str,
     operation: str,

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from lambdatrace import telemetry
 from lambdatrace.patches import aws_attributes, is_wanted, wrap
-from lambdatrace.patches.aws_context import add_context
-from lambdatrace.patches.calls import Call, is_suppressed, outgoing, scope, x_ray_header
+from lambdatrace.patches.aws_context import add_context, has_place
+from lambdatrace.patches.calls import Call, is_suppressed, scope, x_ray_header
 from lambdatrace.propagation import X_RAY
 from lambdatrace.records import CLIENT, PRODUCER
 
@@ -41,8 +41,8 @@ def attach(module: ModuleType) -> None:
     """Patch `botocore.client`."""
     from botocore.endpoint import Endpoint  # loaded by it
 
-    wrap(module.BaseClient, "_make_api_call", _call_api)
     wrap(Endpoint, "prepare_request", _prepare_request)
+    wrap(module.BaseClient, "_make_api_call", _call_api)
 
 
 class _AwsCall(Call):
@@ -99,8 +99,9 @@ def _begin(
             **_server(client.meta.endpoint_url),
         }
         current.guard.run(_describe_request, call, region)
-    # Guarded apart: a request whose context cannot be added goes out as it was.
-    call.parameters = current.guard.run(_with_context, current, call) or api_params
+    if has_place(service, operation_name):
+        # Guarded apart: a request whose context cannot be added goes out as it was.
+        call.parameters = current.guard.run(_with_context, current, call) or api_params
     return call
 
 
@@ -110,7 +111,8 @@ def _describe_request(call: _AwsCall, region: str) -> None:
 
 
 def _with_context(current: Telemetry, call: _AwsCall) -> dict[str, Any]:
-    fields = outgoing(current, call.span)
+    fields: dict[str, str] = {}
+    current.tracer.inject(call.span, fields)
     fields.pop(X_RAY, None)  # AWS's services take it from the request's own header
     return add_context(
         call.service,

@@ -30,9 +30,10 @@ _CALL = "_lambdatrace_call"  # where the connection keeps the call under way
 def attach(module: ModuleType) -> None:
     """Patch `http.client`."""
     connection = module.HTTPConnection
-    wrap(connection, "putrequest", _put_request)
-    wrap(connection, "endheaders", _end_headers)
+    # What ends a span first: where that is missing, none is begun.
     wrap(connection, "getresponse", _get_response)
+    wrap(connection, "endheaders", _end_headers)
+    wrap(connection, "putrequest", _put_request)
 
 
 def _put_request(
