@@ -123,7 +123,7 @@ def _read_messaging(
         attributes["messaging.destination.name"] = destination
     batch = SENDS.get((service, operation))
     if batch is not None:
-        attributes["messaging.batch.message_count"] = len(parameters.get(batch) or ())
+        attributes["messaging.batch.message_count"] = len(_list(parameters.get(batch)))
 
 
 def _read_sqs(operation: str, parameters: Parameters, attributes: Attributes, _: str) -> None:
@@ -149,7 +149,7 @@ def _read_kinesis(operation: str, parameters: Parameters, attributes: Attributes
 def _read_eventbridge(
     operation: str, parameters: Parameters, attributes: Attributes, _: str
 ) -> None:
-    entries = [entry for entry in parameters.get("Entries") or () if isinstance(entry, dict)]
+    entries = [entry for entry in _list(parameters.get("Entries")) if isinstance(entry, dict)]
     buses = {_text(entry.get("EventBusName")) or "default" for entry in entries}
     bus = buses.pop().rpartition("/")[2] if len(buses) == 1 else ""
     _read_messaging("EventBridge", operation, parameters, attributes, bus)
@@ -181,7 +181,9 @@ def _read_lambda(
     attributes["faas.invoked_name"] = function_name(name)
     parts = name.split(":")
     is_arn = parts[0] == "arn" and len(parts) > 6  # noqa: PLR2004 - arn:…:function:name
-    attributes["faas.invoked_region"] = parts[3] if is_arn else region
+    invoked_region = parts[3] if is_arn else region
+    if invoked_region:
+        attributes["faas.invoked_region"] = invoked_region
 
 
 def function_name(text: str) -> str:
@@ -201,7 +203,7 @@ def _read_secrets(_operation: str, parameters: Parameters, attributes: Attribute
 def _read_parameters(
     _operation: str, parameters: Parameters, attributes: Attributes, _: str
 ) -> None:
-    names = parameters.get("Names") or [parameters.get("Name") or parameters.get("Path")]
+    names = _list(parameters.get("Names")) or [parameters.get("Name") or parameters.get("Path")]
     found = [name for name in names if isinstance(name, str)][:NAMES_MAX]
     if found:
         attributes["aws.ssm.parameter.names"] = found
@@ -231,7 +233,7 @@ def _tables(parameters: Parameters) -> list[str]:
         return sorted(name for name in parameters["RequestItems"] if isinstance(name, str))
     found = {
         step.get("TableName")
-        for item in parameters.get("TransactItems") or ()
+        for item in _list(parameters.get("TransactItems"))
         if isinstance(item, dict)
         for step in item.values()
         if isinstance(step, dict)
@@ -243,11 +245,11 @@ def _batch_size(parameters: Parameters) -> int:
     requests = parameters.get("RequestItems")
     if isinstance(requests, dict):
         return sum(
-            len(part) if isinstance(part, list) else len(part.get("Keys") or ())
+            len(part) if isinstance(part, list) else len(_list(part.get("Keys")))
             for part in requests.values()
             if isinstance(part, (list, dict))
         )
-    return len(parameters.get("TransactItems") or ())
+    return len(_list(parameters.get("TransactItems")))
 
 
 def _read_dynamodb_answer(response: Parameters) -> Attributes:
@@ -273,6 +275,11 @@ def _read_dynamodb_answer(response: Parameters) -> Attributes:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _list(value: Any) -> list[Any] | tuple[Any, ...]:
+    """`value` if it is a list: botocore refuses a request of wrong types only after us."""
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 _REQUESTS: dict[str, Callable[[str, Parameters, Attributes, str], None]] = {

@@ -7,13 +7,19 @@ Nothing goes to the daemon from theirs; with `OTEL_TRACES_EXPORTER=xray` our sin
 
 from __future__ import annotations
 
-from lambdatrace import patches
+from lambdatrace import patches, telemetry
+from lambdatrace.patches.calls import x_ray_header
+from lambdatrace.propagation import X_RAY
 from lambdatrace.xray.recorder import take_over
+from lambdatrace.xray.subsegments import TracedSubsegment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
     from types import ModuleType
     from typing import Any
+
+    from lambdatrace.telemetry import Telemetry
 
 # What the X-Ray SDK calls a library it patches → patches of ours that are off from then on.
 _LIBRARIES = {
@@ -26,8 +32,10 @@ _LIBRARIES = {
 def attach(module: ModuleType) -> None:
     """Take over the recorder of `aws_xray_sdk.core`, and watch what it patches."""
     from aws_xray_sdk.core import patcher
+    from aws_xray_sdk.ext import util
 
     take_over(module.xray_recorder)
+    util.inject_trace_header = _header_writer(util.inject_trace_header)
     for name in patcher._PATCHED_MODULES:  # noqa: SLF001 - nothing else tells
         _leave(name)
     _watch(patcher)
@@ -47,3 +55,21 @@ def _watch(patcher: Any) -> None:
 def _leave(name: str) -> None:
     for library in _LIBRARIES.get(name, ()):
         patches.leave(library)
+
+
+def _header_writer(theirs: Any) -> Any:
+    """What the SDK's patches write headers with: Sampled is what our own patches would say."""
+
+    def inject_trace_header(headers: MutableMapping[str, Any], entity: Any) -> None:
+        theirs(headers, entity)
+        current = telemetry.installed()
+        if current is not None and isinstance(entity, TracedSubsegment):
+            current.guard.run(_write_header, current, headers, entity)
+
+    return inject_trace_header
+
+
+def _write_header(
+    current: Telemetry, headers: MutableMapping[str, Any], subsegment: TracedSubsegment
+) -> None:
+    headers[X_RAY] = x_ray_header(current, subsegment.span)

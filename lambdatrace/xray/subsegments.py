@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lambdatrace.telemetry import Telemetry
 
 SCOPE = Scope("aws_xray_sdk", VERSION)
-_OWN_FIELDS = ("_span", "_span_token")  # not the document's
+_OWN_FIELDS = ("span", "_token")  # not the document's
 
 
 def open_span(current: Telemetry, subsegment: Any) -> None:
@@ -39,21 +39,21 @@ def _kind(namespace: str) -> int:
 class TracedSubsegment(Subsegment):  # type: ignore[misc] # the SDK is not typed
     """A subsegment with its span. What it raises is what the X-Ray SDK's own raises."""
 
-    _span: Span
-    _span_token: Token[Span | None] | None
+    span: Span
+    _token: Token[Span | None] | None
 
     def begin(self, span: Span) -> None:
         """Be `span` from now on, which becomes the current one."""
         self.id = span.span_id
         if span.parent is not None:
             self.parent_id = span.parent.span_id
-        self._span = span
-        self._span_token = activate(span)
+        self.span = span
+        self._token = activate(span)
 
     def make_current(self) -> None:
         """Make the span the current one in another thread or task than it was begun in."""
-        if not self._span.end_ns:
-            activate(self._span)
+        if not self.span.end_ns:
+            activate(self.span)
 
     def put_annotation(self, key: str, value: Any) -> None:
         """Also on the span, at once: it may be sent before it ends."""
@@ -62,8 +62,8 @@ class TracedSubsegment(Subsegment):  # type: ignore[misc] # the SDK is not typed
             _guarded(self._put_annotation, key)
 
     def _put_annotation(self, _current: Telemetry, key: str) -> None:
-        self._span.set_attribute(key, self.annotations[key])
-        self._span.set_attribute(ANNOTATIONS, list(self.annotations))
+        self.span.set_attribute(key, self.annotations[key])
+        self.span.set_attribute(ANNOTATIONS, list(self.annotations))
 
     def add_exception(self, exception: BaseException, stack: Any, remote: bool = False) -> None:
         """Also as an event of the span."""
@@ -71,11 +71,11 @@ class TracedSubsegment(Subsegment):  # type: ignore[misc] # the SDK is not typed
         _guarded(self._record_exception, exception, stack)
 
     def _record_exception(self, current: Telemetry, exception: BaseException, stack: Any) -> None:
-        current.tracer.record_exception(self._span, exception)
-        if stack and exception.__traceback__ is None and self._span.events:
+        current.tracer.record_exception(self.span, exception)
+        if stack and exception.__traceback__ is None and self.span.events:
             # It was not raised: the stack is what the user has.
             text = "".join(traceback.format_list(stack))
-            event = self._span.events[-1]
+            event = self.span.events[-1]
             event.attributes = {**event.attributes, "exception.stacktrace": text}
 
     def close(self, end_time: float | None = None) -> None:
@@ -84,10 +84,10 @@ class TracedSubsegment(Subsegment):  # type: ignore[misc] # the SDK is not typed
         _guarded(self._end_span, end_time)
 
     def _end_span(self, current: Telemetry, end_time: float | None) -> None:
-        span = self._span
-        if self._span_token is not None:
-            deactivate(self._span_token)
-            self._span_token = None
+        span = self.span
+        if self._token is not None:
+            deactivate(self._token)
+            self._token = None
         span.name = self.name  # patches of databases name a subsegment late
         span.kind = _kind(self.namespace)
         span.set_attributes(read_subsegment(self))

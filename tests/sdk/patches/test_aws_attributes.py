@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import botocore.session
 import opentelemetry.semconv._incubating.attributes as incubating
 import opentelemetry.semconv.attributes as stable
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lambdatrace.patches import aws_attributes, aws_context
 from lambdatrace.patches.aws_attributes import function_name, read_request
@@ -110,12 +113,33 @@ def test_a_call_on_several_tables_names_them_all(
     assert attributes.get("db.collection.name") == (tables if len(tables) == 1 else None)
 
 
-@pytest.mark.parametrize("service", ["SQS", "SNS", "Kinesis", "EventBridge", "S3", "Lambda", "SSM"])
-@pytest.mark.parametrize("operation", ["SendMessage", "Publish", "PutEvents", "Invoke", "Get"])
-def test_parameters_of_the_wrong_type_give_nothing_and_break_nothing(
-    service: str, operation: str
+NAMES = sorted(
+    {name for names in aws_attributes._PLAIN.values() for name in names}
+    | {"Entries", "FunctionName", "Names", "CopySource", "SecretId", "TableName", "RequestItems"}
+    | {"TransactItems", "MessageAttributes", "MessageBody", "Records", "Data", "ClientContext"}
+    | {"PublishBatchRequestEntries", "Keys", "Put", "Detail", "EventBusName", "StreamARN"}
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.binary(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+CALLS = sorted(
+    {(service, "Get") for service in aws_attributes._REQUESTS}
+    | set(aws_attributes.SENDS)
+    | set(aws_context._WRITERS)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(CALLS), st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=6))
+def test_parameters_of_any_type_are_read_and_left_as_they_are(
+    call: tuple[str, str], parameters: dict[str, Any]
 ) -> None:
-    names = ("QueueUrl", "TopicArn", "Entries", "FunctionName", "Names", "CopySource")
-    parameters = dict.fromkeys(names)
-    attributes = read_request(service, operation, parameters)
+    before = copy.deepcopy(parameters)
+    attributes = read_request(*call, parameters, "eu-west-1")
     assert all(value is not None for value in attributes.values())
+    aws_context.add_context(*call, parameters, {"traceparent": "x"}, "Root=1", None)
+    assert parameters == before

@@ -16,7 +16,7 @@ from aws_xray_sdk.core.exceptions.exceptions import (
     FacadeSegmentMutationException,
 )
 from aws_xray_sdk.core.models.trace_header import TraceHeader
-from aws_xray_sdk.ext.util import inject_trace_header
+from aws_xray_sdk.ext import util
 
 import lambdatrace
 import lambdatrace.testing
@@ -343,17 +343,31 @@ def test_a_subsegment_without_sampling_is_none_of_ours(recorded: Recorded, handl
     assert "quiet" not in str([span.name for span in recorded.spans])
 
 
-def test_the_header_that_theirs_sends_has_our_ids(recorded: Recorded, handle: Handle) -> None:
+@pytest.mark.parametrize(
+    ("lambdas", "sampled", "more"),
+    [("0", 0, {}), ("1", 1, {}), ("1;Lineage=a:1", 1, {"Lineage": "a:1"})],
+)
+def test_the_header_that_theirs_sends_has_our_ids_and_lambdas_decision(
+    recorded: Recorded,
+    handle: Handle,
+    monkeypatch: pytest.MonkeyPatch,
+    lambdas: str,
+    sampled: int,
+    more: dict[str, str],
+) -> None:
+    root = f"1-65534b90-{7:024x}"
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root={root};Parent={5:016x};Sampled={lambdas}")
     headers: dict[str, str] = {}
 
     def call() -> None:
         with xray_recorder.in_subsegment("call") as subsegment:
-            inject_trace_header(headers, subsegment)
+            util.inject_trace_header(headers, subsegment)
 
     handle(call)
-    header = TraceHeader.from_header_str(headers["X-Amzn-Trace-Id"])
-    assert header.root == f"1-00000000-{1:024x}"
-    assert (header.parent, header.sampled) == (recorded.span("call").span_id, 1)
+    (text,) = headers.values()
+    header = TraceHeader.from_header_str(text)
+    assert (header.root, header.parent) == (root, recorded.span("call").span_id)
+    assert (int(header.sampled), header.data) == (sampled, more)
 
 
 def test_the_context_and_the_emitter_stay_ours_whatever_is_configured(
