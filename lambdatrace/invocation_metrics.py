@@ -95,7 +95,7 @@ def record_outcome(telemetry: Telemetry, outcome: InvocationOutcome) -> None:
             kind, instrument, unit, per_unit = _INSTRUMENTS[name]
             telemetry.instruments.instrument(
                 kind, instrument, unit, advisory=_SECONDS if unit == "s" else None
-            ).record(value / per_unit)
+            ).record(value if per_unit == 1 else value / per_unit)
         return
     recorder = telemetry.metrics_of(outcome.spans)
     dimensions = {"function_name": telemetry.function.name}

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ENCODERS = {
     (TRACES, PROTOBUF): ("lambdatrace.wire.otlp_protobuf", "span_encoder"),
     (LOGS, PROTOBUF): ("lambdatrace.wire.otlp_logs", "log_encoder"),
+    (METRICS, PROTOBUF): ("lambdatrace.wire.otlp_metrics", "metric_encoder"),
 }
 RECORDS = {TRACES: "spans", METRICS: "metrics", LOGS: "log records"}
 METRIC_BATCH_SIZE_MAX = 1000  # OpenTelemetry has no setting for it; some 200 kB

@@ -630,18 +630,21 @@ class Telemetry:
             written, recorder.taken = recorder.taken, []
             self.journal.write(("written", written))
 
-    def collect_metrics(self) -> None:
+    def collect_metrics(self, spans: InvocationSpans | None = None) -> None:
         """Make records of what the instruments measured since the last time."""
         exporter = self.settings.metrics_exporter
         if exporter == "otlp":
-            self.write_metrics()  # to the instruments
+            self.write_metrics(spans)  # to the instruments
         if self._instruments is None:
             return
         collected = self._instruments.collect()
-        if exporter == "emf":
+        if exporter == "otlp":
+            for data in collected:
+                self.metric_buffer.append(data)
+        elif exporter == "emf":
             from lambdatrace.metric_export import record_as_metrics
 
-            record_as_metrics(collected, self.metrics)
+            record_as_metrics(collected, self.metrics_of(spans or self.tracer.spans()))
 
     def _record_outcome(self, outcome: InvocationOutcome) -> None:
         from lambdatrace.invocation_metrics import record_outcome
@@ -682,7 +685,7 @@ class Telemetry:
             self.guard.run(open_spans.invocation.tell, is_timed_out=True)
             if self.journal is not None:
                 self.journal.write(("timeout", open_spans.request_id))
-        self.guard.run(self.collect_metrics)
+        self.guard.run(self.collect_metrics, open_spans)
         self.write_metrics(open_spans)
         now_ns = self.clock.time_ns()
         is_kept = "errors" in self.settings.keep_unsampled

@@ -26,6 +26,8 @@ from lambdatrace.telemetry import Telemetry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from lambdatrace.metric_points import MetricData
+
 START_NS = 1_700_000_000_000_000_000  # 2023-11-14T22:13:20Z
 
 ENVIRONMENT = {
@@ -83,7 +85,7 @@ class MemorySink:
     def __init__(self, outcomes: list[Outcome | Exception] | None = None) -> None:
         self.spans: list[Span] = []
         self.log_records: list[LogRecord] = []
-        self.metrics: list[Any] = []
+        self.metrics: list[MetricData] = []
         self.timeouts_s: list[float] = []
         self._outcomes = outcomes or []
 
@@ -157,6 +159,11 @@ class Recorded:
     def log_records(self) -> list[LogRecord]:
         """The log records sent so far."""
         return self._sink.log_records
+
+    @property
+    def metrics(self) -> list[MetricData]:
+        """The metrics sent by OTLP so far."""
+        return self._sink.metrics
 
     def span(self, name: str) -> Span:
         """The one span called `name`; raises LookupError if there is not exactly one."""

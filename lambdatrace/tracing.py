@@ -51,8 +51,9 @@ def follow_parent(_trace_id: str, parent: SpanContext | None) -> bool:
 
 
 def active_span() -> Span | None:
-    """The span opened last in this thread or task; not the invocation's own, if it is that."""
-    return _current.get()
+    """The open span that was made current last in this thread or task; seldom the invocation's."""
+    span = _current.get()
+    return span if span is not None and not span.end_ns else None
 
 
 class StackTrace:

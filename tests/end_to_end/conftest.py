@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 WAIT_S = 20.0
@@ -29,6 +33,7 @@ class OtlpReceiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.spans: list[Span] = []
         self.log_records: list[LogRecord] = []
+        self.metrics: list[Metric] = []
         self.resources: list[dict[str, Any]] = []
         self.requests = 0
         self.status = 200
@@ -62,6 +67,10 @@ class _Handler(BaseHTTPRequestHandler):
             for resource_logs in ExportLogsServiceRequest.FromString(body).resource_logs:
                 for scope_logs in resource_logs.scope_logs:
                     server.log_records.extend(scope_logs.log_records)
+        elif server.status == 200 and self.path.endswith("/v1/metrics"):
+            for resource_metrics in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                for scope_metrics in resource_metrics.scope_metrics:
+                    server.metrics.extend(scope_metrics.metrics)
         elif server.status == 200:
             for resource_spans in ExportTraceServiceRequest.FromString(body).resource_spans:
                 server.resources.append(attributes(resource_spans.resource))

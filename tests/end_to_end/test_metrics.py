@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import textwrap
+import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lambdatrace.harness import Function, Harness
+from tests.end_to_end.conftest import WAIT_S, OtlpReceiver
 from tests.sdk.embedded_metric_rules import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.end_to_end.conftest import OtlpReceiver
 
 COUNTED = """
     import os
@@ -42,8 +44,14 @@ def harness() -> Iterator[Harness]:
         yield harness
 
 
-def deploy(harness: Harness, receiver: OtlpReceiver, folder: Path, **environment: str) -> None:
-    (folder / "app.py").write_text(textwrap.dedent(COUNTED))
+def deploy(
+    harness: Harness,
+    receiver: OtlpReceiver,
+    folder: Path,
+    source: str = COUNTED,
+    **environment: str,
+) -> None:
+    (folder / "app.py").write_text(textwrap.dedent(source))
     harness.add_function(
         Function(
             "orders",
@@ -123,3 +131,79 @@ def test_a_timeout_is_counted_before_the_environment_is_killed(
             ("ColdStart", ""): (1.0,),
         }
     ]
+
+
+MEASURED = """
+    import lambdatrace
+    from opentelemetry import metrics
+
+    meter = metrics.get_meter("shop", "1.0")
+    orders = meter.create_counter("orders", "{order}")
+    latency = meter.create_histogram("latency", "ms")
+    meter.create_observable_gauge("queue", [lambda options: [metrics.Observation(7)]])
+
+    @lambdatrace.instrument
+    def handler(event, context):
+        with lambdatrace.span("work"):
+            orders.add(2, {"tier": "gold"})
+            latency.record(30)
+            lambdatrace.metric("Size", [1, 2], unit="Bytes", dimensions={"tier": "gold"})
+        if event == "time out":
+            import time
+            time.sleep(60)
+        if event == "raise":
+            raise ValueError
+"""
+
+
+def sent(receiver: OtlpReceiver, name: str) -> list[Any]:
+    """The points of a metric in the order in which they came."""
+    found = [metric for metric in receiver.metrics if metric.name == name]
+    return [
+        point
+        for metric in found
+        for point in getattr(metric, metric.WhichOneof("data") or "").data_points
+    ]
+
+
+def test_metrics_of_all_apis_are_sent_as_otlp_deltas_once_an_invocation(
+    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    deploy(harness, receiver, tmp_path, MEASURED, OTEL_METRICS_EXPORTER="otlp")
+    for event in ("raise", "", "time out"):
+        harness.invoke("orders", event)
+        harness.wait_frozen("orders")
+    assert written(harness) == []
+    orders, latency, size = (sent(receiver, name) for name in ("orders", "latency", "Size"))
+    assert [point.as_int for point in orders] == [2, 2, 2]
+    assert [(point.count, point.sum) for point in latency] == [(1, 30.0)] * 3
+    assert [(point.count, point.sum, point.max) for point in size] == [(2, 3.0, 2.0)] * 3
+    assert [point.as_int for point in sent(receiver, "queue")] == [7, 7, 7]
+    assert [point.as_int for point in sent(receiver, "faas.errors")] == [1, 0, 1]
+    assert [point.as_int for point in sent(receiver, "faas.coldstarts")] == [1]
+    assert [point.as_int for point in sent(receiver, "faas.timeouts")] == [1]
+    assert [point.count for point in sent(receiver, "faas.invoke_duration")] == [1, 1, 1]
+    assert [point.count for point in sent(receiver, "faas.init_duration")] == [1]
+    for point, next_point in pairwise(orders):
+        assert point.start_time_unix_nano < point.time_unix_nano <= next_point.start_time_unix_nano
+    spans = {span.span_id for span in receiver.named("work")}
+    assert {
+        exemplar.span_id for point in (*latency, *size) for exemplar in point.exemplars
+    } == spans
+
+
+def test_metrics_that_could_not_be_sent_are_sent_with_the_next_invocation(
+    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    deploy(harness, receiver, tmp_path, MEASURED, OTEL_METRICS_EXPORTER="otlp")
+    receiver.status = 503
+    harness.invoke("orders", "")
+    harness.wait_frozen("orders")
+    receiver.status = 200
+    count, deadline = 1, time.monotonic() + WAIT_S
+    while len(sent(receiver, "orders")) < count and time.monotonic() < deadline:
+        time.sleep(0.3)  # it is left alone for a while after a failure
+        harness.invoke("orders", "")
+        harness.wait_frozen("orders")
+        count += 1
+    assert sum(point.as_int for point in sent(receiver, "orders")) == 2 * count

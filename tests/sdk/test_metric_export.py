@@ -110,3 +110,26 @@ def test_threads_that_measure_first_at_the_same_time_share_one_recorder() -> Non
         with ThreadPoolExecutor(8) as threads:
             found = set(threads.map(first_use, range(8)))
     assert len(found) == 1
+
+
+def test_with_otlp_everything_measured_is_sent_once_and_nothing_written() -> None:
+    environment = {"OTEL_METRICS_EXPORTER": "otlp", "LAMBDATRACE_INVOCATION_METRICS": "Errors"}
+    with recording(environment) as recorded:
+
+        @lambdatrace.instrument
+        def handler(event: Any, context: Any) -> None:
+            lambdatrace.metric("Size", 2, unit="Bytes")
+            recorded.telemetry.instruments.instrument("counter", "orders").record(1)
+
+        handler({}, LambdaContext())
+        lambdatrace.flush()
+    assert recorded.stdout == ""
+    assert {(data.name, data.unit, data.scope.name) for data in recorded.metrics} == {
+        ("Size", "By", "lambdatrace"),
+        ("orders", "", "lambdatrace"),
+        ("faas.errors", "{error}", "lambdatrace"),
+    }
+    (size,) = (data for data in recorded.metrics if data.name == "Size")
+    (exemplar,) = size.points[0].exemplars
+    assert exemplar.context is not None
+    assert exemplar.context.span_id == recorded.span("orders").span_id
