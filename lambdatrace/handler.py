@@ -8,7 +8,7 @@ from functools import partial, wraps
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from lambdatrace import telemetry
-from lambdatrace.invocation import Invocation
+from lambdatrace.invocation import Invocation, attribute, called
 from lambdatrace.records import CONSUMER, SERVER
 from lambdatrace.runtime_responses import watch_responses
 from lambdatrace.settings import PROPAGATORS_DEFAULT
@@ -154,7 +154,8 @@ def begin(
 ) -> RunningInvocation | None:
     """Note that an invocation starts now; None if it is within one that runs."""
     start_ns = current.clock.time_ns()
-    request_id = str(getattr(context, "aws_request_id", ""))
+    request_id = attribute(context, "aws_request_id")
+    request_id = request_id if isinstance(request_id, str) else ""
     previous = current.running
     if previous is not None and previous.is_around_this_call(request_id):
         return None
@@ -449,7 +450,7 @@ def _trace_header(current: Telemetry, context: Any) -> str | None:
     """The `X-Amzn-Trace-Id` of the invocation that begins in this thread."""
     if current.function.is_multi_concurrent:
         for name in TRACE_HEADER_FIELDS:
-            header = getattr(context, name, None)
+            header = attribute(context, name)
             if isinstance(header, str):
                 return header
         from threading import main_thread
@@ -465,10 +466,8 @@ def _upstream(
 ) -> Upstream:
     """Who called: read from the event, the caller's client context, and Lambda's own header."""
     carriers = [trigger.carrier] if trigger is not None and trigger.carrier else []
-    w3c = getattr(context, "w3c", None)
-    if callable(w3c):
-        fields = w3c()
-        carriers += [fields] if isinstance(fields, dict) else []
+    fields = called(attribute(context, "w3c"))
+    carriers += [fields] if isinstance(fields, dict) else []
     return find_caller(current, carriers, trace_header)
 
 

@@ -17,6 +17,7 @@ _ARN_PARTS_UNQUALIFIED = 7  # arn:aws:lambda:REGION:ACCOUNT:function:NAME, then 
 SNAP_START = "snap-start"
 INITIALIZED_AHEAD = ("provisioned-concurrency", "lambda-managed-instances")
 _BYTES_PER_MB = 1024 * 1024
+_REMAINING_MS_MAX = 86_400_000  # a day: beyond, or if it is no number, it is no remaining time
 
 
 class Function:
@@ -105,8 +106,8 @@ class Invocation:
         self.request_id = _string(context, "aws_request_id")
         self.arn = _string(context, "invoked_function_arn")
         self.tenant_id = _string(context, "tenant_id")
-        deadline_ms = getattr(context, "_epoch_deadline_time_in_ms", None)
-        if isinstance(deadline_ms, int):
+        deadline_ms = attribute(context, "_epoch_deadline_time_in_ms")
+        if isinstance(deadline_ms, int) and not isinstance(deadline_ms, bool):
             self.deadline_ns = deadline_ms * 1_000_000
         else:
             self.deadline_ns = _deadline_from_remaining(context, start_ns)
@@ -131,16 +132,29 @@ class Invocation:
         return attributes
 
 
+def attribute(context: Any, name: str) -> Any:
+    """What the context has by this name; None if it has not, or fails to give it."""
+    try:
+        return getattr(context, name, None)
+    except Exception:  # noqa: BLE001 - an object of the user's may do anything
+        return None
+
+
+def called(function: Any) -> Any:
+    """What a method of the context gives; None if it is none, or fails."""
+    try:
+        return function() if callable(function) else None
+    except Exception:  # noqa: BLE001 - as above
+        return None
+
+
 def _string(context: Any, name: str) -> str:
-    value = getattr(context, name, None)
+    value = attribute(context, name)
     return value if isinstance(value, str) else ""
 
 
 def _deadline_from_remaining(context: Any, now_ns: int) -> int:
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    if not callable(remaining):
-        return 0
-    milliseconds = remaining()
-    if isinstance(milliseconds, (int, float)):
+    milliseconds = called(attribute(context, "get_remaining_time_in_millis"))
+    if isinstance(milliseconds, (int, float)) and abs(milliseconds) <= _REMAINING_MS_MAX:
         return now_ns + int(milliseconds * 1_000_000)
     return 0
