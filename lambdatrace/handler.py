@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import os
 from functools import partial, wraps
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
 
 from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation, attribute, called
@@ -130,7 +130,7 @@ def _code(function: Any) -> Any:
     if code is None:
         # B004: not whether it can be called, but by what.
         code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
-    return code
+    return code if isinstance(code, CodeType) else None
 
 
 def event_and_context(
@@ -305,8 +305,9 @@ class RunningInvocation:
 
     def succeed(self, result: Any) -> None:
         """The handler returned `result`."""
+        if not self.end_ns:
+            self.result = result  # before the end is known to other threads
         if self._end():
-            self.result = result
             self._hand_over()
 
     def fail(self, error: BaseException, error_type: str = "") -> None:

@@ -367,3 +367,17 @@ def test_what_cannot_be_decorated_is_left_as_it_is() -> None:
         odd = Odd()
         assert lambdatrace.instrument(odd) is odd
         assert recorded.telemetry.guard.failures == 1
+
+
+def test_what_looks_like_a_function_and_is_none_is_called_as_it_is() -> None:
+    class Lookalike:
+        __code__ = "no code"
+        __name__ = "handler"
+
+        def __call__(self, event: Any, context: Any) -> Any:
+            return event
+
+    with recording() as recorded:
+        handler: Any = lambdatrace.instrument(Lookalike())
+        assert handler(EVENT, context=LambdaContext()) is EVENT
+        assert milliseconds(recorded) == [0, 0]
