@@ -35,12 +35,14 @@ DOORS: dict[str, str] = {
 _is_armed = False
 
 
-def arm_doors(guard: Guard) -> None:
-    """Arm DOORS, once in a process."""
+def arm_doors(guard: Guard) -> bool:
+    """Arm DOORS, once in a process; False if that was done before."""
     global _is_armed  # noqa: PLW0603 - the meta path is one per process too
-    if not _is_armed:
-        _is_armed = True
-        arm(DOORS, guard)
+    if _is_armed:
+        return False
+    _is_armed = True
+    arm(DOORS, guard)
+    return True
 
 
 def arm(doors: Mapping[str, str], guard: Guard) -> None:

@@ -168,6 +168,10 @@ def _namespace(name: str, value: str) -> str:
     return value
 
 
+def _names(_name: str, value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
 INVOCATION_METRICS = (
     *("ColdStart", "Errors", "Duration", "InitDuration", "Timeouts"),
     *("BatchItemFailures", "EstimatedCost"),
@@ -381,6 +385,20 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "How many bytes of an event, and of a response, are captured at most.",
     ),
     (
+        "LAMBDATRACE_INSTRUMENTATIONS",
+        "instrumentations",
+        _names,
+        "",
+        "OpenTelemetry's instrumentors to use, with commas, `all` or `none`; empty: a layer's own.",
+    ),
+    (
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+        "disabled_instrumentations",
+        _names,
+        "",
+        "OpenTelemetry's instrumentors that stay off, with commas; `*` for all.",
+    ),
+    (
         "LAMBDATRACE_PATCHES",
         "patches",
         _some_of("botocore", "urllib3", "requests", "http.client"),
@@ -469,6 +487,8 @@ class Settings:
     metrics_dimensions: dict[str, str]
     invocation_metrics: tuple[str, ...]
     injects_ids: bool
+    instrumentations: tuple[str, ...]
+    disabled_instrumentations: tuple[str, ...]
     captured_log_level: str
     log_level: str
     debug_share: float

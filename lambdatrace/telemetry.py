@@ -12,6 +12,7 @@ from collections import deque
 from functools import wraps
 from itertools import count
 
+from lambdatrace import __path__ as lambdatrace_path
 from lambdatrace import __version__, _imported_ns
 from lambdatrace.buffer import Buffer
 from lambdatrace.clock import Clock, Ids
@@ -161,7 +162,17 @@ class Telemetry:
         """Begin to register the internal extension, where there is an API for it; once."""
         self.guard.run(self._start_extension)
         if self.is_active:
-            self.guard.run(arm_doors, self.guard)
+            self.guard.run(self._watch_imports)
+
+    def _watch_imports(self) -> None:
+        settings, index_path = self.settings, f"{lambdatrace_path[0]}/instrumentations"
+        if not arm_doors(self.guard):
+            return
+        if settings.instrumentations or os.path.exists(index_path):  # noqa: PTH110 - not pathlib
+            from lambdatrace.otel import instrumentors
+
+            wanted, disabled = settings.instrumentations, settings.disabled_instrumentations
+            instrumentors.arm(index_path, wanted, disabled, self.guard)
 
     def _start_extension(self) -> None:
         if self.journal is None and self.function.initialization_type != SNAP_START:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace.layer.bytecode import bundle, find_interpreters, without_docstrings
+from lambdatrace.layer.instrumentations import INDEX, index_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +45,7 @@ BUNDLED = (
     "metrics",
     "propagation",
     "outcome",
+    "post_import",
     "recording",
     "records",
     "runtime_responses",
@@ -126,6 +128,9 @@ def build_layer(
     files = layer_files(interpreters, is_all_bundled=is_all_bundled)
     for path, content in (packages or {}).items():
         files[f"python/{path}"] = content
+    index = index_of(packages or {})
+    if index:
+        files[f"python/{INDEX}"] = index
     archive = zipped(files)
     destination.write_bytes(archive)
     return len(archive)

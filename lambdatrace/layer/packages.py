@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The extras that make sense inside a function.
 EXTRAS = ("otel", "xray", "patches")
+# Packages that may be named themselves; the layer's index has their instrumentors.
+INSTRUMENTATION = "opentelemetry-instrumentation-"
 
 # boto3 and what it needs are in the runtime (/var/runtime).
 OF_THE_RUNTIME = frozenset(
@@ -39,11 +41,18 @@ _EXTRA = re.compile(r"extra == ['\"](\w+)['\"]")  # the marker at a requirement'
 
 
 def requirements(extras: Sequence[str]) -> list[str]:
-    """What the extras of lambdatrace require. Raises LayerError for one that there is not."""
+    """What the extras of lambdatrace require, and the instrumentations that are named themselves.
+
+    Raises LayerError for one that there is not.
+    """
     wanted = []
     for extra in extras:
+        if extra.startswith(INSTRUMENTATION):
+            wanted.append(extra)
+            continue
         if extra not in EXTRAS:
-            raise LayerError(f"--with '{extra}': expected some of {', '.join(EXTRAS)}")
+            names = f"{', '.join(EXTRAS)} and {INSTRUMENTATION}…"
+            raise LayerError(f"--with '{extra}': expected some of {names}")
         wanted += [
             requirement.partition(";")[0].strip()
             for requirement in requires("lambdatrace") or []

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.guard import Guard
+    from lambdatrace.records import Event
     from lambdatrace.tracing import InvocationSpans, Tracer
 
 _SAMPLED, _UNSAMPLED = trace.TraceFlags(trace.TraceFlags.SAMPLED), trace.TraceFlags(0)
@@ -64,6 +65,17 @@ def _link(context: trace.SpanContext, attributes: Mapping[str, Any] | None) -> L
     return Link(from_otel(context), clean_attributes(attributes)[0])
 
 
+class ReadableEvent:
+    """An event of ours with the names that the SDK's events have."""
+
+    __slots__ = ("attributes", "name", "timestamp")
+
+    def __init__(self, event: Event) -> None:
+        self.name = event.name
+        self.timestamp = event.time_ns
+        self.attributes = clean_attributes(event.attributes)[0]
+
+
 class OtelSpan(trace.Span):
     """A span of ours with the methods of OpenTelemetry's; what fails in here is the guard's."""
 
@@ -92,6 +104,61 @@ class OtelSpan(trace.Span):
     def is_recording(self) -> bool:
         """Whether what is set now will be sent."""
         return self.record.is_recording
+
+    # What the API does not have but the SDK's spans do: contrib instrumentors and users read it.
+
+    @property
+    def name(self) -> str:
+        """The name of the span."""
+        return self.record.name
+
+    @property
+    def context(self) -> trace.SpanContext:
+        """As `get_span_context` gives it."""
+        return self.get_span_context()
+
+    @property
+    def parent(self) -> trace.SpanContext | None:
+        """The context of the parent; None at the top of a trace."""
+        return to_otel(self.record.parent) if self.record.parent is not None else None
+
+    @property
+    def kind(self) -> trace.SpanKind:
+        """The kind of the span."""
+        return trace.SpanKind(self.record.kind - 1)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """The attributes as they are now."""
+        return dict(self.record.attributes)
+
+    @property
+    def events(self) -> tuple[ReadableEvent, ...]:
+        """The events so far."""
+        return tuple(ReadableEvent(event) for event in self.record.events)
+
+    @property
+    def links(self) -> tuple[trace.Link, ...]:
+        """The links so far."""
+        return tuple(
+            trace.Link(to_otel(link.context), dict(link.attributes)) for link in self.record.links
+        )
+
+    @property
+    def status(self) -> Status:
+        """The status so far."""
+        code = self.record.status_code
+        return Status(_STATUS_CODES[code], self.record.status_message if code == ERROR else None)
+
+    @property
+    def start_time(self) -> int:
+        """When it began, in Unix nanoseconds."""
+        return self.record.start_ns
+
+    @property
+    def end_time(self) -> int | None:
+        """When it ended, in Unix nanoseconds; None while it is open."""
+        return self.record.end_ns or None
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Deploy = Callable[..., str]
 
+CLIENT = 3
+
 
 @pytest.fixture
 def harness() -> Iterator[Harness]:
@@ -158,3 +160,69 @@ def test_open_spans_of_a_users_sdk_are_sent_before_a_timeout(
     assert result.json()["errorType"] == "Sandbox.Timedout"
     for span in ("sdk", "own", name):
         assert attributes(receiver.one(span))["error.type"] == "Sandbox.Timedout"
+
+
+LIBRARIES = """
+    import lambdatrace
+    import socket, struct, threading
+
+    def message(kind, body=b""):
+        return kind + struct.pack("!i", len(body) + 4) + body
+
+    READY = message(b"Z", b"I")
+    ERROR = message(b"E", b"SERROR\\0C42601\\0Mno\\0\\0")
+    VALUE = b"$5\\r\\nvalue\\r\\n"
+
+    def serve(listener, answers):
+        connection, _ = listener.accept()
+        with connection:
+            while connection.recv(65536):
+                connection.sendall(answers.pop(0) if len(answers) > 1 else answers[0])
+
+    def server(*answers):
+        listener = socket.create_server(("127.0.0.1", 0))
+        arguments = (listener, list(answers))
+        threading.Thread(target=serve, args=arguments, daemon=True).start()
+        return listener.getsockname()[1]
+
+    @lambdatrace.instrument
+    def handler(event, context):
+        import boto3, botocore.config, psycopg, redis, requests
+        http = b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n"
+        requests.get(f"http://127.0.0.1:{server(http)}/orders")
+        client = boto3.client(
+            "sqs",
+            endpoint_url=f"http://127.0.0.1:{server(http)}",
+            region_name="eu-west-1",
+            aws_access_key_id="a",
+            aws_secret_access_key="b",
+        )
+        client.delete_message(QueueUrl="http://127.0.0.1/1/queue", ReceiptHandle="r")
+        redis.Redis(port=server(b"+OK\\r\\n", VALUE), protocol=2, lib_name=None,
+                    lib_version=None).get("key")
+        port = server(message(b"R", struct.pack("!i", 0)) + READY, ERROR + READY)
+        connection = psycopg.connect(
+            host="127.0.0.1", port=port, dbname="shop", user="me", sslmode="disable",
+            gssencmode="disable", autocommit=True,
+        )
+        try:
+            connection.execute("SELECT 1")
+        except psycopg.Error:
+            pass
+"""
+
+
+def test_contrib_instrumentors_record_each_call_once_below_the_invocation(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    name = deploy(
+        LIBRARIES,
+        environment={"LAMBDATRACE_INSTRUMENTATIONS": "botocore,requests,redis,psycopg"},
+    )
+    result = harness.invoke(name, {})
+    harness.wait_frozen(name)
+    assert result.json() is None
+    root = receiver.one(name)
+    clients = [span for span in receiver.spans if span.kind == CLIENT]
+    assert sorted(span.name for span in clients) == ["GET", "GET", "SELECT", "SQS.DeleteMessage"]
+    assert {span.parent_span_id for span in clients} == {root.span_id}

@@ -34,6 +34,8 @@ def test_without_any_variable_the_defaults_hold() -> None:
         "logs_event": False,
         "captures_payload": False,
         "payload_bytes_max": 4096,
+        "instrumentations": (),
+        "disabled_instrumentations": (),
         "patches": None,
         "payload_context": frozenset({"eventbridge"}),
         "redacts": True,

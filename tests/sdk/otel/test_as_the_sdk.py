@@ -225,9 +225,29 @@ def decorators(tracer: Tracer) -> None:
     assert [add(1, 2), add(1, two=3)] == [3, 4]
 
 
+def reading(tracer: Tracer) -> None:
+    """What the SDK's spans have beyond the API, and contrib instrumentors read."""
+    remote = trace.set_span_in_context(trace.NonRecordingSpan(REMOTE))
+    links = [Link(REMOTE, {"l": 1})]
+    span: Any = tracer.start_span(
+        "read", remote, SpanKind.CLIENT, attributes={"a": 1}, links=links, start_time=1_000
+    )
+    span.add_event("event", {"e": 1}, 1_100)
+    span.set_status(Status(StatusCode.ERROR, "why"))
+    assert (span.name, span.kind, span.attributes) == ("read", SpanKind.CLIENT, {"a": 1})
+    assert (span.context, span.parent) == (span.get_span_context(), REMOTE)
+    (event,), (link,) = span.events, span.links
+    assert (event.name, event.timestamp, event.attributes) == ("event", 1_100, {"e": 1})
+    assert (link.context, link.attributes) == (REMOTE, {"l": 1})
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "why")
+    assert (span.start_time, span.end_time) == (1_000, None)
+    span.end(2_000)
+    assert span.end_time == 2_000
+
+
 PROGRAMS: list[Program] = [
     *(kinds, nested, times, attributes, bad_keys, links, statuses, exceptions, names, contexts),
-    decorators,
+    *(decorators, reading),
 ]
 
 
