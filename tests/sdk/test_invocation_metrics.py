@@ -162,3 +162,27 @@ def test_the_setting_takes_all_none_or_names_in_any_case() -> None:
         "LAMBDATRACE_INVOCATION_METRICS is 'Cost': expected all, none, or some of ColdStart, "
         "Errors, Duration, InitDuration, Timeouts, BatchItemFailures, EstimatedCost"
     )
+
+
+def test_the_messages_that_an_answer_reports_as_failed_are_counted() -> None:
+    with recording({"LAMBDATRACE_INVOCATION_METRICS": "BatchItemFailures"}) as recorded:
+
+        @lambdatrace.instrument
+        def handler(event: Any, context: Any) -> Any:
+            failed = [{"itemIdentifier": record["messageId"]} for record in event["Records"]]
+            return {"batchItemFailures": failed[1:]}
+
+        records = [
+            {
+                "messageId": str(number),
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:orders",
+                "body": "",
+                "attributes": {},
+                "messageAttributes": {},
+            }
+            for number in range(3)
+        ]
+        handler({"Records": records}, LambdaContext())
+    (document,) = recorded.metric_documents
+    assert document["BatchItemFailures"] == 2.0
