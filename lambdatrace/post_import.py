@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # The user's module → ours.
 DOORS: dict[str, str] = {
     "aws_durable_execution_sdk_python.execution": "lambdatrace.durable_steps",
+    "opentelemetry._logs": "lambdatrace.otel.logs",
     "opentelemetry.metrics": "lambdatrace.otel.metrics",
     "opentelemetry.trace": "lambdatrace.otel.traces",
     "botocore.client": "lambdatrace.patches.botocore",

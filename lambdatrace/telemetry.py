@@ -126,6 +126,8 @@ class Telemetry:
         self._instruments: Instruments | None = None
         self._making = _thread.allocate_lock()  # a recorder, at the first use in any thread
         self.providers: Providers | None = None  # the user's own, of OpenTelemetry's SDK
+        # Where a handler of `logging` has given its record to OpenTelemetry's API: it is ours then.
+        self.threads_that_emitted: set[int] = set()
         if settings.invocation_metrics and settings.metrics_exporter != "none":
             self.on_completed.append(self._record_outcome)
         self.journal: Journal | None = None
@@ -386,6 +388,10 @@ class Telemetry:
                 running.is_told_overdue = True
                 self.guard.run(self._send_open_spans, running.spans, "the invocation timed out", 0)
         self.flush(now_ns + int(seconds_max * 1e9) if seconds_max else 0)
+
+    def note_emitted_log(self) -> None:
+        """A log record came by OpenTelemetry's API, in this thread."""
+        self.threads_that_emitted.add(_thread.get_ident())
 
     @property
     def log_capture(self) -> LogCapture | None:
@@ -763,10 +769,13 @@ def _watch_logging() -> None:
             return
         # Of the runtime's formatters one writes the message, the other changes the level.
         level, level_name = record.levelno, record.levelname
+        thread = _thread.get_ident()
+        current.threads_that_emitted.discard(thread)
         try:
             call_handlers(logger, record)
         finally:
-            current.guard.run(current.take_log, logger, record, level, level_name)
+            if thread not in current.threads_that_emitted:
+                current.guard.run(current.take_log, logger, record, level, level_name)
 
     setattr(watched, _MARK, True)
     logging.Logger.callHandlers = watched  # type: ignore[method-assign,assignment]

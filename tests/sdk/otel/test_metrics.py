@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
 
 CUMULATIVE = {
-    "OTEL_METRICS_EXPORTER": "none",  # not EMF, which keeps the values of histograms
+    "OTEL_METRICS_EXPORTER": "otlp",
     "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative",
 }
 
