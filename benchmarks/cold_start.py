@@ -27,6 +27,7 @@ from benchmarks.otlp_endpoint import otlp_endpoint
 from lambdatrace.harness.function import Function
 from lambdatrace.harness.harness import Harness
 from lambdatrace.layer import build_layer
+from lambdatrace.layer.bytecode import inspect_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -141,7 +142,8 @@ def _layer(folder: Path) -> Path:
             compileall.compile_dir(location, quiet=2, workers=2)
     compileall.compile_dir(FUNCTIONS, quiet=2)
     archive = folder / "layer.zip"
-    build_layer(archive)
+    # As `lambdatrace layer build --runtime` makes it.
+    build_layer(archive, [inspect_interpreter(sys.executable)], is_all_bundled=True)
     with zipfile.ZipFile(archive) as layer:
         layer.extractall(folder / "opt")
     wrapper = folder / "opt" / "otel-instrument"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace import __version__
-from lambdatrace.layer import VERSIONS, layer_files, zipped
+from lambdatrace.layer import ARCHIVE_BYTES_MAX, VERSIONS, layer_files, precompiled, zipped
 from lambdatrace.layer.bytecode import LayerError, find_interpreters, inspect_interpreter
 from lambdatrace.layer.packages import (
     ARCHITECTURES,
@@ -104,7 +104,10 @@ class _Layer:
         is_for_all = not self.versions
         self.versions = self.versions or list(VERSIONS)
         self.interpreters = _interpreters(self.versions, arguments.python)
-        self.files = layer_files(self.interpreters, is_all_bundled=not is_for_all)
+        self.files = layer_files(
+            self.interpreters,
+            is_all_bundled=not is_for_all and len(self.interpreters) == len(self.versions),
+        )
         self.files.update({f"python/{path}": content for path, content in packages.items()})
         self.archive = zipped(self.files)
         if self.unzipped_bytes > UNZIPPED_BYTES_MAX:
@@ -122,21 +125,31 @@ class _Layer:
         """What was built, and what to do with it."""
         lines = [f"{len(content):>9,}  {path}" for path, content in self.files.items()]
         lines = [*lines, ""] if is_listed else []
-        precompiled = {interpreter.version for interpreter in self.interpreters}
-        missing = [version for version in self.versions if version not in precompiled]
         lines += [
             f"{output}: {len(self.archive) // 1000} kB, {self.unzipped_bytes // 1000} kB unzipped",
             f"for python{', python'.join(self.versions)} on {' and '.join(self.architectures)}",
+            *self._missing(),
         ]
-        if missing:
-            lines.append(
-                f"not precompiled for {', '.join(missing)}: no such Python here (--python PATH)"
-            )
         return [
             *lines,
             "publish it:   lambdatrace layer publish",
             "switch it on: AWS_LAMBDA_EXEC_WRAPPER=/opt/lambdatrace in the function's environment",
         ]
+
+    def _missing(self) -> list[str]:
+        found = {interpreter.version for interpreter in self.interpreters}
+        absent = [version for version in self.versions if version not in found]
+        done = precompiled(self.files, self.interpreters)
+        left = [version for version in self.versions if version in found and version not in done]
+        lines = []
+        if absent:
+            lines.append(f"not precompiled for {', '.join(absent)}: no such Python (--python PATH)")
+        if left:
+            lines.append(
+                f"not precompiled for {', '.join(left)}, to stay below "
+                f"{ARCHIVE_BYTES_MAX // 1000} kB: a layer for one --runtime is, all of it"
+            )
+        return lines
 
 
 def _publish(layer: _Layer, arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,13 @@ VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 # What runs on a developer's machine only.
 EXCLUDED = frozenset(("cli", "harness", "layer", "pytest_plugin.py", "testing.py"))
 
-# What a function loads until its first records are sent: these are in the bundles. All of it, for
-# five Pythons, would be three times the 300 kB that the layer may have.
-BUNDLED = (
+# The layer's budget: it is unpacked at each cold start, and counts against the function's 250 MB.
+ARCHIVE_BYTES_MAX = 300_000
+
+# What every cold start loads.
+COLD_START = (
     "buffer",
     "clock",
-    "completion",
     "errors",
     "extension",
     "flushing",
@@ -42,23 +44,38 @@ BUNDLED = (
     "http1",
     "initialization",
     "invocation",
-    "metrics",
-    "propagation",
-    "outcome",
+    "journal",
     "post_import",
     "recording",
     "records",
     "runtime_responses",
-    "sender",
     "settings",
-    "sinks",
-    "sinks.otlp_http",
     "telemetry",
     "tracing",
     "triggers",
+)
+
+# What is loaded after the first response, to send its records.
+FIRST_SEND = (
+    "completion",
+    "exporter_settings",
+    "init_spans",
+    "metric_export",
+    "metrics",
+    "outcome",
+    "pipelines",
+    "plain",
+    "propagation",
+    "propagators",
+    "redaction",
+    "sender",
+    "sinks",
+    "sinks.otlp_http",
+    "sinks.redacting",
     "wire",
     "wire.emf",
     "wire.otlp_protobuf",
+    "wire.plain_json",
 )
 
 # /opt/lambdatrace: what AWS_LAMBDA_EXEC_WRAPPER names. Lambda runs it with the runtime's own
@@ -90,9 +107,12 @@ _DATE = (2020, 1, 1, 0, 0, 0)  # the same bytes for the same content, whenever i
 def layer_files(
     interpreters: Sequence[Interpreter], *, is_all_bundled: bool = False
 ) -> dict[str, bytes]:
-    """Path in the layer → content, in order of path: sources, a bundle for each interpreter.
+    """Path in the layer → content, in order of path: sources, and bundles of bytecode.
 
-    A bundle holds what each cold start needs, or with `is_all_bundled` every module.
+    With `is_all_bundled` each interpreter's bundle holds every module, and no other Python is
+    served: their sources are left out. Else the bundles of the newest come first,
+    with what a function loads until its first records are sent, then with what its cold start
+    loads, as far as ARCHIVE_BYTES_MAX allows.
     """
     files = {"lambdatrace": EXEC_WRAPPER.encode(), "python/lambdatrace/py.typed": b""}
     modules: dict[str, tuple[str, bytes]] = {}
@@ -103,11 +123,46 @@ def layer_files(
         path = f"python/lambdatrace/{relative.as_posix()}"
         files[path] = without_docstrings(source.read_bytes())
         name = ".".join(part for part in relative.with_suffix("").parts if part != "__init__")
-        if name in BUNDLED or (is_all_bundled and name):
-            modules[f"lambdatrace.{name}"] = (f"/opt/{path}", files[path])
-    for interpreter in interpreters:
-        files[f"python/lambdatrace/bundles/{interpreter.tag}"] = bundle(interpreter, modules)
+        if name:
+            modules[name] = (f"/opt/{path}", files[path])
+    choices = [list(modules)] if is_all_bundled else [[*COLD_START, *FIRST_SEND], [*COLD_START]]
+    if is_all_bundled and interpreters:
+        files = {path: files[path] for path in files if path not in _paths(modules)}
+    left_bytes = ARCHIVE_BYTES_MAX - sum(_zipped_bytes(*item) for item in files.items())
+    for interpreter in sorted(interpreters, key=_newness, reverse=True):
+        for names in choices:
+            wanted = {f"lambdatrace.{name}": modules[name] for name in names}
+            path, content = _bundle_path(interpreter), bundle(interpreter, wanted)
+            zipped_bytes = _zipped_bytes(path, content)
+            if is_all_bundled or zipped_bytes <= left_bytes:
+                files[path] = content
+                left_bytes -= zipped_bytes
+                break
     return dict(sorted(files.items()))
+
+
+def _paths(modules: Mapping[str, tuple[str, bytes]]) -> set[str]:
+    return {path.removeprefix("/opt/") for path, _ in modules.values()}
+
+
+def _bundle_path(interpreter: Interpreter) -> str:
+    return f"python/lambdatrace/bundles/{interpreter.tag}"
+
+
+def _zipped_bytes(path: str, content: bytes) -> int:
+    """What a file takes of an archive: its data, and its name in two headers (PKWARE APPNOTE)."""
+    return len(zlib.compress(content, 9)) + 2 * len(path) + 76
+
+
+def _newness(interpreter: Interpreter) -> list[int]:
+    return [int(number) for number in interpreter.version.split(".")]
+
+
+def precompiled(files: Mapping[str, bytes], interpreters: Sequence[Interpreter]) -> list[str]:
+    """The versions of the interpreters whose bundle is among `files`."""
+    return [
+        interpreter.version for interpreter in interpreters if _bundle_path(interpreter) in files
+    ]
 
 
 def build_layer(

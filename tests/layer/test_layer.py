@@ -8,12 +8,20 @@ import subprocess
 import sys
 import zipfile
 from importlib.util import MAGIC_NUMBER
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambdatrace.layer import BUNDLED, PACKAGE, VERSIONS, build_layer, layer_files
+from lambdatrace.layer import (
+    ARCHIVE_BYTES_MAX,
+    COLD_START,
+    FIRST_SEND,
+    PACKAGE,
+    VERSIONS,
+    build_layer,
+    layer_files,
+    precompiled,
+)
 from lambdatrace.layer.bytecode import (
     LayerError,
     bundle,
@@ -24,6 +32,8 @@ from lambdatrace.layer.bytecode import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lambdatrace.layer.bytecode import Interpreter
 
 DEVELOPER_PARTS = {"cli", "harness", "layer", "pytest_plugin.py", "testing.py"}
@@ -40,15 +50,23 @@ def unpacked(folder: Path, interpreters: list[Interpreter]) -> Path:
 
 
 PROBE = """
-import json, sys
+import io, json, sys
 import lambdatrace
-lambdatrace.instrument(lambda event, context: None)
+handler = lambdatrace.instrument(lambda event, context: None)
+sys.stdout = io.StringIO()
 lambdatrace.metric
+cold = set(sys.modules)
+lambdatrace.metric("Begun", 1)
+handler({}, None)
+lambdatrace.flush()
 loaded = {name: module for name, module in sys.modules.items() if name.startswith("lambdatrace.")}
+bundled = {n for n, m in loaded.items() if type(m.__loader__).__name__ == "_Bundle"}
+sys.stdout = sys.__stdout__
 print(json.dumps({
     "version": list(sys.version_info[:2]),
-    "bundled": sorted(n for n, m in loaded.items() if type(m.__loader__).__name__ == "_Bundle"),
-    "from source": sorted(n for n, m in loaded.items() if type(m.__loader__).__name__ != "_Bundle"),
+    "bundled": sorted(bundled & cold),
+    "first send": sorted(bundled - cold),
+    "from source": sorted(set(loaded) - bundled),
     "files": sorted({m.__file__ for m in loaded.values()}),
 }))
 """
@@ -58,7 +76,11 @@ def probe(interpreter: Interpreter, opt: Path) -> dict[str, list[str]]:
     process = subprocess.run(
         [interpreter.path, "-S", "-B", "-c", PROBE],
         cwd=opt,
-        env={"PYTHONPATH": str(opt / "python"), "AWS_LAMBDA_FUNCTION_NAME": "orders"},
+        env={
+            "PYTHONPATH": str(opt / "python"),
+            "AWS_LAMBDA_FUNCTION_NAME": "orders",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",  # where nobody listens
+        },
         capture_output=True,
         text=True,
         check=True,
@@ -75,8 +97,13 @@ def test_a_layer_has_the_sdk_a_bundle_for_each_python_and_the_exec_wrapper() -> 
         for path in PACKAGE.rglob("*.py")
         if path.relative_to(PACKAGE).parts[0] not in DEVELOPER_PARTS
     }
-    bundles = {f"python/lambdatrace/bundles/{interpreter.tag}" for interpreter in FOUND}
-    assert set(files) == sources | bundles | {"lambdatrace", "python/lambdatrace/py.typed"}
+    bundles = {f"python/lambdatrace/bundles/{found.tag}" for found in FOUND}
+    assert set(files) - bundles == sources | {"lambdatrace", "python/lambdatrace/py.typed"}
+    assert precompiled(files, FOUND[-1:]) == [FOUND[-1].version], "the newest goes first"
+    whole = layer_files(FOUND, is_all_bundled=True)
+    assert set(whole) == bundles | {
+        *("lambdatrace", "python/lambdatrace/py.typed", "python/lambdatrace/__init__.py")
+    }
 
 
 def test_a_layer_is_small_executable_where_it_must_be_and_the_same_each_time(
@@ -86,7 +113,7 @@ def test_a_layer_is_small_executable_where_it_must_be_and_the_same_each_time(
     size_bytes = build_layer(first)
     build_layer(second)
     assert first.read_bytes() == second.read_bytes()
-    assert size_bytes == first.stat().st_size < 300_000
+    assert size_bytes == first.stat().st_size <= ARCHIVE_BYTES_MAX
     with zipfile.ZipFile(first) as archive:
         modes = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
     assert modes.pop("lambdatrace") == 0o755
@@ -100,9 +127,17 @@ def test_a_cold_start_loads_all_of_it_from_the_bundle(
     opt = unpacked(tmp_path, [interpreter])
     facts = probe(interpreter, opt)
     assert facts["from source"] == []
-    assert set(facts["bundled"]) <= {f"lambdatrace.{name}" for name in BUNDLED}
+    assert set(facts["bundled"]) <= {f"lambdatrace.{name}" for name in COLD_START}
+    expected = {f"lambdatrace.{name}" for name in (*COLD_START, *FIRST_SEND)}
+    assert set(facts["first send"]) <= expected
     folder = f"{opt}/python/lambdatrace/"
-    assert all(file.startswith(folder) and Path(file).is_file() for file in facts["files"])
+    assert all(file.startswith(folder) for file in facts["files"])
+
+
+def test_a_layer_for_one_runtime_is_small(tmp_path: Path) -> None:
+    for interpreter in FOUND:
+        size_bytes = build_layer(tmp_path / "layer.zip", [interpreter], is_all_bundled=True)
+        assert size_bytes <= ARCHIVE_BYTES_MAX, interpreter.version
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0\0\r\nrubbish", MAGIC_NUMBER[::-1] + b"more"])
