@@ -46,7 +46,10 @@ class Guard:
         except Exception as error:
             if self.is_strict:
                 raise
-            self.report(getattr(function, "__qualname__", "?"), error)
+            try:  # noqa: SIM105 - contextlib is not loaded on 3.10
+                self.report(getattr(function, "__qualname__", "?"), error)
+            except Exception:  # noqa: BLE001, S110 - no stack left, at the end of a recursion
+                pass
             return None
 
     def report(self, place: str, error: Any) -> None:

@@ -34,6 +34,8 @@ _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 OPEN_SPANS_MAX = 10_000
 # Ended spans of an unsampled trace that may yet be sent; beyond, the first are let go.
 HELD_SPANS_MAX = 1_000
+# Characters of an exception's message, and of its stack trace: of a chain, the last raised.
+STACK_TEXT_MAX = 65_536
 STACK_DEPTH_MAX = 64  # innermost frames of a stack trace; a recursion has a thousand
 
 # A span that began with what an earlier invocation has done already, and has gone on since.
@@ -91,7 +93,9 @@ class StackTrace:
                 lines = traceback.format_exception(
                     type(error), error, self._traceback, limit=-STACK_DEPTH_MAX
                 )
-                self._text = "".join(lines)
+                self._text = _tail("".join(lines))
+            except Exception:  # noqa: BLE001 - a user's exception may do anything
+                self._text = qualified_name(type(error)) + "\n"
             finally:
                 self._traceback = None
         return self._text
@@ -497,9 +501,14 @@ def qualified_name(kind: type) -> str:
 def message_of(error: BaseException) -> str:
     """The text of an exception."""
     try:
-        return str(error)
+        text = str(error)
     except Exception:  # noqa: BLE001 - a user's __str__ may do anything
         return "<unprintable>"
+    return text if len(text) <= STACK_TEXT_MAX else text[: STACK_TEXT_MAX - 1] + "…"
+
+
+def _tail(text: str) -> str:
+    return text if len(text) <= STACK_TEXT_MAX else "…\n" + text[2 - STACK_TEXT_MAX :]
 
 
 def enter(spans: InvocationSpans) -> Token[InvocationSpans | None]:

@@ -1,0 +1,117 @@
+"""What is recorded of the exceptions that are hard to write down."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from typing import Any
+
+import pytest
+
+import lambdatrace
+from lambdatrace.guard import Guard
+from lambdatrace.records import ERROR
+from lambdatrace.testing import LambdaContext, recording
+from lambdatrace.tracing import STACK_TEXT_MAX, StackTrace
+from lambdatrace.wire.otlp_protobuf import encode_span
+
+
+def recorded_exception(error: BaseException) -> dict[str, str]:
+    """The attributes of the event of a handler that raises `error`, which comes out unchanged."""
+
+    def handler(event: Any, context: Any) -> None:
+        raise error
+
+    with recording() as recorded:
+        with pytest.raises(type(error)) as raised:
+            lambdatrace.instrument(handler)({}, LambdaContext())
+        span = recorded.span("orders")
+    assert raised.value is error
+    assert (span.status_code, [event.name for event in span.events]) == (ERROR, ["exception"])
+    assert encode_span(span)
+    return {key: str(value) for key, value in span.events[0].attributes.items()}
+
+
+class SilentError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+class OddError(Exception):
+    def __str__(self) -> str:
+        return 7  # type: ignore[return-value]  # noqa: PLE0307 - as it must not be
+
+
+@pytest.mark.parametrize("kind", [SilentError, OddError])
+def test_an_exception_whose_text_fails_is_recorded_without_it(kind: type[Exception]) -> None:
+    found = recorded_exception(kind("x"))
+    assert found["exception.message"] == "<unprintable>"
+    assert found["exception.type"] == f"tests.sdk.test_exceptions.{kind.__name__}"
+    assert f"{kind.__name__}: <exception str() failed>" in found["exception.stacktrace"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="ExceptionGroup is of Python 3.11")
+def test_an_exception_group_is_recorded_with_its_exceptions_and_a_note_with_its_exception() -> None:
+    make: Any = vars(builtins)["ExceptionGroup"]
+    first: Any = ValueError("one")
+    first.add_note("seen in the second batch")
+    group = make("two failed", [first, make("inner", [KeyError("two")])])
+    found = recorded_exception(group)
+    assert found["exception.type"] == "ExceptionGroup"
+    assert found["exception.message"] == "two failed (2 sub-exceptions)"
+    for line in ("ValueError: one", "seen in the second batch", "inner (1 sub-", "KeyError: 'two'"):
+        assert line in found["exception.stacktrace"]
+
+
+def test_a_recursion_error_is_recorded_with_its_innermost_frames() -> None:
+    def dig(depth: int) -> int:
+        with lambdatrace.span("dig"):
+            return dig(depth + 1)
+
+    with recording() as recorded:
+        recorded.telemetry.guard.is_strict = False
+        recorded.telemetry.guard._write = lambda _: None
+        with pytest.raises(RecursionError):
+            lambdatrace.instrument(lambda *_: dig(0))({}, LambdaContext())
+        root = recorded.span("orders")
+    assert root.attributes["error.type"] == "RecursionError"
+    trace = str(root.events[0].attributes["exception.stacktrace"])
+    assert trace.count("\n") < 4 * 64
+    assert len([s for s in recorded.spans if s.name == "dig"]) > 50
+
+
+def test_a_chain_of_causes_is_recorded_up_to_a_bound() -> None:
+    error: Exception = ValueError("first")
+    for number in range(3000):
+        following = ValueError(f"number {number} " + "x" * 100)
+        following.__cause__ = error
+        error = following
+    found = recorded_exception(error)
+    assert len(found["exception.stacktrace"]) <= STACK_TEXT_MAX
+    assert found["exception.stacktrace"].endswith("x" * 100 + "\n"), "the last is what was raised"
+    assert found["exception.stacktrace"].startswith("…\n")
+
+
+def test_a_message_as_long_as_memory_is_recorded_up_to_a_bound() -> None:
+    found = recorded_exception(ValueError("x" * 1_000_000))
+    assert found["exception.message"] == "x" * (STACK_TEXT_MAX - 1) + "…"
+    assert len(found["exception.stacktrace"]) <= STACK_TEXT_MAX
+
+
+def test_an_exception_that_cannot_be_written_out_at_all_leaves_its_type() -> None:
+    class BrokenError(Exception):
+        @property
+        def __notes__(self) -> Any:
+            raise SystemError("no notes")
+
+    assert "BrokenError" in str(StackTrace(BrokenError("x")))
+
+
+def test_a_guard_without_stack_left_to_report_lets_nothing_through() -> None:
+    class Exhausted(Guard):
+        def report(self, place: str, error: Any) -> None:
+            raise RecursionError
+
+    assert Exhausted().run(int, "none") is None
