@@ -257,8 +257,9 @@ def expected(data: MetricData) -> Any:
             is_large = isinstance(point.value, int) and abs(point.value) >= 1 << 63
             row["value"] = float(point.value) if is_large else point.value
         else:
-            row |= {"count": point.count, "min": point.minimum, "max": point.maximum}
-            row["sum"] = point.total
+            # Doubles in OTLP: an integer beyond 2**53 is the nearest of them.
+            row |= {"count": point.count, "min": float(point.minimum), "max": float(point.maximum)}
+            row["sum"] = None if point.total is None else float(point.total)
         if isinstance(point, HistogramPoint):
             kind = "histogram"
             row["buckets"] = (list(point.bounds), point.bucket_counts)
