@@ -91,6 +91,8 @@ class Telemetry:
         self.is_active = bool(
             self.function.name and settings.is_enabled and not settings.is_disabled
         )
+        self.is_identifying_logs = self.is_active and settings.injects_ids
+        self.is_capturing_logs = self.is_active and settings.logs_exporter != "none"
         self.buffer = Buffer(settings.buffer_size_max)
         self.ids = ids or Ids()
         self._environ = environ
@@ -139,7 +141,7 @@ class Telemetry:
             self.import_times = ImportTimes(self.clock, settings.import_spans_min_ms * 1_000_000)
             self.import_times.start()
         if self.is_active:
-            if settings.injects_ids or settings.logs_exporter != "none":
+            if self.is_identifying_logs or self.is_capturing_logs:
                 _watch_logging()
             for error in settings.errors:
                 self.guard.report(error.name, error)
@@ -396,7 +398,7 @@ class Telemetry:
     @property
     def log_capture(self) -> LogCapture | None:
         """What takes records of `logging` for OTLP, made at the first; None if nothing does."""
-        if self._log_capture is None and self.settings.logs_exporter != "none":
+        if self._log_capture is None and self.is_capturing_logs:
             from lambdatrace.logs.capture import LogCapture
 
             level = self.settings.captured_log_level
@@ -416,10 +418,14 @@ class Telemetry:
         Source: OpenTelemetry, "Trace Context in non-OTLP Log Formats"; what is there stays.
         """
         span = self.tracer.current_span()
-        context = span.context if span is not None else None
-        fields.setdefault("trace_id", context and context.trace_id)
-        fields.setdefault("span_id", context and context.span_id)
-        fields.setdefault("trace_flags", context and ("01" if context.is_sampled else "00"))
+        trace_id = span_id = trace_flags = None
+        if span is not None:
+            context = span.context
+            trace_id, span_id = context.trace_id, context.span_id
+            trace_flags = "01" if context.is_sampled else "00"
+        fields.setdefault("trace_id", trace_id)
+        fields.setdefault("span_id", span_id)
+        fields.setdefault("trace_flags", trace_flags)
 
     # -- the buffer and what empties it ---------------------------------------------------------
 
@@ -759,12 +765,9 @@ def _watch_logging() -> None:
     @wraps(call_handlers)
     def watched(logger: logging.Logger, record: logging.LogRecord) -> None:
         current = _telemetry
-        if current is None or not current.is_active:
-            call_handlers(logger, record)
-            return
-        if current.settings.injects_ids:
+        if current is not None and current.is_identifying_logs:
             current.guard.run(current.identify, record.__dict__)
-        if current.settings.logs_exporter == "none":
+        if current is None or not current.is_capturing_logs:
             call_handlers(logger, record)
             return
         # Of the runtime's formatters one writes the message, the other changes the level.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aws_lambda_powertools import Logger
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 
 import lambdatrace
@@ -98,6 +100,15 @@ def test_a_text_line_has_the_ids_only_where_the_format_asks_for_them(log: loggin
         lambdatrace.instrument(lambda _event, _context: log.info("in"))({}, LambdaContext())
     assert plain.lines == ["[INFO]\tbefore", "[INFO]\tin"]
     assert asking.lines == ["None None before", f"{TRACE} {ROOT} in"]
+
+
+def test_the_lines_of_powertools_logger_have_them_too() -> None:
+    stream = io.StringIO()
+    powertools = Logger(service="test_log_ids", stream=stream)
+    with recording():
+        lambdatrace.instrument(lambda _event, _context: powertools.info("x"))({}, LambdaContext())
+    line = json.loads(stream.getvalue())
+    assert (line["trace_id"], line["span_id"], line["trace_flags"]) == (TRACE, ROOT, "01")
 
 
 def test_a_users_own_trace_id_stays_and_is_no_error(log: logging.Logger) -> None:
