@@ -12,7 +12,6 @@ An entry is a tuple whose first item says which:
 
     process     name, version, process started, module's import started, initialization, module
     ready       module's import ended, module
-    failed      type and message of what ended the init, time
     invocation  number, request id, start, arn, deadline, tenant, is cold, trace header,
                 trigger's name, faas.trigger, attributes, carrier
     root        request id, span id of the invocation's own span

@@ -41,7 +41,7 @@ class Left:
     """
 
     def __init__(self, entries: list[Entry]) -> None:
-        self.facts: dict[str, Entry] = {}  # process, ready, failed
+        self.facts: dict[str, Entry] = {}  # process, ready
         self.invocations: dict[str, Entry] = {}
         self.roots: dict[str, str] = {}
         self.ends: dict[str, Entry] = {}
@@ -84,7 +84,7 @@ class Left:
         elif kind == "end":
             self.ends[entry[1]] = entry
             self._note_time(entry[2])
-        elif kind in ("process", "ready", "failed"):
+        elif kind in ("process", "ready"):
             self.facts[kind] = entry
 
     def _note_time(self, time_ns: int) -> None:
@@ -205,7 +205,7 @@ class Recovery:
             if not left.is_over(request_id):
                 found += self._of_invocation(request_id)
         found += self._open(left.spans, "")
-        if process is not None and "ready" not in left.facts and not left.invocations:
+        if process is not None and not left.invocations and self._is_init_unknown():
             found += self._failed_init(process)
         return found
 
@@ -312,9 +312,7 @@ class Recovery:
         """The init that came before the first invocation, if it has not been recorded."""
         process, ready = self._left.facts.get("process"), self._left.facts.get("ready")
         name = f"init {self._current.function.name}"
-        if process is None or ready is None:
-            return []
-        if any(span[5] == name for span in self._left.spans.values()):
+        if process is None or ready is None or self._has_span(name):
             return []
         attributes = {
             "faas.coldstart": root.attributes.get("faas.coldstart", False),
@@ -328,6 +326,14 @@ class Recovery:
         for span in (module, init):
             span.end(ready[1])
         return [init, module]
+
+    def _has_span(self, name: str) -> bool:
+        return any(span[5] == name for span in self._left.spans.values())
+
+    def _is_init_unknown(self) -> bool:
+        """Whether the process ended in its init, and had not told of that itself."""
+        name = f"init {self._current.function.name}"
+        return "ready" not in self._left.facts and not self._has_span(name)
 
     def _failed_init(self, process: Entry) -> list[Span]:
         """An init that never came to an end, below the invocation that then had to wait for ours.
@@ -346,11 +352,8 @@ class Recovery:
         )
         if not init.context.is_sampled:
             return []
-        failed = self._left.facts.get("failed")
         end_ns = self._current.initialization.process_started_ns()
-        if failed is not None:
-            error_type, message, end_ns = failed[1:4]
-        elif end_ns - init.start_ns >= INIT_NS_MAX:
+        if end_ns - init.start_ns >= INIT_NS_MAX:
             error_type, message = TIMED_OUT, "the init timed out"
             end_ns = init.start_ns + INIT_NS_MAX
         else:

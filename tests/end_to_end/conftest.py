@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,18 @@ WAIT_S = 20.0
 class OtlpReceiver(ThreadingHTTPServer):
     """An OTLP/HTTP endpoint that keeps what it gets.
 
-    While `gate` is cleared it answers nobody; with `status` other than 200 it keeps nothing.
+    While `gate` is cleared it answers nobody; with `status` other than 200 it keeps nothing. It
+    takes `delay_s` for an answer. Without `is_listening` connections are refused until `listen`.
     """
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+    def __init__(self, port: int = 0, *, is_listening: bool = True) -> None:
+        super().__init__(("127.0.0.1", port), _Handler, bind_and_activate=False)
+        self.server_bind()
+        if is_listening:
+            self.server_activate()
+        self.delay_s = 0.0
         self.spans: list[Span] = []
         self.log_records: list[LogRecord] = []
         self.metrics: list[Metric] = []
@@ -63,6 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         server.requests += 1
         server.arrived.release()
         assert server.gate.wait(WAIT_S)
+        time.sleep(server.delay_s)
         if server.status == 200 and self.path.endswith("/v1/logs"):
             for resource_logs in ExportLogsServiceRequest.FromString(body).resource_logs:
                 for scope_logs in resource_logs.scope_logs:
