@@ -1,8 +1,8 @@
 """Every way a function ends, in every shape, with the endpoint in every state: what arrives.
 
-On the real runtime client in the harness. Every span and every metric arrives exactly once, with its
-status and `error.type`; what a process left that died at once comes with a later invocation in the
-same environment.
+On the real runtime client in the harness. Every span and every metric arrives exactly once, with
+its status and `error.type`; what a process left that died at once comes with a later invocation in
+the same environment.
 """
 
 from __future__ import annotations
