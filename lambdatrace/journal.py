@@ -46,22 +46,24 @@ if TYPE_CHECKING:
 
     Entry = tuple[Any, ...]
 
+# A file's name goes on with the process's number and its start, which no other has both of.
+PREFIX = ".lambdatrace-"
+NEW = ".new"  # at the end of it while the file is made that is to take its place
 MAGIC = b"lmdtrac1"
 HEADER_BYTES = 16
 FRAME_BYTES = 12
 SIZE_MAX = 1 << 20  # five thousand spans; the buffer's default is two
-EARLIER_MAX = 100  # processes of one environment that died one after the other
 FORMAT = 2  # of marshal: the last without back references, 20 % faster
 DEPTH_MAX = 8  # of values in attributes
 _KEYS = 1 << 63  # what `source_hash` takes
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _START_TIME_FIELD = 22  # of /proc/PID/stat, counted from 1 (proc_pid_stat(5))
 # Headers that say who called; the others of a request may hold secrets.
 _CARRIED = ("traceparent", "tracestate", "baggage", "b3", "x-b3-", "x-amzn-trace-id")
 
 
 class Journal:
-    """The journal of this process. `earlier` are the names of others' files in the same folder.
+    """The journal of this process, a file called `name` in `folder`.
 
     `dropped` counts the entries that had no room. Safe to use from several threads.
     """
@@ -72,7 +74,6 @@ class Journal:
         "_mapped",
         "_position",
         "dropped",
-        "earlier",
         "folder",
         "name",
     )
@@ -81,24 +82,19 @@ class Journal:
         """Make this process's file in `folder`. Raises OSError."""
         self.folder = folder
         self.dropped = 0
-        self.earlier: list[str] = []
-        self.name = name = own_name()
-        try:
-            os.mkdir(folder, 0o700)  # noqa: PTH102 - pathlib costs 2.8 ms
-        except FileExistsError:
-            if os.lstat(folder).st_uid != os.geteuid():
-                raise PermissionError(f"{folder} is somebody else's") from None
-            self.earlier = [file for file in os.listdir(folder) if file != name]  # noqa: PTH208 - see above
+        # No folder of its own: to make one costs as much as all the rest.
+        pid = os.getpid()
+        self.name = f"{PREFIX}{pid}-{start_ticks(pid)}"
         self._key = int.from_bytes(os.urandom(8), "little") % _KEYS
         self._mapped: Any = None
         self._position = HEADER_BYTES
-        self._descriptor = os.open(f"{folder}/{name}", _FLAGS, 0o600)
+        self._descriptor = os.open(f"{folder}/{self.name}", _FLAGS, 0o600)
         os.pwrite(self._descriptor, MAGIC + self._key.to_bytes(8, "little"), 0)
 
     @property
     def ticks(self) -> int:
         """When this process started, in the kernel's ticks since boot."""
-        return int(self.name.partition("-")[2])
+        return int(self.name.rpartition("-")[2])
 
     @property
     def used(self) -> float:
@@ -132,6 +128,11 @@ class Journal:
         """Note a span as it stands: that it has begun, or, when it has ended, all of it."""
         self.write(span_entry(span))
 
+    def others(self) -> list[str]:
+        """The names of the journals beside this one."""
+        names = os.listdir(self.folder)  # noqa: PTH208 - pathlib costs 2.8 ms
+        return [name for name in names if name.startswith(PREFIX) and name != self.name]
+
     def reset(self) -> None:
         """Forget all: everything has been sent."""
         if self._position == HEADER_BYTES:
@@ -147,11 +148,11 @@ class Journal:
         entries = list(read_entries(os.pread(self._descriptor, read_to, 0)))
         body = b"".join(self._frame(entry) for entry in keep(entries))
         path = f"{self.folder}/{self.name}"
-        new = os.open(path + ".new", _FLAGS, 0o600)
+        new = os.open(path + NEW, _FLAGS, 0o600)
         # With what other threads have added meanwhile.
         body += os.pread(self._descriptor, self._position - read_to, read_to)
         os.pwrite(new, MAGIC + self._key.to_bytes(8, "little") + body, 0)
-        os.rename(path + ".new", path)  # noqa: PTH104 - see above
+        os.rename(path + NEW, path)  # noqa: PTH104 - see above
         old, self._descriptor, self._mapped = self._descriptor, new, None
         self._position = HEADER_BYTES + len(body)
         os.close(old)
@@ -185,12 +186,6 @@ class Journal:
             self._mapped[len(MAGIC) : HEADER_BYTES] = value
         else:
             os.pwrite(self._descriptor, value, len(MAGIC))
-
-
-def own_name() -> str:
-    """The name of this process's file: no other process has both, its number and its start."""
-    pid = os.getpid()
-    return f"{pid}-{start_ticks(pid)}"
 
 
 def start_ticks(pid: int) -> int:

@@ -13,7 +13,7 @@ import os
 import stat
 
 from lambdatrace.invocation import Invocation
-from lambdatrace.journal import SIZE_MAX, read_entries, start_ticks
+from lambdatrace.journal import NEW, PREFIX, SIZE_MAX, read_entries, start_ticks
 from lambdatrace.records import ERROR, OWN_SCOPE, SERVER, TIMED_OUT, Link, Scope, Span, SpanContext
 
 TYPE_CHECKING = False
@@ -119,17 +119,19 @@ def compacted(entries: list[Entry]) -> list[Entry]:
     return Left(entries).unsettled()
 
 
-def recover(current: Telemetry, journal: Journal) -> None:
+def recover(current: Telemetry, journal: Journal, names: list[str]) -> None:
     """Take over what the processes before this one left: spans to the buffer's front, metrics out.
 
-    Each is in this process's journal before its file is deleted. The files of processes that still
-    run (workers of the same environment) are left alone.
+    `names` are the journals beside this process's. Each is in that before its file is deleted. The
+    files of processes that still run (workers of the same environment) are left alone.
     """
-    earlier, journal.earlier = journal.earlier, []
     spans: list[Span] = []
-    for name in earlier:
+    for name in names:
         path = f"{journal.folder}/{name}"
         if is_alive(name):
+            continue
+        if name.endswith(NEW):
+            _delete(path)  # it was to take the place of one that is still there
             continue
         try:
             entries = list(read_entries(read_file(path)))
@@ -151,7 +153,7 @@ def recover(current: Telemetry, journal: Journal) -> None:
 
 def is_alive(name: str) -> bool:
     """Whether the process whose journal is called `name` runs."""
-    pid, _, ticks = name.partition("-")
+    pid, _, ticks = name.removeprefix(PREFIX).removesuffix(NEW).partition("-")
     if not (pid.isdecimal() and ticks.isdecimal()):
         return False
     try:

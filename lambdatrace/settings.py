@@ -235,7 +235,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
         "keeps_journal",
         _boolean,
         "true",
-        "Note what is not sent yet in `/tmp/.lambdatrace`, for the next process if this one dies.",
+        "Note in a file in `/tmp` what is not sent yet, for the next process if this one dies.",
     ),
     (
         "OTEL_TRACES_EXPORTER",

@@ -134,6 +134,7 @@ class Telemetry:
             self.on_completed.append(self._record_outcome)
         self.journal: Journal | None = None
         self._is_journal_due = False  # in a worker, from its first invocation on
+        self._has_looked_back = False  # for what processes before this one have left
         self.import_times: ImportTimes | None = None
         if self.is_active and settings.import_spans_min_ms:
             from lambdatrace.import_times import ImportTimes
@@ -241,7 +242,7 @@ class Telemetry:
         from lambdatrace.journal import Journal
 
         try:
-            journal = Journal(f"{self.environ.get('TMPDIR') or TMP}/.lambdatrace")
+            journal = Journal(self.environ.get("TMPDIR") or TMP)
         except OSError as error:
             self.guard.report("there is no journal: what a crash leaves is lost", error)
             return
@@ -259,11 +260,16 @@ class Telemetry:
             self._metrics.journal = journal
 
     def _recover(self) -> None:
-        """Take over what processes that are gone have left."""
-        if self.journal is not None and self.journal.earlier:
+        """Take over what processes that are gone have left; once, after the first response."""
+        journal = self.journal
+        if journal is None or self._has_looked_back:
+            return
+        self._has_looked_back = True
+        names = journal.others()
+        if names:
             from lambdatrace.recovery import recover
 
-            recover(self, self.journal)
+            recover(self, journal, names)
 
     def _settle_journal(self) -> None:
         """Forget in the journal what need not outlive this process any more."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal(str(tmp_path / "journal"))
+    journal = Journal(str(tmp_path))
     yield journal
     journal.close()
 
@@ -136,10 +136,9 @@ def test_a_folder_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_files_of_others_are_told_and_only_ours_is_deleted(tmp_path: Path) -> None:
-    folder = tmp_path / "journal"
-    folder.mkdir()
-    (folder / "1-1").touch()
-    journal = Journal(str(folder))
-    assert journal.earlier == ["1-1"]
+    for name in (".lambdatrace-1-1", "users"):
+        (tmp_path / name).touch()
+    journal = Journal(str(tmp_path))
+    assert journal.others() == [".lambdatrace-1-1"]
     journal.close()
-    assert [path.name for path in folder.iterdir()] == ["1-1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lambdatrace-1-1", "users"]

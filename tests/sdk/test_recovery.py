@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lambdatrace.records import Span
     from lambdatrace.testing import Recorded
 
-DEAD = "999999999-1"  # no process has this number
+DEAD = ".lambdatrace-999999999-1"  # no process has this number
 DOWN = Outcome(is_accepted=False, message="down")
 
 
@@ -42,6 +42,8 @@ def process(folder: Path, *outcomes: Outcome) -> Iterator[Recorded]:
             yield recorded
         finally:
             leave(token)
+            if recorded.telemetry.journal is not None:
+                recorded.telemetry.journal.close()
 
 
 def die(recorded: Recorded) -> None:
@@ -113,7 +115,7 @@ def test_an_invocation_that_nobody_traced_has_its_span_in_the_callers_trace(tmp_
     with process(tmp_path) as recorded:
         begin(recorded.telemetry, event, LambdaContext())
         die(recorded)
-    journal = tmp_path / ".lambdatrace" / DEAD
+    journal = tmp_path / DEAD
     assert b"secret" not in journal.read_bytes()
     with process(tmp_path) as after:
         after.telemetry.flush()
@@ -210,7 +212,7 @@ def test_when_all_is_sent_nothing_is_left(tmp_path: Path) -> None:
 def _entries(folder: Path) -> Any:
     from lambdatrace.journal import read_entries
 
-    return read_entries((folder / ".lambdatrace" / DEAD).read_bytes())
+    return read_entries((folder / DEAD).read_bytes())
 
 
 def test_an_init_that_never_ended_is_told_of_in_the_trace_of_the_invocation_that_waited(
@@ -234,8 +236,7 @@ def test_an_init_that_never_ended_is_told_of_in_the_trace_of_the_invocation_that
 def test_a_file_that_is_no_journal_is_refused_with_one_line_and_deleted(
     tmp_path: Path, content: bytes
 ) -> None:
-    folder = tmp_path / ".lambdatrace"
-    folder.mkdir()
+    folder = tmp_path
     (folder / DEAD).write_bytes(content)
     with process(tmp_path) as recorded:
         lines: list[str] = []
@@ -247,11 +248,11 @@ def test_a_file_that_is_no_journal_is_refused_with_one_line_and_deleted(
 
 
 def test_entries_of_another_shape_are_counted_and_the_others_taken(tmp_path: Path) -> None:
-    journal = Journal(str(tmp_path / ".lambdatrace"))
+    journal = Journal(str(tmp_path))
     broken: list[Any] = [("span", 1), ("span",), ("end",), ("settled", 5), ("invocation", {}, [])]
     for entry in broken:
         journal.write(entry)
-    (tmp_path / ".lambdatrace" / journal.name).rename(tmp_path / ".lambdatrace" / DEAD)
+    (tmp_path / journal.name).rename(tmp_path / DEAD)
     with process(tmp_path) as recorded:
         lines: list[str] = []
         recorded.telemetry.guard = Guard(write=lines.append)
@@ -261,7 +262,7 @@ def test_entries_of_another_shape_are_counted_and_the_others_taken(tmp_path: Pat
 
 
 def test_the_journal_of_a_process_that_runs_is_left_alone(tmp_path: Path) -> None:
-    journal = Journal(str(tmp_path / ".lambdatrace"))
+    journal = Journal(str(tmp_path))
     journal.write(("timeout", "x"))
     assert is_alive(journal.name)
     assert not is_alive(DEAD)
@@ -300,5 +301,5 @@ def test_a_forked_child_leaves_its_parents_journal_alone(tmp_path: Path) -> None
         recorded.telemetry.forget_parent()
         assert own.journal is None
         assert own.tracer.journal is None
-        assert (tmp_path / ".lambdatrace" / journal.name).exists()
+        assert (tmp_path / journal.name).exists()
     assert sys.platform == "linux"
