@@ -16,6 +16,7 @@ An entry is a tuple whose first item says which:
                 trigger's name, faas.trigger, attributes, carrier
     root        request id, span id of the invocation's own span
     span        a span as it stands (`span_entry`), open or ended
+    set         id of an open span, attributes it was given later
     timeout     request id; the watchdog is at work
     end         request id, time, error type: the handler has ended
     settled     ids of the spans that were sent, or refused for good

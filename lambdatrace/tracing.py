@@ -462,6 +462,13 @@ class Tracer:
 
         inject(span.context, carrier, self.propagators)
 
+    def set_attributes(self, span: Span, attributes: Mapping[str, Any]) -> None:
+        """Set attributes that shall be known even if the process dies before the span ends."""
+        is_noted = self.journal is not None and span.is_recording
+        span.set_attributes(attributes)
+        if is_noted and self.journal is not None:
+            self.journal.write(("set", span.span_id, dict(attributes)))
+
     def add_event(self, span: Span, name: str, attributes: Mapping[str, Any]) -> None:
         """Record that something happened now in `span`."""
         span.add_event(name, self._clock.time_ns(), attributes)
@@ -578,12 +585,12 @@ class SpanHandle:
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute: str, bool, int, float, bytes, or a list or dict of these."""
         if self._span is not None:
-            self._guard.run(self._span.set_attribute, key, value)
+            self._guard.run(self._tracer.set_attributes, self._span, {key: value})
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
         if self._span is not None:
-            self._guard.run(self._span.set_attributes, attributes)
+            self._guard.run(self._tracer.set_attributes, self._span, attributes)
 
     def update_name(self, name: str) -> None:
         """Give the span another name."""

@@ -75,7 +75,8 @@ def test_open_spans_are_closed_at_the_last_moment_known_and_ended_ones_come_as_t
         recorded.telemetry.finish_start()
         start(recorded)
         recorded.clock.advance(1)
-        with lambdatrace.span("outer", attributes={"order.id": 7}):
+        with lambdatrace.span("outer", attributes={"order.id": 7}) as outer_span:
+            outer_span.set_attribute("order.total", 9.5)
             with lambdatrace.span("inner"):
                 recorded.clock.advance(2)
             recorded.clock.advance(50)
@@ -87,7 +88,7 @@ def test_open_spans_are_closed_at_the_last_moment_known_and_ended_ones_come_as_t
         assert facts(after.span("inner")) == ("inner", 1_000_000, 3_000_000, {})
         assert facts(after.span("outer")) == (
             *("outer", 1_000_000, 3_000_000),
-            {"order.id": 7, **LOST},
+            {"order.id": 7, "order.total": 9.5, **LOST},
         )
         root = after.span("orders")
         assert facts(root) == (
@@ -268,6 +269,23 @@ def test_the_journal_of_a_process_that_runs_is_left_alone(tmp_path: Path) -> Non
     assert not is_alive(DEAD)
     assert not is_alive("../../etc/passwd")
     journal.close()
+
+
+def test_a_journal_that_a_process_died_over_is_taken_by_the_next(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        die(recorded)
+    (tmp_path / DEAD).rename(tmp_path / f"{DEAD}.3")
+    (tmp_path / f"{DEAD}.new").write_bytes(b"half of a new one")
+    with process(tmp_path) as after:
+        after.telemetry.flush()
+        assert [span.name for span in after.spans] == ["orders"]
+        assert [path.name for path in tmp_path.iterdir()] == [_own_name(after)]
+
+
+def _own_name(recorded: Recorded) -> str:
+    assert recorded.telemetry.journal is not None
+    return recorded.telemetry.journal.name
 
 
 def test_a_compacted_journal_comes_to_the_same(tmp_path: Path) -> None:
