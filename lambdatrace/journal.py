@@ -57,7 +57,7 @@ SIZE_MAX = 1 << 20  # five thousand spans; the buffer's default is two
 FORMAT = 2  # of marshal: the last without back references, 20 % faster
 DEPTH_MAX = 8  # of values in attributes
 _KEYS = 1 << 63  # what `source_hash` takes
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _START_TIME_FIELD = 22  # of /proc/PID/stat, counted from 1 (proc_pid_stat(5))
 # Headers that say who called; the others of a request may hold secrets.
 _CARRIED = ("traceparent", "tracestate", "baggage", "b3", "x-b3-", "x-amzn-trace-id")

@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
     "AWS_REGION": "eu-west-1",
     "_HANDLER": "app.handler",
+    "LAMBDATRACE_JOURNAL": "false",  # tests share /tmp, and the process too
 }
 
 
