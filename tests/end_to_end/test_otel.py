@@ -144,6 +144,8 @@ def test_nothing_of_a_users_sdk_is_lost_to_the_freeze(
         assert found == [number] * 3, "frozen means that its spans are out"
     assert len(harness.environments(name)) == 1
     assert len({span.span_id for span in receiver.spans}) == len(receiver.spans)
+    names = {span.name for span in receiver.spans}
+    assert names == {"sdk", "own", name, f"init {name}", "import app"}, "none of the exporter's own"
     parents = {span.span_id: span.parent_span_id for span in receiver.spans}
     for own in receiver.named("own"):
         sdk_id = own.parent_span_id

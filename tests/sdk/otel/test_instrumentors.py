@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from importlib.metadata import distributions, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambdatrace.guard import Guard
+from lambdatrace.layer import build_layer
 from lambdatrace.layer.instrumentations import index_of
 from lambdatrace.otel import instrumentors
 from lambdatrace.otel.instrumentors import WELL_KNOWN, arm, choose, read_index, switch_on
@@ -42,6 +44,16 @@ def test_the_index_of_a_layer_has_the_instrumentors_in_it_but_lambdas() -> None:
         "requests requests opentelemetry.instrumentation.requests:RequestsInstrumentor",
     ]
     assert index_of({"requests/api.py": b""}) == b""
+
+
+def test_a_layer_with_instrumentors_has_their_index(tmp_path: Path) -> None:
+    build_layer(tmp_path / "layer.zip", [], packages=installed_files())
+    with zipfile.ZipFile(tmp_path / "layer.zip") as archive:
+        archive.extract("python/lambdatrace/instrumentations", tmp_path)
+    rows = read_index(str(tmp_path / "python/lambdatrace/instrumentations"))
+    assert [name for name, _, _ in rows] == [
+        *("aiobotocore", "botocore", "psycopg", "redis", "requests")
+    ]
 
 
 def test_the_well_known_ones_are_where_their_entry_points_say() -> None:
