@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 _KNOWN_LENGTH_MAX = 128  # of values kept encoded, so that they take at most 100 kB
-_DEPTH_MAX = 16  # of nested attribute values; a self-referring list must end
+DEPTH_MAX = 16  # of nested attribute values; a self-referring list must end
 
 # SpanFlags: the low byte is W3C's; the next bits say whether `is_remote` is known, and is.
 _FLAG_SAMPLED, _FLAG_HAS_REMOTE, _FLAG_REMOTE = 0x01, 0x100, 0x200
 
-_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
 class ProtobufEncoder:
@@ -185,7 +185,7 @@ def any_value(value: Any, depth: int = 0) -> bytes:
         return b"\x0a" + sized(value.encode("utf-8", "replace"))
     if isinstance(value, bool):
         return b"\x10\x01" if value else b"\x10\x00"  # bool_value = 2
-    if isinstance(value, int) and _INT64_MIN <= value <= _INT64_MAX:
+    if isinstance(value, int) and INT64_MIN <= value <= INT64_MAX:
         return b"\x18" + varint(value & 0xFFFF_FFFF_FFFF_FFFF)  # int_value = 3
     if isinstance(value, float):
         return b"\x21" + pack("<d", value)  # double_value = 4
@@ -193,7 +193,7 @@ def any_value(value: Any, depth: int = 0) -> bytes:
         return b"\x3a" + sized(value)  # bytes_value = 7
     if value is None:
         return b""
-    if depth < _DEPTH_MAX:
+    if depth < DEPTH_MAX:
         if isinstance(value, (list, tuple)):
             return b"\x2a" + sized(_array(value, depth + 1))  # array_value = 5
         if isinstance(value, dict):  # kvlist_value = 6; its `values` = 1
