@@ -27,8 +27,18 @@ if TYPE_CHECKING:
     from lambdatrace.recording import messages as messages
     from lambdatrace.recording import metric as metric
     from lambdatrace.recording import span as span
+    from lambdatrace.recording import statistics as statistics
 
-__all__ = ["current_span", "flush", "instrument", "logger", "messages", "metric", "span"]
+__all__ = [
+    "current_span",
+    "flush",
+    "instrument",
+    "logger",
+    "messages",
+    "metric",
+    "span",
+    "statistics",
+]
 
 _HOMES = {"instrument": "lambdatrace.handler", "logger": "lambdatrace.logs.logger"}
 

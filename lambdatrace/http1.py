@@ -1,14 +1,14 @@
 """One keep-alive HTTP/1.1 connection: enough for the Extensions API and for OTLP.
 
 Our own, since `http.client` costs 17 ms of import and `socket` 2.4 ms, while `_socket`, which both
-stand on, is in the interpreter. Plain HTTP needs nothing more; HTTPS loads `ssl` at its first use,
-which is after a response. Source: RFC 9112.
+stand on, is in the interpreter. Plain HTTP to an address of numbers needs nothing more: TLS,
+proxies and the resolver are modules of their own, loaded at their first use, which is after a
+response. Source: RFC 9112.
 """
 
 from __future__ import annotations
 
 import _socket
-import _thread
 import time
 
 from lambdatrace.errors import SendError
@@ -23,6 +23,10 @@ _BODY_BYTES_MAX = 8 * 1024 * 1024  # above Lambda's largest event; an OTLP answe
 _RECEIVE_BYTES = 64 * 1024
 _TCP_NODELAY = 1
 _STATUS_NO_CONTENT = (204, 304)
+
+# A request on a socket that was not used for so long goes to a new one: AWS's NAT gateways and load
+# balancers forget a connection after 350 s without a word to us, and the answer never comes.
+IDLE_S_MAX = 300.0
 
 
 class Response:
@@ -77,8 +81,9 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """Host and port for the Host header."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        """Host and port for the Host header; without the port if it is the scheme's."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
 
 
 def get_message(address: Address, path: str, headers: Mapping[str, str]) -> bytes:
@@ -102,15 +107,20 @@ class Connection:
 
     A kept-alive socket may have died while the environment was frozen. A request on such a socket
     that the peer drops is sent once more on a new one: whoever gets it twice sees the same ids.
-    Not for several threads at once.
+    `dial` connects; without it, TCP does, or TLS by the system's certificates. Not for several
+    threads at once.
     """
 
-    __slots__ = ("_address", "_received", "_socket")
+    __slots__ = ("_address", "_dial", "_received", "_socket", "_used_s")
 
-    def __init__(self, address: Address) -> None:
+    def __init__(
+        self, address: Address, dial: Callable[[Address, float | None], Any] | None = None
+    ) -> None:
         self._address = address
+        self._dial = dial or _dial
         self._socket: Any = None
         self._received = b""
+        self._used_s = 0.0
 
     def post(
         self,
@@ -127,12 +137,14 @@ class Connection:
         """
         message = b"%s%d\r\n\r\n%s" % (head, len(body), body)
         deadline_s = time.monotonic() + timeout_s
+        if time.time() - self._used_s > IDLE_S_MAX:
+            self.close()
         is_reused = self._socket is not None
         try:
             try:
                 return self._exchange(message, deadline_s, meanwhile)
-            except (_ClosedError, ConnectionError):
-                if not is_reused:
+            except OSError as error:  # closed, reset, or the TLS session is gone
+                if not is_reused or isinstance(error, TimeoutError):
                     raise
                 self.close()
                 return self._exchange(message, deadline_s, meanwhile)
@@ -165,7 +177,7 @@ class Connection:
 
     def _begin(self, message: bytes) -> None:
         if self._socket is None:
-            self._socket = self._connect(None)
+            self._socket = self._dial(self._address, None)
         self._socket.settimeout(None)
         self._socket.sendall(message)
         self._received = self._more(None, has_begun=False)
@@ -194,18 +206,14 @@ class Connection:
         self, message: bytes, deadline_s: float, meanwhile: Callable[[], None] | None
     ) -> Response:
         if self._socket is None:
-            self._socket = self._connect(deadline_s)
-        _set_timeout(self._socket, deadline_s)
+            self._socket = self._dial(self._address, deadline_s)
+        set_timeout(self._socket, deadline_s)
         self._socket.sendall(message)
         if meanwhile is not None:
             meanwhile()
-        return self._receive(deadline_s)
-
-    def _connect(self, deadline_s: float | None) -> Any:
-        address = self._address
-        if address.is_tls:
-            return _connect_tls(address, deadline_s)
-        return _open(address, deadline_s, _socket.socket, lambda plain: plain)
+        response = self._receive(deadline_s)
+        self._used_s = time.time()
+        return response
 
     def _receive(self, deadline_s: float | None) -> Response:
         received, self._received = self._received, b""
@@ -266,7 +274,7 @@ class Connection:
         raise SendError(f"{self._address.authority} sent a body that is too large")
 
     def _more(self, deadline_s: float | None, *, has_begun: bool) -> bytes:
-        _set_timeout(self._socket, deadline_s)
+        set_timeout(self._socket, deadline_s)
         part: bytes = self._socket.recv(_RECEIVE_BYTES)
         if not part:
             if has_begun:
@@ -275,11 +283,20 @@ class Connection:
         return part
 
 
+def _dial(address: Address, deadline_s: float | None) -> Any:
+    if address.is_tls:
+        from lambdatrace.tls import Tls
+
+        return Tls().dial(address, deadline_s)
+    return open_socket(address, deadline_s, _socket.socket, lambda plain: plain)
+
+
 class _ClosedError(OSError):
     """The peer closed the connection before the first byte of an answer."""
 
 
-def _set_timeout(connection: Any, deadline_s: float | None) -> None:
+def set_timeout(connection: Any, deadline_s: float | None) -> None:
+    """Bound the next step of `connection`. Raises TimeoutError if no time is left."""
     if deadline_s is None:
         connection.settimeout(None)
         return
@@ -289,54 +306,7 @@ def _set_timeout(connection: Any, deadline_s: float | None) -> None:
     connection.settimeout(left_s)
 
 
-def _resolve(address: Address, deadline_s: float | None) -> list[Any]:
-    """What `getaddrinfo` gives. Raises TimeoutError when the resolver takes longer than that."""
-    # As bytes: for a str, getaddrinfo imports the IDNA codec, which costs 2 ms.
-    host = address.host.encode() if address.host.isascii() else address.host
-    arguments = (host, address.port, 0, _socket.SOCK_STREAM)
-    if deadline_s is None or not address.host.strip("0123456789.:"):
-        return _socket.getaddrinfo(*arguments)
-    # A resolver has no timeout of ours: it is asked in a thread that may be left behind.
-    found: list[Any] = []
-    done = _thread.allocate_lock()
-    done.acquire()
-
-    def look_up() -> None:
-        try:
-            found.append(_socket.getaddrinfo(*arguments))
-        except OSError as error:
-            found.append(error)
-        finally:
-            done.release()
-
-    _thread.start_new_thread(look_up, ())
-    if not done.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
-        raise TimeoutError
-    if isinstance(found[0], OSError):
-        raise found[0]
-    addresses: list[Any] = found[0]
-    return addresses
-
-
-_tls_context: Any = None
-
-
-def _connect_tls(address: Address, deadline_s: float | None) -> Any:
-    global _tls_context  # noqa: PLW0603 - reading the certificates takes tens of ms: once
-    import socket
-    import ssl
-
-    if _tls_context is None:
-        _tls_context = ssl.create_default_context()
-
-    def shake_hands(plain: Any) -> Any:
-        _set_timeout(plain, deadline_s)  # the handshake takes it as a whole
-        return _tls_context.wrap_socket(plain, server_hostname=address.host)
-
-    return _open(address, deadline_s, socket.socket, shake_hands)
-
-
-def _open(
+def open_socket(
     address: Address,
     deadline_s: float | None,
     new_socket: Callable[[int, int, int], Any],
@@ -344,14 +314,26 @@ def _open(
 ) -> Any:
     """What `finish` makes of a connection to the first address of the host that takes one."""
     error: OSError = OSError("no address found")
-    for family, kind, protocol, _, target in _resolve(address, deadline_s):
+    for family, kind, protocol, _, target in _addresses(address, deadline_s):
         connection = new_socket(family, kind, protocol)
         try:
-            _set_timeout(connection, deadline_s)
+            set_timeout(connection, deadline_s)
             connection.connect(target)
             connection.setsockopt(_socket.IPPROTO_TCP, _TCP_NODELAY, 1)
             return finish(connection)
         except OSError as failure:
             connection.close()
             error = failure
+        except SendError:  # a proxy's refusal: another address is the same proxy
+            connection.close()
+            raise
     raise error
+
+
+def _addresses(address: Address, deadline_s: float | None) -> list[Any]:
+    """What `getaddrinfo` gives. Raises OSError, of which TimeoutError is one."""
+    if deadline_s is not None and address.host.strip("0123456789.:"):
+        from lambdatrace.name_lookup import look_up
+
+        return look_up(address.host, address.port, deadline_s)
+    return _socket.getaddrinfo(address.host.encode(), address.port, 0, _socket.SOCK_STREAM)

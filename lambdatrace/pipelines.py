@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from lambdatrace.exporter_settings import (
+    JSON,
     LOGS,
     METRICS,
     PROTOBUF,
@@ -36,6 +37,8 @@ ENCODERS = {
     (TRACES, PROTOBUF): ("lambdatrace.wire.otlp_protobuf", "span_encoder"),
     (LOGS, PROTOBUF): ("lambdatrace.wire.otlp_logs", "log_encoder"),
     (METRICS, PROTOBUF): ("lambdatrace.wire.otlp_metrics", "metric_encoder"),
+    (TRACES, JSON): ("lambdatrace.wire.otlp_json", "span_encoder"),
+    (LOGS, JSON): ("lambdatrace.wire.otlp_json", "log_encoder"),
 }
 RECORDS = {TRACES: "spans", METRICS: "metrics", LOGS: "log records"}
 METRIC_BATCH_SIZE_MAX = 1000  # OpenTelemetry has no setting for it; some 200 kB
@@ -58,6 +61,7 @@ class Pipelines:
         settings: Settings,
         function: Function,
         exporters: ExporterSettings,
+        environ: Mapping[str, str],
         clock: Clock,
         guard: Guard,
         redaction: Redaction | None,
@@ -73,6 +77,7 @@ class Pipelines:
         self._given_sink = given_sink
         self._on_spans_settled = on_spans_settled
         self._exporters = exporters
+        self._environ = environ
         self._senders: dict[str, Sender | None] = {}
 
     def sender(self, signal: str) -> Sender | None:
@@ -103,6 +108,22 @@ class Pipelines:
                 place = f"the buffer of {RECORDS[signal]} was full"
                 self._guard.report(place, f"{buffer.dropped} dropped")
         return is_all_sent
+
+    def losses(self) -> str:
+        """What was dropped, refused or is still waiting, in one line; empty when nothing was."""
+        parts = []
+        for signal in SIGNALS:
+            facts = self._signal_statistics(signal)
+            dropped = facts.pop("dropped")
+            counts = {
+                "dropped": sum(dropped.values()) if isinstance(dropped, dict) else 0,
+                "refused": facts["rejected"],
+                "not sent": facts["waiting"],
+            }
+            said = [f"{count} {what}" for what, count in counts.items() if count]
+            if said:
+                parts.append(f"{RECORDS[signal]}: {', '.join(said)}")
+        return "; ".join(parts)
 
     def close(self) -> None:
         """Close the connections; the next send opens them again."""
@@ -165,14 +186,17 @@ class Pipelines:
             return ConsoleSink()
         if exporter != "otlp":
             return None
-        from lambdatrace.sinks.otlp_http import OtlpHttpSink
+        from lambdatrace.sinks.otlp_endpoint import otlp_sink
 
         settings = self._exporters.of(signal)
-        return OtlpHttpSink(
-            settings.url,
-            settings.headers,
+        return otlp_sink(
+            signal,
+            settings,
             self._encoder(signal, settings.protocol),
-            is_gzip=settings.compression == "gzip",
+            self._function,
+            self._environ,
+            sigv4=self._exporters.sigv4,
+            on_error=self._guard.report,
         )
 
     def _encoder(self, signal: str, protocol: str) -> Encoder:

@@ -167,3 +167,13 @@ def flush() -> bool:
     running = current.running
     deadline_ns = running.facts.deadline_ns if running is not None else 0
     return bool(current.guard.run(current.flush, deadline_ns))
+
+
+def statistics() -> dict[str, Any]:
+    """What became of the records so far.
+
+    For `traces`, `metrics` and `logs`: how many were `sent`, put back to be sent again (`retried`),
+    refused by the endpoint (`rejected`), `dropped`, by reason, and how many are `waiting`. And the
+    `failures` inside lambdatrace.
+    """
+    return telemetry.current().statistics()

@@ -7,6 +7,7 @@ first response, the metric recorder at the first metric.
 from __future__ import annotations
 
 import _thread
+import atexit
 import os
 from collections import deque
 from functools import wraps
@@ -542,6 +543,7 @@ class Telemetry:
                 self.settings,
                 self.function,
                 self.exporters,
+                self._environ,
                 self.clock,
                 self.guard,
                 self.redaction,
@@ -549,6 +551,10 @@ class Telemetry:
                 self._note_settled,
             )
         return self._pipelines
+
+    def losses(self) -> str:
+        """What was lost so far, in one line; empty when nothing was."""
+        return self._pipelines.losses() if self._pipelines is not None else ""
 
     def _given_sink(self, signal: str) -> Sink | None:
         """The sink that stands for the configured one: the user's own provider's, or a test's."""
@@ -747,8 +753,16 @@ def current() -> Telemetry:
         telemetry.initialization.import_started_ns = _imported_ns
         install(telemetry)
         os.register_at_fork(after_in_child=_forget_parent)
+        atexit.register(_say_losses)
         return telemetry
     return _telemetry
+
+
+def _say_losses() -> None:
+    """At exit, one line if something was lost; nothing when all is well."""
+    losses = _telemetry.guard.run(_telemetry.losses) if _telemetry is not None else ""
+    if losses:
+        write_warning(f"lost: {losses}")
 
 
 def _forget_parent() -> None:

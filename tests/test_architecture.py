@@ -136,6 +136,7 @@ def test_the_public_names_are_these() -> None:
         "messages",
         "metric",
         "span",
+        "statistics",
     ]
     for name in lambdatrace.__all__:
         assert callable(getattr(lambdatrace, name))

@@ -6,16 +6,19 @@ any other failure may not; the answer comes in the format of the request.
 
 from __future__ import annotations
 
+import time
+
 from lambdatrace import __version__
-from lambdatrace.http1 import Address, Connection, post_head
+from lambdatrace.http1 import post_head
 from lambdatrace.sinks import Outcome
+from lambdatrace.sinks.retry_after import retry_after_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from lambdatrace.http1 import Response
+    from lambdatrace.http1 import Address, Connection, Response
     from lambdatrace.sinks import Encoder
 
 TOO_LARGE = 413
@@ -25,25 +28,36 @@ _MESSAGE_LENGTH_MAX = 200
 
 
 class OtlpHttpSink:
-    """Posts what `encoder` makes of a batch to one URL over one kept-alive connection.
+    """Posts what `encoder` makes of a batch to `address` over one kept-alive `connection`.
 
-    Raises ValueError if `url` is not an http or https URL.
+    Through a proxy for plain HTTP, `target` is the whole URL. `sign` gives, of the headers and the
+    body of a request, those that are still missing.
     """
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], encoder: Encoder, *, is_gzip: bool
+        self,
+        address: Address,
+        connection: Connection,
+        headers: Mapping[str, str],
+        encoder: Encoder,
+        *,
+        is_gzip: bool = False,
+        target: str = "",
+        sign: Callable[[Mapping[str, str], bytes], Mapping[str, str]] | None = None,
     ) -> None:
-        address = Address(url)
-        self._connection = Connection(address)
+        self._address = address
+        self._connection = connection
         self._encoder = encoder
         self._is_gzip = is_gzip
-        own_headers = {
+        self._target = target or address.path
+        self._sign = sign
+        self._headers = {
             "Content-Type": encoder.content_type,
             "User-Agent": f"lambdatrace/{__version__}",
+            **({"Content-Encoding": "gzip"} if is_gzip else {}),
+            **headers,
         }
-        if is_gzip:
-            own_headers["Content-Encoding"] = "gzip"
-        self._head = post_head(address, address.path, {**own_headers, **headers})
+        self._head = post_head(address, self._target, self._headers)
 
     def send(self, records: list[Any], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
         """Post one request. Raises SendError if no whole answer came within `timeout_s`."""
@@ -56,7 +70,11 @@ class OtlpHttpSink:
             # wbits 31: deflate in gzip's frame; the gzip module costs 1 ms and adds nothing here.
             compressor = zlib.compressobj(wbits=31)
             body = compressor.compress(body) + compressor.flush()
-        response = self._connection.post(self._head, body, timeout_s, meanwhile)
+        head = self._head
+        if self._sign is not None:
+            signed = self._sign(self._headers, body)
+            head = post_head(self._address, self._target, {**self._headers, **signed})
+        response = self._connection.post(head, body, timeout_s, meanwhile)
         return _outcome(response, len(records) - unencodable, unencodable)
 
     def close(self) -> None:
@@ -74,12 +92,8 @@ def _outcome(response: Response, sent: int, unencodable: int) -> Outcome:
         return Outcome(is_accepted=False, is_too_large=True)
     message = f"HTTP {response.status} {_readable(response.body)}".rstrip()
     if response.status in RETRYABLE:
-        retry_after = response.header(b"retry-after")
-        return Outcome(
-            is_accepted=False,
-            retry_after_s=float(retry_after[:9]) if retry_after.isdecimal() else None,
-            message=message,
-        )
+        wait_s = retry_after_s(response.header(b"retry-after"), time.time())
+        return Outcome(is_accepted=False, retry_after_s=wait_s, message=message)
     return Outcome(is_accepted=True, rejected=sent, unencodable=unencodable, message=message)
 
 

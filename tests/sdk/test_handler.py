@@ -361,6 +361,7 @@ def test_spans_dropped_from_a_full_buffer_are_told_of_and_counted() -> None:
         lambdatrace.instrument(handler)({}, LambdaContext())
     finally:
         telemetry.install(before)
+    assert current.losses() == "spans: 6 dropped"
     assert reports == ["the buffer of spans was full: 6 dropped (said once)"]
     assert current.statistics() == {
         "traces": {

@@ -209,3 +209,59 @@ def test_a_name_that_nobody_has_is_a_send_error() -> None:
     address = Address("http://nobody.invalid:4318")
     with pytest.raises(SendError, match=r"nobody\.invalid:4318: "):
         Connection(address).post(post_head(address, "/", {}), b"", 10)
+
+
+@pytest.mark.parametrize("ending", ["reset", "half-closed", "closed"])
+def test_a_connection_that_died_in_the_freeze_is_opened_again(ending: str) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(5)
+    address = Address(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    is_read, has_ended, received = threading.Event(), threading.Event(), []
+
+    def serve() -> None:
+        first, _ = listener.accept()
+        received.append(_request(first))
+        first.sendall(OK)
+        assert is_read.wait(5), "a reset would take the answer back"
+        if ending == "half-closed":
+            first.shutdown(socket.SHUT_WR)
+        elif ending == "reset":
+            linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if ending != "half-closed":
+            first.close()
+        has_ended.set()
+        second, _ = listener.accept()
+        with second:
+            received.append(_request(second))
+            second.sendall(OK)
+        first.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    connection = Connection(address)
+    try:
+        assert post(connection) == (200, b"ok")
+        is_read.set()
+        assert has_ended.wait(5)
+        assert post(connection, b"again") == (200, b"ok")
+    finally:
+        connection.close()
+        thread.join(10)
+        listener.close()
+    assert [request[-5:] for request in received] == [b"\nbody", b"again"]
+
+
+def test_a_connection_nobody_used_for_long_is_not_trusted() -> None:
+    with serving([OK], [OK]) as (server, connection):
+        assert post(connection) == (200, b"ok")
+        kept = connection._socket
+        connection._used_s -= 301
+        assert post(connection) == (200, b"ok")
+        assert kept.fileno() == -1
+    assert len(server.requests) == 2
+
+
+def test_the_host_header_has_no_port_that_goes_without_saying() -> None:
+    urls = ("http://h/", "https://h:443/", "https://h:80/", "http://[::1]/", "http://[::1]:1/")
+    assert [Address(url).authority for url in urls] == ["h", "h", "h:80", "[::1]", "[::1]:1"]

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from lambdatrace import __version__
+from lambdatrace.http1 import Address, Connection
 from lambdatrace.records import Span, SpanContext
 from lambdatrace.sinks.otlp_http import OtlpHttpSink
 from lambdatrace.wire.otlp_protobuf import span_encoder
@@ -67,8 +68,10 @@ def endpoint() -> Iterator[Endpoint]:
 
 def send(server: Endpoint, spans: list[Span], *, is_gzip: bool = False) -> Outcome:
     errors: list[str] = []
+    address = Address(f"http://127.0.0.1:{server.server_port}/v1/traces")
     sink = OtlpHttpSink(
-        f"http://127.0.0.1:{server.server_port}/v1/traces",
+        address,
+        Connection(address),
         {"authorization": "Basic abc"},
         span_encoder(
             {"service.name": "orders"},

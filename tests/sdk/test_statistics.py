@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import lambdatrace
+from lambdatrace.sinks import Outcome
+from lambdatrace.testing import ENVIRONMENT, LambdaContext, MemorySink, recording
+
+SCRIPT = """
+import lambdatrace
+from lambdatrace.testing import LambdaContext
+
+@lambdatrace.instrument
+def handler(event, context):
+    return None
+
+handler({}, LambdaContext())
+"""
+
+
+def run(**environment: str) -> list[str]:
+    """The lines a process with one invocation writes on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={**ENVIRONMENT, "PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stderr.splitlines()
+
+
+def test_what_was_lost_is_said_in_one_line_when_the_process_ends() -> None:
+    lines = run(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert lines[-1] == "[lambdatrace] lost: spans: 3 not sent"
+
+
+def test_nothing_is_said_when_all_is_well() -> None:
+    lines = run(OTEL_TRACES_EXPORTER="console")
+    assert [line for line in lines if "lost" in line] == []
+
+
+def test_the_counters_can_be_read_in_code() -> None:
+    sink = MemorySink([Outcome(is_accepted=True, rejected=1, message="too old")])
+    with recording(sink=sink):
+        lambdatrace.instrument(lambda _event, _context: None)({}, LambdaContext())
+        assert lambdatrace.statistics()["traces"] == {
+            "sent": 2,
+            "retried": 0,
+            "rejected": 1,
+            "dropped": {"buffer_full": 0, "not_encodable": 0, "not_writable": 0},
+            "waiting": 0,
+        }
