@@ -39,6 +39,7 @@ ENCODERS = {
     (METRICS, PROTOBUF): ("lambdatrace.wire.otlp_metrics", "metric_encoder"),
     (TRACES, JSON): ("lambdatrace.wire.otlp_json", "span_encoder"),
     (LOGS, JSON): ("lambdatrace.wire.otlp_json", "log_encoder"),
+    (METRICS, JSON): ("lambdatrace.wire.otlp_metrics_json", "metric_encoder"),
 }
 RECORDS = {TRACES: "spans", METRICS: "metrics", LOGS: "log records"}
 METRIC_BATCH_SIZE_MAX = 1000  # OpenTelemetry has no setting for it; some 200 kB

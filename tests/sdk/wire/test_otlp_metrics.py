@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -27,6 +29,7 @@ from lambdatrace.metric_points import (
 )
 from lambdatrace.records import Scope, SpanContext
 from lambdatrace.testing import SettableClock
+from lambdatrace.wire import otlp_metrics_json
 from lambdatrace.wire.otlp_metrics import encode_metric, metric_encoder
 
 SCOPE = Scope("shop", "1.2", schema_url="https://example.com/schema")
@@ -207,6 +210,22 @@ def test_whatever_the_instruments_collect_is_read_back_exactly(
         for metric in scope.metrics
     ]
     assert [described(metric) for metric in read] == [expected(data) for data in collected]
+    assert from_json(otlp_metrics_json.metric_encoder, collected) == request
+
+
+def from_json(make: Any, records: list[MetricData]) -> ExportMetricsServiceRequest:
+    """The request that the JSON says, whose ids are hex where ProtoJSON has base64."""
+    body, failed = make({"service.name": "orders"}, refuse).encode(records)
+    assert failed == 0
+
+    def as_base64(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {
+            key: b64encode(bytes.fromhex(value)).decode() if key in {"spanId", "traceId"} else value
+            for key, value in pairs
+        }
+
+    document = json.loads(body, object_pairs_hook=as_base64)
+    return ParseDict(document, ExportMetricsServiceRequest())
 
 
 def described(metric: metrics_pb2.Metric) -> Any:
@@ -298,6 +317,19 @@ def test_a_metric_otlp_cannot_carry_is_left_out_and_said() -> None:
     point = DistributionPoint({}, 5, 9)
     point.values = [1.0]
     records = [MetricData("a", [point], scope=SCOPE), MetricData("b", [number(1)], scope=SCOPE)]
-    encoder = metric_encoder({}, lambda place, error: said.append(f"{place}: {error}"))
-    assert encoder.encode(records)[1] == 1
-    assert said == ["a record cannot be encoded: OTLP has no DistributionPoint"]
+    for make in (metric_encoder, otlp_metrics_json.metric_encoder):
+        encoder = make({}, lambda place, error: said.append(f"{place}: {error}"))
+        assert encoder.encode(records)[1] == 1
+    assert said == ["a record cannot be encoded: OTLP has no DistributionPoint"] * 2
+
+
+def test_json_says_the_same() -> None:
+    records = [
+        MetricData("sum", [number(-3)], scope=SCOPE, temporality=DELTA, is_monotonic=True),
+        MetricData("gauge", [number(0)], scope=Scope("other"), unit="s", description="text"),
+        MetricData("explicit", [histogram()], scope=SCOPE, temporality=DELTA),
+        MetricData("exponential", [exponential()], scope=SCOPE, temporality=CUMULATIVE),
+    ]
+    body, _ = metric_encoder({"service.name": "orders"}, refuse).encode(records)
+    request = ExportMetricsServiceRequest.FromString(body)
+    assert from_json(otlp_metrics_json.metric_encoder, records) == request
