@@ -8,7 +8,7 @@ Nothing goes to the daemon from theirs; with `OTEL_TRACES_EXPORTER=xray` our sin
 from __future__ import annotations
 
 from lambdatrace import patches, telemetry
-from lambdatrace.patches.calls import x_ray_header
+from lambdatrace.patches.calls import missing, outgoing, x_ray_header
 from lambdatrace.propagation import X_RAY
 from lambdatrace.xray.recorder import take_over
 from lambdatrace.xray.subsegments import TracedSubsegment
@@ -58,7 +58,10 @@ def _leave(name: str) -> None:
 
 
 def _header_writer(theirs: Any) -> Any:
-    """What the SDK's patches write headers with: Sampled is what our own patches would say."""
+    """What the SDK's patches write headers with: all that our own patches would write.
+
+    X-Ray's header alone would say Sampled=0 where X-Ray does not sample, and end our trace there.
+    """
 
     def inject_trace_header(headers: MutableMapping[str, Any], entity: Any) -> None:
         theirs(headers, entity)
@@ -72,4 +75,6 @@ def _header_writer(theirs: Any) -> Any:
 def _write_header(
     current: Telemetry, headers: MutableMapping[str, Any], subsegment: TracedSubsegment
 ) -> None:
+    for name, value in missing(outgoing(current, subsegment.span), headers).items():
+        headers[name] = value
     headers[X_RAY] = x_ray_header(current, subsegment.span)

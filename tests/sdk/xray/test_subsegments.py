@@ -364,9 +364,11 @@ def test_the_header_that_theirs_sends_has_our_ids_and_lambdas_decision(
             util.inject_trace_header(headers, subsegment)
 
     handle(call)
+    span_id = recorded.span("call").span_id
+    assert headers.pop("traceparent") == f"00-65534b90{7:024x}-{span_id}-01"
     (text,) = headers.values()
     header = TraceHeader.from_header_str(text)
-    assert (header.root, header.parent) == (root, recorded.span("call").span_id)
+    assert (header.root, header.parent) == (root, span_id)
     assert (int(header.sampled), header.data) == (sampled, more)
 
 
