@@ -101,7 +101,7 @@ class InternalExtension:
         self._ended.acquire()
         self._ended_request_id: str | None = None
         self.started_request_id: str | None = None
-        # Whether the handler has begun and does nothing, as a generator does between two items.
+        # Whether the handler may wait while nothing runs: a generator between items, a coroutine.
         self.is_suspended = False
         self.may_reconnect = False  # once, after a restore that cost the connection
 

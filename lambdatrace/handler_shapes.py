@@ -56,6 +56,7 @@ def _trace_coroutine(
 ) -> Callable[..., Any]:
     async def around(*arguments: Any, **keywords: Any) -> Any:
         with new_scope(arguments, keywords) as scope:
+            scope.note_waiting()
             scope.result = await function(*arguments, **keywords)
         return scope.result
 
@@ -106,6 +107,12 @@ class InvocationScope:
             self._current.guard.run(running.succeed, self.result)
         else:
             self._current.guard.run(running.fail, error)
+
+    def note_waiting(self) -> None:
+        """A coroutine may wait for ever, and the runtime's answer be out: a task left behind."""
+        extension = self._current.extension
+        if self._running is not None and extension is not None:
+            extension.is_suspended = True
 
     def refuse(self, error: BaseException, error_type: str) -> None:
         """The runtime could not write the answer."""

@@ -245,6 +245,31 @@ def test_what_the_runtime_cannot_answer_with_fails_as_without_us_and_is_an_error
     assert len(receiver.named(name)) == 2, "and the environment was not held until the deadline"
 
 
+def test_a_coroutine_that_is_left_behind_does_not_hold_the_environment(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    name = deploy(
+        """
+        import lambdatrace
+        import asyncio
+
+        loop = asyncio.new_event_loop()
+
+        @lambdatrace.instrument
+        async def work(event, context):
+            await asyncio.sleep(3600)
+
+        def handler(event, context):
+            task = loop.create_task(work(event, context))
+            loop.run_until_complete(asyncio.sleep(0.01))
+            return len(asyncio.all_tasks(loop))
+        """,
+        timeout_s=30,
+    )
+    assert [invoke_frozen(harness, name).json() for _ in range(2)] == [1, 2]
+    assert attributes(receiver.one(name))["lambdatrace.incomplete"], "the first one's"
+
+
 def test_a_generator_that_is_kept_does_not_hold_the_environment(
     harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
