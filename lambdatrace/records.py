@@ -93,22 +93,24 @@ OWN_SCOPE = Scope("lambdatrace", __version__)
 class Event:
     """Something that happened at one moment of a span."""
 
-    __slots__ = ("attributes", "name", "time_ns")
+    __slots__ = ("attributes", "dropped_attributes", "name", "time_ns")
 
     def __init__(self, name: str, time_ns: int, attributes: Mapping[str, Any]) -> None:
         self.name = name
         self.time_ns = time_ns
         self.attributes = attributes
+        self.dropped_attributes = 0
 
 
 class Link:
     """Another span that this one has to do with, without being its parent."""
 
-    __slots__ = ("attributes", "context")
+    __slots__ = ("attributes", "context", "dropped_attributes")
 
     def __init__(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
         self.context = context
         self.attributes = attributes or {}
+        self.dropped_attributes = 0
 
 
 class Span:

@@ -152,11 +152,17 @@ class Redaction:
         attributes = self.mapping(event.attributes)
         if attributes is event.attributes:
             return event
-        return Event(event.name, event.time_ns, attributes)
+        copy = Event(event.name, event.time_ns, attributes)
+        copy.dropped_attributes = event.dropped_attributes
+        return copy
 
     def _link(self, link: Link) -> Link:
         attributes = self.mapping(link.attributes)
-        return link if attributes is link.attributes else Link(link.context, attributes)
+        if attributes is link.attributes:
+            return link
+        copy = Link(link.context, attributes)
+        copy.dropped_attributes = link.dropped_attributes
+        return copy
 
     def _log_record(self, record: LogRecord) -> LogRecord:
         body, attributes = self.value(record.body), self.mapping(record.attributes)

@@ -44,13 +44,20 @@ def to_readable(span: Span, resource: Resource) -> ReadableSpan:
         _bounded(span.attributes, span.dropped_attributes),
         _bounded_list(
             [
-                SdkEvent(event.name, _bounded(event.attributes), event.time_ns)
+                SdkEvent(
+                    event.name,
+                    _bounded(event.attributes, event.dropped_attributes),
+                    event.time_ns,
+                )
                 for event in span.events
             ],
             span.dropped_events,
         ),
         _bounded_list(
-            [ApiLink(to_otel(link.context), _bounded(link.attributes)) for link in span.links],
+            [
+                ApiLink(to_otel(link.context), _bounded(link.attributes, link.dropped_attributes))
+                for link in span.links
+            ],
             span.dropped_links,
         ),
         SpanKind(span.kind - 1),
@@ -92,6 +99,10 @@ def to_record(span: ReadableSpan) -> Span:
     record.links = [
         Link(from_otel(link.context), dict(link.attributes or {})) for link in span.links
     ]
+    for event, their_event in zip(record.events, span.events, strict=True):
+        event.dropped_attributes = their_event.dropped_attributes
+    for link, their_link in zip(record.links, span.links, strict=True):
+        link.dropped_attributes = their_link.dropped_attributes
     record.status_code = span.status.status_code.value
     record.status_message = span.status.description or ""
     record.dropped_attributes = span.dropped_attributes

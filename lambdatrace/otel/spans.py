@@ -9,7 +9,7 @@ from __future__ import annotations
 from opentelemetry import trace
 from opentelemetry.trace.status import Status, StatusCode
 
-from lambdatrace.otel.values import clean_attributes, clean_value
+from lambdatrace.otel.values import bounded_attributes, clean_attributes, clean_value
 from lambdatrace.records import ERROR, Link, Span, SpanContext
 from lambdatrace.tracing import entered, message_of, qualified_name
 
@@ -62,7 +62,10 @@ def _is_link(link: trace.Link) -> bool:
 
 
 def _link(context: trace.SpanContext, attributes: Mapping[str, Any] | None) -> Link:
-    return Link(from_otel(context), clean_attributes(attributes)[0])
+    cleaned, dropped = bounded_attributes(attributes)
+    link = Link(from_otel(context), cleaned)
+    link.dropped_attributes = dropped
+    return link
 
 
 class ReadableEvent:
@@ -193,7 +196,11 @@ class OtelSpan(trace.Span):
         self, name: str, attributes: Mapping[str, Any] | None, timestamp: int | None
     ) -> None:
         time_ns = self._tracer.now_ns() if timestamp is None else timestamp
-        self.record.add_event(name, time_ns, clean_attributes(attributes)[0])
+        cleaned, dropped = bounded_attributes(attributes)
+        count = len(self.record.events)
+        self.record.add_event(name, time_ns, cleaned)
+        if dropped and len(self.record.events) > count:
+            self.record.events[count].dropped_attributes = dropped
 
     def add_link(
         self, context: trace.SpanContext, attributes: Mapping[str, Any] | None = None
@@ -245,7 +252,7 @@ class OtelSpan(trace.Span):
             "exception.message": message_of(exception),
             "exception.stacktrace": spans.stack_trace(exception),  # written out after the response
             "exception.escaped": str(escaped),
-            **clean_attributes(attributes)[0],
+            **bounded_attributes(attributes)[0],
         }
         time_ns = self._tracer.now_ns() if timestamp is None else timestamp
         record.add_event("exception", time_ns, event)

@@ -187,6 +187,7 @@ def _event(event: Event) -> dict[str, Any]:
             "timeUnixNano": str(event.time_ns),
             "name": str(event.name),
             "attributes": json_attributes(event.attributes),
+            "droppedAttributesCount": event.dropped_attributes,
         }
     )
 
@@ -199,6 +200,7 @@ def _link(link: Link) -> dict[str, Any]:
             "spanId": _hex(context.span_id),
             "traceState": context.trace_state,
             "attributes": json_attributes(link.attributes),
+            "droppedAttributesCount": link.dropped_attributes,
             "flags": trace_flags(context.is_sampled, context),
         }
     )

@@ -135,6 +135,7 @@ def _event(event: Event) -> bytes:
         + pack("<Q", event.time_ns)  # time_unix_nano = 1
         + text_field(2, event.name)  # name = 2
         + b"".join(attribute_fields(3, event.attributes))  # attributes = 3
+        + count_field(4, event.dropped_attributes)  # dropped_attributes_count = 4
     )
 
 
@@ -145,6 +146,7 @@ def _link(link: Link) -> bytes:
         + message_field(2, bytes.fromhex(context.span_id))  # span_id = 2
         + text_field(3, context.trace_state)  # trace_state = 3
         + b"".join(attribute_fields(4, link.attributes))  # attributes = 4
+        + count_field(5, link.dropped_attributes)  # dropped_attributes_count = 5
         + b"\x35"
         + pack("<I", trace_flags(context.is_sampled, context))  # flags = 6, fixed32
     )

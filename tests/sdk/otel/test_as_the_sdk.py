@@ -245,9 +245,16 @@ def reading(tracer: Tracer) -> None:
     assert span.end_time == 2_000
 
 
+def too_many(tracer: Tracer) -> None:
+    given: dict[str, Any] = {"": 0, **{str(number): number for number in range(130)}}
+    span = tracer.start_span("too many", links=[Link(REMOTE, given)])
+    span.add_event("event", given, 1_000)
+    span.end()
+
+
 PROGRAMS: list[Program] = [
     *(kinds, nested, times, attributes, bad_keys, links, statuses, exceptions, names, contexts),
-    *(decorators, reading),
+    *(decorators, reading, too_many),
 ]
 
 
@@ -287,11 +294,21 @@ def theirs(span: ReadableSpan, names: dict[int, str]) -> dict[str, Any]:
         "end": time(span.end_time),
         "attributes": dict(span.attributes or {}),
         "events": [
-            (event.name, time(event.timestamp), event_attributes(event.attributes))
+            (
+                event.name,
+                time(event.timestamp),
+                event.dropped_attributes,
+                of_event(event.attributes),
+            )
             for event in span.events
         ],
         "links": [
-            (link.context.span_id, link.context.trace_flags.sampled, dict(link.attributes or {}))
+            (
+                link.context.span_id,
+                link.context.trace_flags.sampled,
+                link.dropped_attributes,
+                first(link.attributes),
+            )
             for link in span.links
         ],
         "status": (span.status.status_code.value, span.status.description or ""),
@@ -314,11 +331,16 @@ def ours(span: lambdatrace.records.Span, names: dict[str, str]) -> dict[str, Any
         "end": time(span.end_ns),
         "attributes": span.attributes,
         "events": [
-            (event.name, time(event.time_ns), event_attributes(event.attributes))
+            (event.name, time(event.time_ns), event.dropped_attributes, of_event(event.attributes))
             for event in span.events
         ],
         "links": [
-            (int(link.context.span_id, 16), link.context.is_sampled, link.attributes)
+            (
+                int(link.context.span_id, 16),
+                link.context.is_sampled,
+                link.dropped_attributes,
+                first(link.attributes),
+            )
             for link in span.links
         ],
         "status": (span.status_code, span.status_message),
@@ -327,9 +349,15 @@ def ours(span: lambdatrace.records.Span, names: dict[str, str]) -> dict[str, Any
     }
 
 
-def event_attributes(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Of a stack trace the ends: between them the SDK's has lines of its own code."""
+def first(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The attributes; of as many as may be, their number, since the SDK keeps other ones."""
     found = dict(given or {})
+    return found if len(found) < 128 else {"count": len(found)}
+
+
+def of_event(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Of a stack trace the ends: between them the SDK's has lines of its own code."""
+    found = first(given)
     trace_lines = str(found.get("exception.stacktrace", "")).splitlines()
     if trace_lines:
         found["exception.stacktrace"] = [trace_lines[0], *trace_lines[-3:]]

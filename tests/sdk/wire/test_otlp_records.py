@@ -69,6 +69,10 @@ def spans(draw: Any) -> Span:
     span.set_status(draw(st.integers(0, 2)), draw(texts))
     span.dropped_attributes, span.dropped_events = draw(counts), draw(counts)
     span.dropped_links, span.end_ns = draw(counts), draw(times_ns)
+    for event in span.events:
+        event.dropped_attributes = draw(counts)
+    for link in span.links:
+        link.dropped_attributes = draw(counts)
     return span
 
 
@@ -126,7 +130,12 @@ def expected_span(span: Span) -> trace.Span:
         attributes=pairs(span.attributes),
         dropped_attributes_count=span.dropped_attributes,
         events=[
-            trace.Span.Event(time_unix_nano=e.time_ns, name=e.name, attributes=pairs(e.attributes))
+            trace.Span.Event(
+                time_unix_nano=e.time_ns,
+                name=e.name,
+                attributes=pairs(e.attributes),
+                dropped_attributes_count=e.dropped_attributes,
+            )
             for e in span.events
         ],
         dropped_events_count=span.dropped_events,
@@ -136,6 +145,7 @@ def expected_span(span: Span) -> trace.Span:
                 span_id=bytes.fromhex(link.context.span_id),
                 trace_state=link.context.trace_state,
                 attributes=pairs(link.attributes),
+                dropped_attributes_count=link.dropped_attributes,
                 flags=flags(link.context, link.context),
             )
             for link in span.links
