@@ -57,6 +57,17 @@ def _headers(name: str, value: str) -> dict[str, str]:
     return found
 
 
+def _daemon(name: str, value: str) -> tuple[str, int]:
+    """Host and port for UDP: `HOST:PORT`, or `tcp:HOST:PORT udp:HOST:PORT` in any order."""
+    for part in value.split():
+        fields = part.split(":")
+        if len(fields) == 3 and fields[0].lower() == "udp":  # noqa: PLR2004
+            fields = fields[1:]
+        if len(fields) == 2 and fields[0] and fields[1].isdecimal():  # noqa: PLR2004
+            return fields[0], int(fields[1])
+    raise SettingError(name, value, "HOST:PORT, or tcp:HOST:PORT udp:HOST:PORT")
+
+
 def _file(name: str, value: str) -> str:
     if value:
         try:
@@ -139,6 +150,13 @@ EXPORTER_TABLE: tuple[Row, ...] = (
         "Sign requests (SigV4): `auto` for the hosts of AWS's OTLP endpoints, `true` or `false`.",
     ),
     (
+        "AWS_XRAY_DAEMON_ADDRESS",
+        "daemon",
+        _daemon,
+        "127.0.0.1:2000",
+        "Where `OTEL_TRACES_EXPORTER=xray` sends, by UDP; Lambda sets it.",
+    ),
+    (
         "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
         "log_batch_size_max",
         positive,
@@ -176,6 +194,7 @@ class ExporterSettings:
     """The values of EXPORTER_TABLE as attributes, and the `errors` met while reading them."""
 
     sigv4: str
+    daemon: tuple[str, int]
     log_batch_size_max: int
 
     def __init__(self, environ: Mapping[str, str]) -> None:

@@ -185,6 +185,10 @@ class Pipelines:
             from lambdatrace.sinks.console import ConsoleSink
 
             return ConsoleSink()
+        if exporter == "xray":
+            from lambdatrace.sinks.x_ray_udp import XRayUdpSink
+
+            return XRayUdpSink(*self._exporters.daemon, self._guard.report)
         if exporter != "otlp":
             return None
         from lambdatrace.sinks.otlp_endpoint import otlp_sink

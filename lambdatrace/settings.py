@@ -240,9 +240,9 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "OTEL_TRACES_EXPORTER",
         "traces_exporter",
-        one_of("otlp", "console", "none"),
+        one_of("otlp", "xray", "console", "none"),
         "otlp",
-        "Where spans go: `otlp`, `console` (standard output) or `none`.",
+        "Where spans go: `otlp`, `xray` (the X-Ray daemon), `console` (standard output) or `none`.",
     ),
     (
         "OTEL_TRACES_SAMPLER",

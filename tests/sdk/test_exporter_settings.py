@@ -105,6 +105,19 @@ def test_the_traces_url_follows_the_specification(environ: dict[str, str], url: 
     assert of_traces(environ)["url"] == url
 
 
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("", ("127.0.0.1", 2000)),
+        ("169.254.79.129:2000", ("169.254.79.129", 2000)),
+        ("tcp:127.0.0.1:2000 udp:127.0.0.2:2001", ("127.0.0.2", 2001)),
+        ("udp:127.0.0.2:2001 tcp:127.0.0.1:2000", ("127.0.0.2", 2001)),
+    ],
+)
+def test_the_daemons_address_is_read_in_both_forms(value: str, address: tuple[str, int]) -> None:
+    assert ExporterSettings({"AWS_XRAY_DAEMON_ADDRESS": value}).daemon == address
+
+
 URL = "expected http://HOST:PORT or https://HOST:PORT, credentials in the headers"
 
 
@@ -140,6 +153,11 @@ URL = "expected http://HOST:PORT or https://HOST:PORT, credentials in the header
                 "'grpc': expected http/protobuf or http/json; "
                 "for gRPC use opentelemetry-exporter-otlp behind lambdatrace.otel"
             ),
+        ),
+        (
+            "AWS_XRAY_DAEMON_ADDRESS",
+            "tcp:127.0.0.1:2000",
+            "'tcp:127.0.0.1:2000': expected HOST:PORT, or tcp:HOST:PORT udp:HOST:PORT",
         ),
         ("LAMBDATRACE_OTLP_SIGV4", "yes", "'yes': expected one of auto, true, false"),
     ],

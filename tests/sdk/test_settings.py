@@ -74,7 +74,7 @@ def test_every_setting_is_declared_on_the_class() -> None:
         (
             "OTEL_TRACES_EXPORTER",
             "jaeger",
-            "OTEL_TRACES_EXPORTER is 'jaeger': expected one of otlp, console, none",
+            "OTEL_TRACES_EXPORTER is 'jaeger': expected one of otlp, xray, console, none",
         ),
         (
             "OTEL_BSP_MAX_QUEUE_SIZE",

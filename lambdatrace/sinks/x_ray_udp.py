@@ -1,0 +1,82 @@
+"""Spans to the X-Ray daemon, which Lambda runs beside a function whose tracing is active.
+
+One datagram has one document. Nobody answers, so nothing is waited for, and what the daemon drops
+is not known here. Source: X-Ray Developer Guide, "Sending segment documents to the X-Ray daemon".
+"""
+
+from __future__ import annotations
+
+import _socket
+import time
+
+from lambdatrace.sinks import Outcome
+from lambdatrace.wire.x_ray import encode_document, segment_document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lambdatrace.records import Span
+
+HEADER = b'{"format": "json", "version": 1}\n'
+DATAGRAM_BYTES_MAX = 65_507  # of UDP over IPv4
+DOCUMENT_BYTES_MAX = DATAGRAM_BYTES_MAX - len(HEADER)
+
+# A receiver's socket has room for about 200 kB: the daemon gets a moment to read, now and then.
+_BURST_BYTES = 100_000
+_PAUSE_S = 0.001
+
+
+class XRayUdpSink:
+    """Sends each span as one datagram; those of traces that are not sampled never come here."""
+
+    def __init__(
+        self, host: str, port: int, on_error: Callable[[str, BaseException | str], None]
+    ) -> None:
+        self._target = (host, port)
+        self._on_error = on_error
+        self._socket: _socket.socket | None = None
+        self.shortened = 0
+
+    def send(self, spans: list[Span], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
+        """Send `spans`; those not sent within `timeout_s` are rejected."""
+        unencodable = sent = burst_bytes = 0
+        until_s = time.monotonic() + timeout_s
+        for number, span in enumerate(spans):
+            try:
+                document, cut = encode_document(segment_document(span), DOCUMENT_BYTES_MAX)
+            except Exception as error:  # noqa: BLE001 - one span's odd values, not the batch's
+                self._on_error("a record cannot be encoded", error)
+                unencodable += 1
+                continue
+            if cut:
+                self.shortened += 1
+                self._on_error("a span was shortened to fit a datagram", f"{cut} values cut")
+            if burst_bytes > _BURST_BYTES:
+                burst_bytes = 0
+                time.sleep(_PAUSE_S)
+                if time.monotonic() > until_s:
+                    rest = len(spans) - number
+                    return Outcome(is_accepted=True, rejected=rest, unencodable=unencodable)
+            burst_bytes += len(document)
+            sent += self._send_datagram(HEADER + document)
+        meanwhile()
+        failed = len(spans) - unencodable - sent
+        return Outcome(is_accepted=True, rejected=failed, unencodable=unencodable)
+
+    def close(self) -> None:
+        """Close the socket; a later `send` opens another."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send_datagram(self, datagram: bytes) -> bool:
+        if self._socket is None:
+            self._socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+        try:
+            self._socket.sendto(datagram, self._target)
+        except OSError as error:
+            self._on_error("a span could not be sent to the X-Ray daemon", error)
+            return False
+        return True
