@@ -43,14 +43,18 @@ class Guard:
         """What `function` returns; None if it failed."""
         try:
             return function(*arguments, **keywords)
-        except Exception as error:
-            if self.is_strict:
-                raise
-            try:  # noqa: SIM105 - contextlib is not loaded on 3.10
-                self.report(getattr(function, "__qualname__", "?"), error)
-            except Exception:  # noqa: BLE001, S110 - no stack left, at the end of a recursion
-                pass
+        except Exception as error:  # noqa: BLE001 - this is what it is for
+            self.take(getattr(function, "__qualname__", "?"), error)
             return None
+
+    def take(self, place: str, error: Exception) -> None:
+        """Swallow and report `error`, caught at `place`; a strict guard raises it."""
+        if self.is_strict:
+            raise error
+        try:  # noqa: SIM105 - contextlib is not loaded on 3.10
+            self.report(place, error)
+        except Exception:  # noqa: BLE001, S110 - no stack left, at the end of a recursion
+            pass
 
     def report(self, place: str, error: Any) -> None:
         """Count a failure; the first of a place is written out, since a log line costs money."""

@@ -121,7 +121,17 @@ class MetricRecorder:
                 name, (value,), unit, dimensions, resolution_s, timestamp, properties, namespace
             )
 
-    def _keep(self, name: Any, values: Any, unit: Any, dimensions: Any, *others: Any) -> None:
+    def _keep(
+        self,
+        name: Any,
+        values: Any,
+        unit: Any,
+        dimensions: Any,
+        resolution_s: Any,
+        timestamp: Any,
+        properties: Any,
+        namespace: Any,
+    ) -> None:
         if len(self._pending) >= PENDING_COUNT_MAX:
             self.dropped += len(values)
             raise MetricError(
@@ -133,14 +143,13 @@ class MetricRecorder:
             dimensions = (
                 (dict(dimensions),) if hasattr(dimensions, "keys") else tuple(map(dict, dimensions))
             )
+        if timestamp is not None and hasattr(timestamp, "timestamp"):
+            timestamp = int(timestamp.timestamp() * 1000)  # a datetime, which no journal can hold
+        given = (name, values, unit, dimensions, resolution_s, timestamp, properties, namespace)
         now_ns, span = self._clock.time_ns(), active_span()
-        self._pending.append((name, values, unit, dimensions, *others, now_ns, span))
+        self._pending.append((*given, now_ns, span))
         if self.journal is not None:
             ids = (span.trace_id, span.span_id) if span is not None else None
-            resolution_s, timestamp, *rest = others
-            if timestamp is not None and hasattr(timestamp, "timestamp"):
-                timestamp = int(timestamp.timestamp() * 1000)  # a datetime, which it cannot hold
-            given = (name, values, unit, dimensions, resolution_s, timestamp, *rest)
             self.journal.write(("metric", *given, now_ns, ids))
 
     def restore(self, entry: tuple[Any, ...]) -> None:

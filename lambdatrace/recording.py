@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, TypeVar, overload
 
-    from lambdatrace.guard import Guard
     from lambdatrace.records import Link
-    from lambdatrace.tracing import Tracer
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,20 +49,11 @@ def span(
     of OpenTelemetry's SpanKinds: internal, server, client, producer, consumer; any other counts as
     internal.
     """
-    arguments = {
-        "kind": KINDS.get(str(kind), INTERNAL),
-        "attributes": attributes,
-        "links": links,
-    }
+    number = KINDS.get(str(kind), INTERNAL)
     if callable(name):
         title = getattr(name, "__qualname__", type(name).__qualname__)
-        return SpanScope(_recorder, title, **arguments)(name)
-    return SpanScope(_recorder, name, **arguments)
-
-
-def _recorder() -> tuple[Tracer, Guard]:
-    current = telemetry.current()
-    return current.tracer, current.guard
+        return SpanScope(telemetry.current, title, number, attributes, links)(name)
+    return SpanScope(telemetry.current, name, number, attributes, links)
 
 
 def current_span() -> SpanHandle:
@@ -95,24 +84,16 @@ def metric(
     a metric or dimension beside it left out; both are said in the log, the first time.
     """
     current = telemetry.current()
-    if current.is_active:
-        current.guard.run(
-            _record_metric,
-            name,
-            value,
-            unit,
-            dimensions,
-            resolution,
-            timestamp,
-            properties,
-            namespace,
-        )
-
-
-def _record_metric(*arguments: Any) -> None:
-    current = telemetry.current()
-    if not current.tracer.spans().replay_ns:  # or the invocation that did it first has written it
-        current.metrics.record(*arguments)
+    if not current.is_active:
+        return
+    try:  # the guard's work without its call: a loop may record thousands
+        spans = current.tracer.spans()
+        if not spans.replay_ns:  # or the invocation that did it first has written it
+            current.metrics_of(spans).record(
+                name, value, unit, dimensions, resolution, timestamp, properties, namespace
+            )
+    except Exception as error:  # noqa: BLE001 - the guard's own
+        current.guard.take("metric", error)
 
 
 def messages(event: Any) -> Iterator[Any]:

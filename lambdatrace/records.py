@@ -29,6 +29,9 @@ EVENT_COUNT_MAX = 128
 LINK_COUNT_MAX = 128
 
 
+_new = object.__new__
+
+
 class Carried:
     """What came with the caller's context and goes on to those we call, as it stood.
 
@@ -63,6 +66,17 @@ class SpanContext:
         self.is_sampled = is_sampled
         self.trace_state = trace_state
         self.is_remote = is_remote
+
+    def child(self, span_id: str) -> SpanContext:
+        """The context of a span below this one, in this process."""
+        child = _new(SpanContext)  # without the keyword arguments of __init__: done for each span
+        child.trace_id = self.trace_id
+        child.span_id = span_id
+        child.is_sampled = self.is_sampled
+        child.trace_state = self.trace_state
+        child.is_remote = False
+        child.carried = self.carried
+        return child
 
     def __repr__(self) -> str:
         return f"SpanContext({self.trace_id}, {self.span_id}, is_sampled={self.is_sampled})"
@@ -160,12 +174,15 @@ class Span:
         self.opened_in: InvocationSpans | None = None  # while it is open
         self.attributes: dict[str, Any] = {}
         self.events: list[Event] = []
-        self.links: list[Link] = list(links[:LINK_COUNT_MAX])
+        self.links: list[Link] = []
         self.status_code = UNSET
         self.status_message = ""
         self.dropped_attributes = 0
         self.dropped_events = 0
-        self.dropped_links = len(links) - len(self.links)
+        self.dropped_links = 0
+        if links:
+            self.links += links[:LINK_COUNT_MAX]
+            self.dropped_links = len(links) - len(self.links)
         if attributes:
             self.set_attributes(attributes)
 

@@ -65,6 +65,13 @@ class Left:
             self.spans[entry[1]] = entry
             self.settled.discard(entry[1])
             self._note_time(max(entry[7], entry[8]))
+        elif kind == "open":
+            state: tuple[Any, ...] = (0, {}, 0, "", [], [], None, 0, 0, 0)
+            self._take(("span", *entry[1:], *state))
+        elif kind == "close" and entry[1] in self.spans:
+            _, span_id, end_ns, name = entry
+            opened = self.spans[span_id]
+            self._take((*opened[:5], name, *opened[6:8], end_ns, *opened[9:]))
         elif kind == "set" and entry[1] in self.spans:
             # Into what stands for the span: a later state of it has them anyway.
             self.spans[entry[1]][9].update(entry[2])

@@ -16,7 +16,7 @@ from itertools import count
 from lambdatrace import __path__ as lambdatrace_path
 from lambdatrace import __version__, _imported_ns
 from lambdatrace.buffer import Buffer
-from lambdatrace.clock import Clock, Ids
+from lambdatrace.clock import SPAN_IDS_STOCK, Clock, Ids
 from lambdatrace.errors import SettingError
 from lambdatrace.guard import Guard, write_warning
 from lambdatrace.initialization import Initialization
@@ -95,7 +95,8 @@ class Telemetry:
         self.is_identifying_logs = self.is_active and settings.injects_ids
         self.is_capturing_logs = self.is_active and settings.logs_exporter != "none"
         self.buffer = Buffer(settings.buffer_size_max)
-        self.ids = ids or Ids()
+        is_cloned = self.function.initialization_type == SNAP_START
+        self.ids = ids or Ids(stock=1 if is_cloned else SPAN_IDS_STOCK)
         self._environ = environ
         self._buffers = {"traces": self.buffer}
         self.tracer = Tracer(
@@ -306,6 +307,7 @@ class Telemetry:
 
     def begin_again(self, function: Function) -> None:
         """Be another environment from now on, made from a snapshot of this one."""
+        self.ids.forget()
         function.instance = function.instance or self.ids.trace_id()
         self.function = function
         self._numbers = count()
@@ -616,6 +618,7 @@ class Telemetry:
 
     def forget_parent(self) -> None:
         """In a forked child: what waits, the connection and the extension are the parent's."""
+        self.ids.forget()
         if self.journal is not None:
             self.guard.run(self.journal.close, is_parents=True)
             self.journal = self.tracer.journal = None

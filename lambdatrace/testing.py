@@ -66,6 +66,7 @@ class CountedIds(Ids):
     __slots__ = ("_spans", "_traces")
 
     def __init__(self) -> None:
+        super().__init__()
         self._traces = 0
         self._spans = 0
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lambdatrace.journal import Journal
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Carried, Link, Scope
+    from lambdatrace.telemetry import Telemetry
 
     # Whether a span of this trace under this parent is recorded.
     Sampler = Callable[[str, SpanContext | None], bool]
@@ -386,53 +387,51 @@ class Tracer:
         scope: Scope = OWN_SCOPE,
     ) -> Span:
         """Start a child of `parent`, by default the current span; without one, a new trace."""
-        start_ns = start_ns or self._clock.time_ns()
-        current = parent or self.current_span()
+        current = parent or _current.get()
+        if current is None or (current.end_ns and current is not parent):
+            current = self.current_span()
         if current is None:
+            above, spans = None, self.spans()
             trace_id = self._ids.trace_id()
-            above = None
             is_sampled = self._is_sampled(trace_id, None)
             context = SpanContext(trace_id, self._ids.span_id(), is_sampled=is_sampled)
         else:
-            above = current.context
-            context = SpanContext(
-                above.trace_id,
-                self._ids.span_id(),
-                is_sampled=above.is_sampled,
-                trace_state=above.trace_state,
-                carried=above.carried,
-            )
+            above, spans = current.context, current.opened_in or self.spans()
+            context = above.child(self._ids.span_id())
         span = Span(
             name,
             context,
             above,
-            start_ns,
+            start_ns or self._clock.time_ns(),
             kind=kind,
             attributes=attributes,
             links=links,
             scope=scope,
         )
-        spans = (current.opened_in if current is not None else None) or self.spans()
-        spans.note_open(span)
+        by_id = spans.by_id
+        if len(by_id) < OPEN_SPANS_MAX:  # note_open, without its call
+            by_id[context.span_id] = span
+            span.opened_in = spans
         if self.journal is not None and context.is_sampled and not spans.replay_ns:
-            self.journal.span(span)
+            self.journal.span_opened(span)
         return span
 
     def end_span(self, span: Span, end_ns: int = 0) -> None:
         """End `span` now, or at `end_ns`; a second time does nothing."""
-        if span.end(end_ns or self._clock.time_ns()):
-            spans = span.opened_in
-            if spans is not None:
-                spans.by_id.pop(span.context.span_id, None)
-                span.opened_in = None  # no cycle for the collector to find
-                if 0 < spans.replay_ns <= span.start_ns:
-                    return  # the invocation that did it first has sent it
-            if span.context.is_sampled:
-                if self.journal is not None:
-                    self.journal.span(span)
-                self._buffer.append(span)
-            elif self.is_holding:
-                (spans or self.spans()).hold(span)
+        if not span.end(end_ns or self._clock.time_ns()):
+            return
+        spans, context = span.opened_in, span.context
+        if spans is not None:
+            spans.by_id.pop(context.span_id, None)
+            span.opened_in = None  # no cycle for the collector to find
+            if 0 < spans.replay_ns <= span.start_ns:
+                return  # the invocation that did it first has sent it
+        if context.is_sampled:
+            if self.journal is not None:
+                self.journal.span_ended(span)
+            self._buffer.append(span)
+        elif self.is_holding:
+            (spans or self.spans()).hold(span)
 
     def leave_span(self, span: Span) -> None:
         """Note that `span` ends now, but keep it until it is known whether that was an error."""
@@ -629,25 +628,50 @@ class SpanScope:
     """`with` opens a span for the block; as a decorator, for each call of the function.
 
     An async function's span lasts until it returns, a generator's until its last item.
-    `recorder` gives the tracer and guard to use, asked anew at each use.
+    `recorder` gives whose tracer and guard to use, asked anew at each use.
     """
 
-    __slots__ = ("_arguments", "_guard", "_name", "_recorder", "_span", "_token", "_tracer")
+    __slots__ = (
+        "_attributes",
+        "_guard",
+        "_kind",
+        "_links",
+        "_name",
+        "_recorder",
+        "_span",
+        "_token",
+        "_tracer",
+    )
 
     def __init__(
-        self, recorder: Callable[[], tuple[Tracer, Guard]], name: str, **arguments: Any
+        self,
+        recorder: Callable[[], Telemetry],
+        name: str,
+        kind: int = INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] = (),
     ) -> None:
         self._recorder = recorder
         self._name = name
-        self._arguments = arguments
+        self._kind = kind
+        self._attributes = attributes
+        self._links = links
         self._span: Span | None = None
         self._token: Token[Span | None] | None = None
 
     def __enter__(self) -> SpanHandle:
-        self._tracer, self._guard = self._recorder()
-        self._span = self._guard.run(self._tracer.start_span, self._name, **self._arguments)
-        self.resume()
-        return SpanHandle(self._tracer, self._guard, self._span)
+        # Here and in __exit__ the guard's work without its call: this is done for each span.
+        current = self._recorder()
+        self._tracer, self._guard = tracer, guard = current.tracer, current.guard
+        try:
+            self._span = span = tracer.start_span(
+                self._name, kind=self._kind, attributes=self._attributes, links=self._links
+            )
+            self._token = _current.set(span)
+        except Exception as error:  # noqa: BLE001 - the guard's own
+            self._span = None
+            guard.take("span", error)
+        return SpanHandle(tracer, guard, self._span)
 
     def __exit__(
         self,
@@ -655,14 +679,22 @@ class SpanScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.suspend()
-        span = self._span
+        token, span = self._token, self._span
+        if token is not None:
+            self._token = None
+            try:  # noqa: SIM105 - contextlib is not loaded on 3.10
+                _current.reset(token)
+            except ValueError:
+                pass  # see `deactivate`
         if span is None:
             return
         # GeneratorExit is how a generator is closed early, not a failure.
         if error is not None and not isinstance(error, GeneratorExit):
             self._guard.run(self._tracer.record_exception, span, error)
-        self._guard.run(self._tracer.end_span, span)
+        try:
+            self._tracer.end_span(span)
+        except Exception as failure:  # noqa: BLE001 - the guard's own
+            self._guard.take("span", failure)
 
     def suspend(self) -> None:
         """Make the span no longer current, while a generator waits for its consumer."""
@@ -676,7 +708,7 @@ class SpanScope:
             self._token = activate(self._span)
 
     def _again(self, *_call: Any) -> SpanScope:
-        return SpanScope(self._recorder, self._name, **self._arguments)
+        return SpanScope(self._recorder, self._name, self._kind, self._attributes, self._links)
 
     def __call__(self, function: F) -> F:
         """`function` with a span around each call."""

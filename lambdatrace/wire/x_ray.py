@@ -284,7 +284,9 @@ def _annotations_and_metadata(span: Span) -> tuple[dict[str, Any], dict[str, Any
         if key in wanted and len(annotations) < ANNOTATION_COUNT_MAX:
             simple = plain(value)
             is_simple = isinstance(simple, (str, bool, int, float))
-            annotations[_KEY.sub("_", key)] = simple if is_simple else _encoded(simple).decode()
+            annotations[_KEY.sub("_", key) or "_"] = (
+                simple if is_simple else _encoded(simple).decode()
+            )
         elif str(key).startswith(_METADATA) and isinstance(value, str):
             metadata[key[len(_METADATA) :]] = _read_json(value)
         else:
