@@ -70,13 +70,17 @@ FIRST_SEND = (
     "redaction",
     "sender",
     "sinks",
+    "sinks.otlp_endpoint",
     "sinks.otlp_http",
     "sinks.redacting",
+    "sinks.retry_after",
     "wire",
     "wire.emf",
     "wire.otlp_protobuf",
     "wire.plain_json",
 )
+
+REST = ".rest"  # what the name of a bundle ends in that is opened after the cold start
 
 # /opt/lambdatrace: what AWS_LAMBDA_EXEC_WRAPPER names. Lambda runs it with the runtime's own
 # command as arguments; the runtime reads `_HANDLER`, which is now our redirect to what it was: the
@@ -125,19 +129,19 @@ def layer_files(
         name = ".".join(part for part in relative.with_suffix("").parts if part != "__init__")
         if name:
             modules[name] = (f"/opt/{path}", files[path])
-    choices = [list(modules)] if is_all_bundled else [[*COLD_START, *FIRST_SEND], [*COLD_START]]
     if is_all_bundled and interpreters:
         files = {path: files[path] for path in files if path not in _paths(modules)}
     left_bytes = ARCHIVE_BYTES_MAX - sum(_zipped_bytes(*item) for item in files.items())
+    rest = [name for name in modules if name not in COLD_START] if is_all_bundled else FIRST_SEND
     for interpreter in sorted(interpreters, key=_newness, reverse=True):
-        for names in choices:
+        for suffix, names in (("", COLD_START), (REST, rest)):
             wanted = {f"lambdatrace.{name}": modules[name] for name in names}
-            path, content = _bundle_path(interpreter), bundle(interpreter, wanted)
-            zipped_bytes = _zipped_bytes(path, content)
-            if is_all_bundled or zipped_bytes <= left_bytes:
-                files[path] = content
-                left_bytes -= zipped_bytes
-                break
+            path = _bundle_path(interpreter) + suffix
+            content = bundle(interpreter, wanted, is_apart=suffix == REST)
+            left_bytes -= _zipped_bytes(path, content)
+            if left_bytes < 0 and not is_all_bundled:
+                return dict(sorted(files.items()))
+            files[path] = content
     return dict(sorted(files.items()))
 
 

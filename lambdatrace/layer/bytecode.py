@@ -85,13 +85,17 @@ def find_interpreters(versions: Sequence[str]) -> list[Interpreter]:
     return found
 
 
-def bundle(interpreter: Interpreter, modules: Mapping[str, tuple[str, bytes]]) -> bytes:
+def bundle(
+    interpreter: Interpreter, modules: Mapping[str, tuple[str, bytes]], *, is_apart: bool = False
+) -> bytes:
     """The bundle of `modules`: name → (path in the function's file system, source).
 
-    The interpreter's magic number, then a marshalled dict: name → (code, is it a package).
+    The interpreter's magic number, then a marshalled dict: name → (code, is it a package); if
+    `is_apart`, each code is marshalled by itself, for modules of which few are loaded.
     Raises LayerError if a module cannot be compiled.
     """
-    wanted = {name: [path, source.decode()] for name, (path, source) in modules.items()}
+    sources = {name: [path, source.decode()] for name, (path, source) in modules.items()}
+    wanted = {"is_apart": is_apart, "modules": sources}
     process = subprocess.run(
         [interpreter.path, "-S", "-X", "no_debug_ranges", __file__],
         input=json.dumps(wanted),
@@ -172,9 +176,14 @@ def _main() -> None:
     wanted = json.load(sys.stdin)
     codes = {
         name: (stripped_code(source, path), path.endswith("/__init__.py"))
-        for name, (path, source) in wanted.items()
+        for name, (path, source) in wanted["modules"].items()
     }
-    sys.stdout.write(base64.b64encode(marshal.dumps(codes)).decode())
+    if wanted["is_apart"]:
+        apart = {name: (marshal.dumps(code), is_it) for name, (code, is_it) in codes.items()}
+        content = marshal.dumps(apart)
+    else:
+        content = marshal.dumps(codes)
+    sys.stdout.write(base64.b64encode(content).decode())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from lambdatrace.layer import (
     COLD_START,
     FIRST_SEND,
     PACKAGE,
+    REST,
     VERSIONS,
     build_layer,
     layer_files,
@@ -97,7 +98,11 @@ def test_a_layer_has_the_sdk_a_bundle_for_each_python_and_the_exec_wrapper() -> 
         for path in PACKAGE.rglob("*.py")
         if path.relative_to(PACKAGE).parts[0] not in DEVELOPER_PARTS
     }
-    bundles = {f"python/lambdatrace/bundles/{found.tag}" for found in FOUND}
+    bundles = {
+        f"python/lambdatrace/bundles/{found.tag}{suffix}"
+        for found in FOUND
+        for suffix in ("", REST)
+    }
     assert set(files) - bundles == sources | {"lambdatrace", "python/lambdatrace/py.typed"}
     assert precompiled(files, FOUND[-1:]) == [FOUND[-1].version], "the newest goes first"
     whole = layer_files(FOUND, is_all_bundled=True)
