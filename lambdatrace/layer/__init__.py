@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lambdatrace.layer.bytecode import bundle, find_interpreters, without_docstrings
+from lambdatrace.layer.bytecode import bundle, find_interpreters, pyc, without_docstrings
 from lambdatrace.layer.instrumentations import INDEX, index_of
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ FIRST_SEND = (
     "wire.plain_json",
 )
 
+INIT = "python/lambdatrace/__init__.py"  # what opens the bundles
 REST = ".rest"  # what the name of a bundle ends in that is opened after the cold start
 
 # /opt/lambdatrace: what AWS_LAMBDA_EXEC_WRAPPER names. Lambda runs it with the runtime's own
@@ -142,6 +143,7 @@ def layer_files(
             if left_bytes < 0 and not is_all_bundled:
                 return dict(sorted(files.items()))
             files[path] = content
+        files[_pyc_path(interpreter)] = pyc(interpreter, "lambdatrace", f"/opt/{INIT}", files[INIT])
     return dict(sorted(files.items()))
 
 
@@ -151,6 +153,10 @@ def _paths(modules: Mapping[str, tuple[str, bytes]]) -> set[str]:
 
 def _bundle_path(interpreter: Interpreter) -> str:
     return f"python/lambdatrace/bundles/{interpreter.tag}"
+
+
+def _pyc_path(interpreter: Interpreter) -> str:
+    return f"python/lambdatrace/__pycache__/__init__.{interpreter.tag}.pyc"
 
 
 def _zipped_bytes(path: str, content: bytes) -> int:

@@ -39,6 +39,7 @@ def test_a_layer_for_one_runtime_is_precompiled_whole(tmp_path: Path) -> None:
         assert archive.namelist() == [
             "lambdatrace",
             "python/lambdatrace/__init__.py",
+            "python/lambdatrace/__pycache__/__init__.cpython-311.pyc",
             "python/lambdatrace/bundles/cpython-311",
             "python/lambdatrace/bundles/cpython-311.rest",
             "python/lambdatrace/py.typed",

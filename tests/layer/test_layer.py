@@ -69,11 +69,12 @@ print(json.dumps({
     "first send": sorted(bundled - cold),
     "from source": sorted(set(loaded) - bundled),
     "files": sorted({m.__file__ for m in loaded.values()}),
+    "doc": lambdatrace.__doc__,
 }))
 """
 
 
-def probe(interpreter: Interpreter, opt: Path) -> dict[str, list[str]]:
+def probe(interpreter: Interpreter, opt: Path) -> dict[str, Any]:
     process = subprocess.run(
         [interpreter.path, "-S", "-B", "-c", PROBE],
         cwd=opt,
@@ -87,7 +88,7 @@ def probe(interpreter: Interpreter, opt: Path) -> dict[str, list[str]]:
         check=True,
         timeout=60,
     )
-    facts: dict[str, list[str]] = json.loads(process.stdout)
+    facts: dict[str, Any] = json.loads(process.stdout)
     return facts
 
 
@@ -98,11 +99,9 @@ def test_a_layer_has_the_sdk_a_bundle_for_each_python_and_the_exec_wrapper() -> 
         for path in PACKAGE.rglob("*.py")
         if path.relative_to(PACKAGE).parts[0] not in DEVELOPER_PARTS
     }
-    bundles = {
-        f"python/lambdatrace/bundles/{found.tag}{suffix}"
-        for found in FOUND
-        for suffix in ("", REST)
-    }
+    tags = [found.tag for found in FOUND]
+    bundles = {f"python/lambdatrace/bundles/{tag}{end}" for tag in tags for end in ("", REST)}
+    bundles |= {f"python/lambdatrace/__pycache__/__init__.{tag}.pyc" for tag in tags}
     assert set(files) - bundles == sources | {"lambdatrace", "python/lambdatrace/py.typed"}
     assert precompiled(files, FOUND[-1:]) == [FOUND[-1].version], "the newest goes first"
     whole = layer_files(FOUND, is_all_bundled=True)
@@ -132,6 +131,7 @@ def test_a_cold_start_loads_all_of_it_from_the_bundle(
     opt = unpacked(tmp_path, [interpreter])
     facts = probe(interpreter, opt)
     assert facts["from source"] == []
+    assert facts["doc"] is None, "the package itself is from its .pyc file, without docstrings"
     assert set(facts["bundled"]) <= {f"lambdatrace.{name}" for name in COLD_START}
     expected = {f"lambdatrace.{name}" for name in (*COLD_START, *FIRST_SEND)}
     assert set(facts["first send"]) <= expected
