@@ -101,9 +101,12 @@ def _instrument(current: Telemetry, function: Any, is_captured: bool | None) -> 
 def _trace_call(function: Any, code: Any, *, is_captured: bool) -> Callable[..., Any]:
     def handler(*arguments: Any, **keywords: Any) -> Any:
         current = telemetry.current()
-        running = current.guard.run(
-            begin, current, *event_and_context(code, arguments, keywords), is_captured=is_captured
-        )
+        try:  # the guard's work without its call: the caller waits for this
+            event, context = event_and_context(code, arguments, keywords)
+            running = begin(current, event, context, is_captured=is_captured)
+        except Exception as error:  # noqa: BLE001 - the guard's own
+            running = None
+            current.guard.take("begin", error)
         try:
             result = function(*arguments, **keywords)
         except BaseException as error:
@@ -383,20 +386,34 @@ class RunningInvocation:
 
         Its span is opened there if nobody did here.
         """
-        facts, trigger = self.facts, self.trigger
+        trigger = self.trigger
         about: tuple[Any, ...] = ("", "", {}, {})
         if trigger is not None:
             from lambdatrace.journal import caller_fields
 
             carrier = caller_fields(trigger.carrier) if trigger.carrier else {}
             about = (trigger.name, trigger.faas_trigger, trigger.attributes, carrier)
+        is_cold = self.number == 0 and self.facts.is_cold_start
         journal.write(
             (
-                *("invocation", self.number, self.request_id, self.start_ns, facts.arn),
-                *(facts.deadline_ns, facts.tenant_id, facts.is_cold_start, self._trace_header),
+                *("invocation", self.number, self.request_id, self.start_ns),
+                *(*self._place_and_deadline(), is_cold, self._trace_header),
                 *about,
             )
         )
+
+    def _place_and_deadline(self) -> tuple[str, int, str]:
+        """ARN, deadline and tenant; of the runtime client's own context without a look at more."""
+        context = self.context
+        try:
+            arn, tenant_id = context.invoked_function_arn, context.tenant_id or ""
+            deadline_ms = context._epoch_deadline_time_in_ms  # noqa: SLF001 - as the runtime sets it
+        except Exception:  # noqa: BLE001 - another's context
+            arn = tenant_id = deadline_ms = None
+        if type(arn) is str and type(deadline_ms) is int and type(tenant_id) is str:
+            return arn, deadline_ms * 1_000_000, tenant_id
+        facts = self.facts
+        return facts.arn, facts.deadline_ns, facts.tenant_id
 
     def _end(self) -> bool:
         if self.end_ns:

@@ -143,12 +143,12 @@ class InvocationSpans:
         self.metrics: MetricRecorder | None = None
         # What other APIs hold of our spans, by span id; made by them.
         self.facades: dict[str, Any] | None = None
-        self._held: deque[Span] = deque(maxlen=HELD_SPANS_MAX)
+        self._held: deque[Span] | None = None  # both made when there is something for them
         self._left: dict[str, int] = {}  # span id → when it was left
         self._root: Span | None = None
         self._open_root = open_root
         self._opening = _thread.allocate_lock()
-        self._stack_traces: deque[StackTrace] = deque(maxlen=OPEN_SPANS_MAX)
+        self._stack_traces: deque[StackTrace] | None = None
 
     def root(self) -> Span | None:
         """The invocation's span; None outside of any."""
@@ -194,11 +194,13 @@ class InvocationSpans:
 
     def hold(self, span: Span) -> None:
         """Keep an ended span that is not sampled until it is known how the invocation ends."""
+        if self._held is None:
+            self._held = deque(maxlen=HELD_SPANS_MAX)
         self._held.append(span)
 
     def take_held(self) -> list[Span]:
         """The spans that were held, from now on sampled."""
-        held, self._held = list(self._held), deque(maxlen=0)
+        held, self._held = list(self._held or ()), deque(maxlen=0)
         for span in held:
             span.context.is_sampled = True
         return held
@@ -226,6 +228,8 @@ class InvocationSpans:
         if last is not None and last.reached_further(error):
             return last
         trace = StackTrace(error)
+        if self._stack_traces is None:
+            self._stack_traces = deque(maxlen=OPEN_SPANS_MAX)
         self._stack_traces.append(trace)
         return trace
 
