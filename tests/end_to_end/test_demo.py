@@ -29,7 +29,7 @@ def test_the_demo_shows_what_the_collector_stored_and_cleans_up(tmp_path: Path) 
     for section in ("Traces", "Cold starts", "Logs", "Metrics", "Where to look"):
         assert re.search(rf"── {section}", text), section
     # A trace across two functions, a timeout, an exception, links, a partial batch.
-    assert re.search(r"invoke payments .*client\n.*payments [0-9.]+ ms payments server", text)
+    assert re.search(r"Lambda.Invoke .*client\n.*payments [0-9.]+ ms payments server", text)
     assert "Task timed out after 1.00 seconds" in text
     assert "KeyError: 'spoon'" in text
     assert re.search(r"orders-queue process .*consumer links to traces", text)
