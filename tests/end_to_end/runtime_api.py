@@ -106,6 +106,7 @@ def managed_instance(
         "AWS_LAMBDA_MAX_CONCURRENCY": str(workers),
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
         "AWS_REGION": "us-east-1",
+        "TMPDIR": str(folder),  # Lambda's /tmp is this environment's alone; here others write there
         "_HANDLER": "app.handler",
         **environment,
     }
