@@ -120,7 +120,6 @@ class ExplicitHistogram:
         "_bounds",
         "_counts",
         "_exemplars",
-        "_has_negative",
         "_maximum",
         "_minimum",
         "_sum",
@@ -133,7 +132,6 @@ class ExplicitHistogram:
         self._sum: float = 0
         self._minimum: float = float_info.max
         self._maximum: float = -float_info.max
-        self._has_negative = False
 
     def add(self, value: float, exemplar: Exemplar | None) -> None:
         """Count `value` in the bucket whose upper bound is the first not below it."""
@@ -142,7 +140,6 @@ class ExplicitHistogram:
         self._sum += value
         self._minimum = min(self._minimum, value)
         self._maximum = max(self._maximum, value)
-        self._has_negative = self._has_negative or value < 0
         if exemplar is not None:
             self._exemplars[bucket] = exemplar
 
@@ -152,7 +149,7 @@ class ExplicitHistogram:
         point.bounds = self._bounds
         point.bucket_counts = list(self._counts)
         point.count = sum(self._counts)
-        point.total = None if self._has_negative else self._sum
+        point.total = None if self._minimum < 0 else self._sum
         point.minimum = self._minimum
         point.maximum = self._maximum
         return point
@@ -207,7 +204,7 @@ class ExponentialHistogram:
         """The counts, from the first bucket that has one to the last."""
         point = ExponentialPoint(attributes, start_ns, time_ns, _one(self._exemplar))
         point.count = self._count
-        point.total = self._sum
+        point.total = None if self._minimum < 0 else self._sum
         point.minimum = self._minimum
         point.maximum = self._maximum
         # With zeros alone any scale is right; the oracle says 0.

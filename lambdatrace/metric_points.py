@@ -76,7 +76,10 @@ class HistogramPoint(Point):
 
 
 class ExponentialPoint(Point):
-    """Counts in buckets whose bounds are powers of 2^(2^-scale); the first has index `offset`."""
+    """Counts in buckets whose bounds are powers of 2^(2^-scale); the first has index `offset`.
+
+    `total` is None once a negative value was measured, as a HistogramPoint's.
+    """
 
     __slots__ = (
         "count",
@@ -91,7 +94,7 @@ class ExponentialPoint(Point):
         "zero_count",
     )
     count: int
-    total: float
+    total: float | None
     minimum: float
     maximum: float
     scale: int

@@ -103,7 +103,7 @@ def _exponential(point: ExponentialPoint) -> bytes:
             *attribute_fields(1, point.attributes),  # attributes = 1
             _times(point),
             b"\x21" + pack("<Q", point.count),  # count = 4
-            b"\x29" + pack("<d", point.total),  # sum = 5
+            b"" if point.total is None else b"\x29" + pack("<d", point.total),  # sum = 5
             count_field(6, _zigzag(point.scale)),  # scale = 6
             b"\x39" + pack("<Q", point.zero_count),  # zero_count = 7
             # positive = 8, negative = 9

@@ -51,10 +51,9 @@ def _number(point: NumberPoint) -> dict[str, Any]:
 
 
 def _histogram(point: HistogramPoint) -> dict[str, Any]:
-    total = {} if point.total is None else {"sum": json_double(point.total)}
     return {
         **_common(point),
-        **total,
+        **_total(point),
         "count": str(point.count),
         "bucketCounts": list(map(str, point.bucket_counts)),
         "explicitBounds": list(map(json_double, point.bounds)),
@@ -67,7 +66,7 @@ def _exponential(point: ExponentialPoint) -> dict[str, Any]:
     return {
         **_common(point),
         "count": str(point.count),
-        "sum": json_double(point.total),
+        **_total(point),
         "scale": point.scale,
         "zeroCount": str(point.zero_count),
         "positive": _buckets(point.positive_offset, point.positive_counts),
@@ -75,6 +74,10 @@ def _exponential(point: ExponentialPoint) -> dict[str, Any]:
         "min": json_double(point.minimum),
         "max": json_double(point.maximum),
     }
+
+
+def _total(point: HistogramPoint | ExponentialPoint) -> dict[str, Any]:
+    return {} if point.total is None else {"sum": json_double(point.total)}
 
 
 def _buckets(offset: int, counts: Sequence[int]) -> dict[str, Any]:

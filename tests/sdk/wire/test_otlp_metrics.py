@@ -145,6 +145,20 @@ def test_an_exponential_histogram_is_read_back() -> None:
     }
 
 
+@pytest.mark.parametrize("kind", ["explicit", "exponential"])
+def test_a_histogram_with_a_negative_value_has_no_sum(kind: str) -> None:
+    instruments = Instruments(SettableClock(), lambda _name, _reason: None, histogram=kind)
+    for value in (-2.0, 3.0):
+        instruments.instrument("histogram", "h", scope=SCOPE).record(value)
+    (read,) = (data := instruments.collect())
+    message = metrics_pb2.Metric()
+    message.ParseFromString(encode_metric(read))
+    points = message.histogram.data_points or message.exponential_histogram.data_points
+    assert [(point.count, point.HasField("sum")) for point in points] == [(2, False)]
+    request = from_json(otlp_metrics_json.metric_encoder, data)
+    assert request.resource_metrics[0].scope_metrics[0].metrics[0] == message
+
+
 @pytest.mark.parametrize(
     ("message", "unwritten"),
     [
