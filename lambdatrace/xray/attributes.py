@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 
+from lambdatrace.plain import plain_copy, text_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -87,9 +89,8 @@ def _read_aws(data: dict[str, Any]) -> dict[str, Any]:
 def _json(values: Any) -> str:
     from aws_xray_sdk.core.utils.conversion import metadata_to_dict
 
-    # Objects as their fields, as the SDK writes them; what JSON has no type for as text.
-    text = json.dumps(metadata_to_dict(values), default=str)
-    return text if len(text) <= METADATA_LENGTH_MAX else json.dumps({"cut": text[:1024]})
+    # Objects as their fields, as the SDK writes them; what JSON has no type for, a key too, as text.
+    return json.dumps(plain_copy(metadata_to_dict(values), METADATA_LENGTH_MAX, text_of))
 
 
 def error_type(subsegment: Any) -> str:

@@ -90,13 +90,18 @@ class TracedSubsegment(Subsegment):  # type: ignore[misc] # the SDK is not typed
             self._token = None
         span.name = self.name  # patches of databases name a subsegment late
         span.kind = _kind(self.namespace)
-        span.set_attributes(read_subsegment(self))
+        try:
+            self._describe(span)
+        finally:  # whatever the user has put there, the span ends
+            current.tracer.end_span(span, int(end_time * 1e9) if end_time else 0)
+
+    def _describe(self, span: Span) -> None:
         error = error_type(self)
         if error:
             span.attributes.setdefault("error.type", error)
             if span.status_code != ERROR:
                 span.set_status(ERROR)
-        current.tracer.end_span(span, int(end_time * 1e9) if end_time else 0)
+        span.set_attributes(read_subsegment(self))
 
     def to_dict(self) -> dict[str, Any]:
         """The subsegment's document."""

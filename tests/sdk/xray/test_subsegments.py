@@ -94,6 +94,38 @@ def test_annotations_and_metadata_are_attributes_that_x_ray_can_have_back(
     }
 
 
+def test_metadata_that_json_does_not_have_is_written_as_text(
+    recorded: Recorded, handle: Handle
+) -> None:
+    def call() -> None:
+        with xray_recorder.in_subsegment("work") as subsegment:
+            subsegment.put_metadata("odd", {("a", 1): 2, "n": float("nan"), "b": {3: float("inf")}})
+
+    handle(call)
+    span = recorded.span("work")
+    assert span.attributes == {
+        "aws.xray.metadata.default": """{"odd": {"('a', 1)": 2, "n": "nan", "b": {"3": "inf"}}}"""
+    }
+    assert span.end_ns
+
+
+def test_a_subsegment_that_cannot_be_read_ends_its_span_all_the_same(
+    recorded: Recorded, handle: Handle
+) -> None:
+    recorded.telemetry.guard.is_strict = False
+
+    def call() -> None:
+        with xray_recorder.in_subsegment("work") as subsegment:
+            subsegment.aws = None
+            subsegment.put_annotation("tier", "gold")
+
+    handle(call)
+    span = recorded.span("work")
+    assert span.end_ns
+    assert span.attributes == {"tier": "gold", "aws.xray.annotations": ["tier"]}
+    assert recorded.telemetry.guard.failures == 1
+
+
 def test_an_exception_is_an_event_and_the_status_and_goes_on(
     recorded: Recorded, handle: Handle
 ) -> None:
