@@ -3,18 +3,20 @@
 CloudWatch's metrics as OTLP are histograms: of OTLP's types it alone has count, sum, minimum and
 maximum, as CloudWatch keeps of any metric. Dimensions become attributes, the namespace the scope.
 Instruments as CloudWatch's metrics: a sum or gauge is its value, a histogram the values that were
-measured, since the embedded metric format has no counts. Attributes become dimensions.
+measured, since the embedded metric format has no counts. Attributes become dimensions, escaped.
 """
 
 from __future__ import annotations
 
 import sys
 
+from lambdatrace.metrics import DIMENSION_VALUE_LENGTH_MAX, is_dimension
 from lambdatrace.records import Scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from lambdatrace.instruments import Instruments
     from lambdatrace.metric_points import MetricData
@@ -102,14 +104,47 @@ def record_as_instruments(
             histogram.record(value, attributes, metric.context or context, timestamp_ns=time_ns)
 
 
-def record_as_metrics(collected: Iterable[MetricData], recorder: MetricRecorder) -> None:
-    """Give what the instruments collected to `recorder`, which checks it as any other."""
+def record_as_metrics(
+    collected: Iterable[MetricData],
+    recorder: MetricRecorder,
+    on_error: Callable[[str, str], None],
+) -> None:
+    """Give what the instruments collected to `recorder`, which checks it as any other.
+
+    `on_error` gets the attributes that cannot be dimensions, which are left out.
+    """
     from lambdatrace.metric_points import DistributionPoint, NumberPoint
 
     for data in collected:
         unit = cloudwatch_unit(data.unit)
         for point in data.points:
+            dimensions = _dimensions(data.name, point.attributes, on_error)
             if isinstance(point, NumberPoint):
-                recorder.record(data.name, point.value, unit, point.attributes)
+                recorder.record(data.name, point.value, unit, dimensions)
             elif isinstance(point, DistributionPoint):
-                recorder.record(data.name, point.values, unit, point.attributes)
+                recorder.record(data.name, point.values, unit, dimensions)
+
+
+def _dimensions(
+    name: str, attributes: Mapping[str, Any], on_error: Callable[[str, str], None]
+) -> dict[str, str]:
+    """`attributes` as CloudWatch takes dimensions: in printable ASCII, all else escaped.
+
+    So values that differ remain different ones, which they would not be if they were left out.
+    """
+    dimensions = {}
+    for key, value in attributes.items():
+        dimension = _escaped(str(key))
+        text = _escaped(str(value))[:DIMENSION_VALUE_LENGTH_MAX]
+        if is_dimension(name, dimension, text):
+            dimensions[dimension] = text
+        else:
+            on_error(f"metric {name:.100}, attribute {key!r:.100}", "left out: it is no dimension")
+    return dimensions
+
+
+def _escaped(text: str) -> str:
+    """`text` with a backslash escape, as in Python, for what is not printable ASCII."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode("ascii")

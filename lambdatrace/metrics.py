@@ -355,16 +355,21 @@ def _is_name(name: Any) -> bool:
     )
 
 
-def _check_dimension(name: str, key: Any, text: Any) -> None:
-    if (
-        not _is_name(key)
-        or key in {name, "_aws"}
-        or key.startswith(":")
-        or not text.strip()
-        or len(text) > DIMENSION_VALUE_LENGTH_MAX
-        or not (key + text).isascii()
-        or not text.isprintable()
-    ):
+def is_dimension(name: str, key: Any, text: str) -> bool:
+    """Whether the metric `name` may have the dimension `key` with the value `text`."""
+    return (
+        _is_name(key)
+        and key not in {name, "_aws"}
+        and not key.startswith(":")
+        and bool(text.strip())
+        and len(text) <= DIMENSION_VALUE_LENGTH_MAX
+        and (key + text).isascii()
+        and text.isprintable()
+    )
+
+
+def _check_dimension(name: str, key: Any, text: str) -> None:
+    if not is_dimension(name, key, text):
         raise MetricError(
             f"metric {name!r} has dimension {key!r:.300}={text!r:.1100}: expected printable "
             f"ASCII, a name of 1 to {NAME_LENGTH_MAX} characters, not the metric's, no leading "

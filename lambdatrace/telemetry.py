@@ -682,7 +682,8 @@ class Telemetry:
         elif exporter == "emf":
             from lambdatrace.metric_export import record_as_metrics
 
-            record_as_metrics(collected, self.metrics_of(spans or self.tracer.spans()))
+            recorder = self.metrics_of(spans or self.tracer.spans())
+            record_as_metrics(collected, recorder, self.guard.report)
 
     def _record_outcome(self, outcome: InvocationOutcome) -> None:
         from lambdatrace.invocation_metrics import record_outcome

@@ -68,6 +68,30 @@ def test_instruments_are_written_as_embedded_metrics() -> None:
     ]
 
 
+def test_an_attribute_that_is_no_dimension_of_cloudwatchs_costs_no_measurement() -> None:
+    with recording({"OTEL_METRICS_EXPORTER": "emf"}) as recorded:
+        orders = recorded.telemetry.instruments.instrument("counter", "orders")
+        orders.record(1, {"city": "Zürich", "plätze": "東京\n", "tags": ["ä"]})
+        orders.record(2, {"city": "Genève"})
+        orders.record(4, {"city": "東" * 1000})
+        orders.record(8, {"empty": "", ":n": "x", "orders": "x", "_aws": "x", "tier": 1})
+        lambdatrace.flush()
+    documents = recorded.metric_documents
+    assert [document["orders"] for document in documents] == [1.0, 2.0, 4.0, 8.0]
+    named = {"service": "orders", "orders": 0}
+    assert [
+        {key: text for key, text in document.items() if key not in {*named, "_aws"}}
+        for document in documents
+    ] == [
+        {"city": r"Z\xfcrich", r"pl\xe4tze": r"\u6771\u4eac\n", "tags": r"['\xe4']"},
+        {"city": r"Gen\xe8ve"},
+        {"city": (r"\u6771" * 1000)[:1024]},
+        {"tier": "1"},
+    ]
+    assert recorded.telemetry.metrics.dropped == 0
+    assert recorded.telemetry.guard.failures == 4  # the attributes that are no dimension
+
+
 def test_with_no_exporter_nothing_is_written() -> None:
     with recording({"OTEL_METRICS_EXPORTER": "none"}) as recorded:
         recorded.telemetry.instruments.instrument("counter", "orders").record(1)
