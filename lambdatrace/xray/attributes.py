@@ -89,7 +89,7 @@ def _read_aws(data: dict[str, Any]) -> dict[str, Any]:
 def _json(values: Any) -> str:
     from aws_xray_sdk.core.utils.conversion import metadata_to_dict
 
-    # Objects as their fields, as the SDK writes them; what JSON has no type for, a key too, as text.
+    # Objects as their fields, as the SDK writes them; keys and values JSON lacks as text.
     return json.dumps(plain_copy(metadata_to_dict(values), METADATA_LENGTH_MAX, text_of))
 
 
