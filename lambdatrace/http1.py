@@ -23,6 +23,7 @@ _BODY_BYTES_MAX = 8 * 1024 * 1024  # above Lambda's largest event; an OTLP answe
 _RECEIVE_BYTES = 64 * 1024
 _TCP_NODELAY = 1
 _STATUS_NO_CONTENT = (204, 304)
+_INTERIM_FIRST, _INTERIM_LAST = 100, 199
 
 # A request on a socket that was not used for so long goes to a new one: AWS's NAT gateways and load
 # balancers forget a connection after 350 s without a word to us, and the answer never comes.
@@ -216,13 +217,13 @@ class Connection:
         return response
 
     def _receive(self, deadline_s: float | None) -> Response:
-        received, self._received = self._received, b""
-        while (end := received.find(b"\r\n\r\n")) < 0:
-            if len(received) > _HEAD_BYTES_MAX:
-                raise SendError(f"{self._address.authority} sent headers without end")
-            received += self._more(deadline_s, has_begun=bool(received))
-        response = Response(received[:end])
-        body = received[end + 4 :]
+        body, self._received = self._received, b""
+        status = _INTERIM_FIRST
+        # An interim answer stands before the one that counts (RFC 9110, 15.2).
+        while _INTERIM_FIRST <= status <= _INTERIM_LAST:
+            head, body = self._receive_head(body, deadline_s)
+            response = Response(head)
+            status = response.status
         length = response.header(b"content-length")
         is_last = response.header(b"connection").lower() == "close"
         if response.status in _STATUS_NO_CONTENT:
@@ -238,6 +239,14 @@ class Connection:
             self.close()
         response.body = body
         return response
+
+    def _receive_head(self, received: bytes, deadline_s: float | None) -> tuple[bytes, bytes]:
+        """A head, and what has come of what follows it."""
+        while (end := received.find(b"\r\n\r\n")) < 0:
+            if len(received) > _HEAD_BYTES_MAX:
+                raise SendError(f"{self._address.authority} sent headers without end")
+            received += self._more(deadline_s, has_begun=bool(received))
+        return received[:end], received[end + 4 :]
 
     def _receive_length(self, body: bytes, length: int, deadline_s: float | None) -> bytes:
         if not 0 <= length <= _BODY_BYTES_MAX:

@@ -94,7 +94,7 @@ _OVERFLOW_KEY = frozenset((("otel.metric.overflow", True),))
 
 INSTRUMENT_COUNT_MAX = 1000  # an instrument's name may come from the user's data
 DISTRIBUTION_COUNT_MAX = 10_000  # values of one collection, where they are kept as they are
-OBSERVATION_NS_MAX = 1_000_000_000  # of all callbacks of one collection together
+OBSERVATION_S_MAX = 1.0  # for all callbacks of one collection together
 
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
@@ -256,6 +256,7 @@ class Instruments:
         self._redact = redact
         self._by_key: dict[Any, Instrument] = {}
         self._lock = _thread.allocate_lock()
+        self._asking = _thread.allocate_lock()  # held while callbacks are at work
         self._collected_ns = clock.time_ns()
         self._began_ns = 0
         self._distribution_count = 0
@@ -341,6 +342,7 @@ class Instruments:
     def forget_parent(self) -> None:
         """In a forked child: what was measured before is the parent's to report."""
         self._lock = _thread.allocate_lock()  # another thread of the parent may have held it
+        self._asking = _thread.allocate_lock()
         self.pending.clear()
         self._collected_ns, self._began_ns = self.clock.time_ns(), 0
         for instrument in self._by_key.values():
@@ -383,17 +385,37 @@ class Instruments:
         instrument.aggregate(value, kept, exemplar, timestamp_ns)
 
     def _observe(self) -> None:
-        """Ask the callbacks; one that fails, or the ones after a slow one, are said."""
-        until_ns = self.clock.time_ns() + OBSERVATION_NS_MAX
-        for instrument in list(self._by_key.values()):
-            for callback in list(instrument.callbacks):
-                if self.clock.time_ns() > until_ns:
-                    self._drop(instrument.name, "not observed: callbacks took over a second")
-                    return
-                try:
-                    self._observe_one(instrument, callback())
-                except Exception as error:  # noqa: BLE001 - a callback is the user's code
-                    self._drop(instrument.name, error)
+        """Ask the callbacks, in a thread that is left behind when they take over a second.
+
+        They are the user's code: one that never returns must not hold the environment, nor keep
+        what others measured. While it is at work, none is asked.
+        """
+        if not any(instrument.callbacks for instrument in list(self._by_key.values())):
+            return
+        if self._asking.locked():
+            self._drop("of callbacks", "not observed: an earlier callback has not returned")
+            return
+        self._asking.acquire()
+        _thread.start_new_thread(self._ask, (self._asking,))
+        if self._asking.acquire(timeout=OBSERVATION_S_MAX):
+            self._asking.release()
+        else:
+            self._drop("of callbacks", "not observed: one has not returned after a second")
+
+    def _ask(self, asking: Any) -> None:
+        until_ns = self.clock.time_ns() + int(OBSERVATION_S_MAX * 1e9)
+        try:
+            for instrument in list(self._by_key.values()):
+                for callback in list(instrument.callbacks):
+                    if self.clock.time_ns() > until_ns:
+                        self._drop(instrument.name, "not observed: callbacks took over a second")
+                        return
+                    try:
+                        self._observe_one(instrument, callback())
+                    except BaseException as error:  # noqa: BLE001 - SystemExit ends nothing here
+                        self._drop(instrument.name, error)
+        finally:
+            asking.release()
 
     def _observe_one(self, instrument: Instrument, observations: Iterable[Observation]) -> None:
         for count, (value, attributes) in enumerate(observations):

@@ -589,9 +589,13 @@ class Telemetry:
 
     def _send_own(self, deadline_ns: int) -> bool:
         self.complete_ended()
-        self.guard.run(self.collect_metrics)
         self.guard.run(self._recover)
         is_all_sent = self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
+        # Only now: it asks callbacks of the user's, for which nothing that is there shall wait.
+        self.guard.run(self.collect_metrics)
+        if len(self.metric_buffer):
+            send = self.pipelines.send
+            is_all_sent = send(deadline_ns, self._write_metrics_meanwhile) and is_all_sent
         self.write_metrics()
         self.guard.run(self._settle_journal)
         return is_all_sent

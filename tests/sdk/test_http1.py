@@ -131,6 +131,13 @@ def test_a_peer_that_asks_to_close_is_obeyed() -> None:
             b"abcde",
         ),
         (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", b"until the end"),
+        (
+            (
+                b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+                b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfinal"
+            ),
+            b"final",
+        ),
         (b"HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n", b""),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from math import log2
 from typing import TYPE_CHECKING, Any
@@ -472,6 +473,37 @@ def test_a_callback_that_fails_or_never_ends_is_said_and_the_others_are_asked() 
         "metric b: over 2000 observations",
         "metric d: not observed: callbacks took over a second",
     ]
+
+
+def test_a_callback_that_hangs_or_exits_keeps_nothing_from_being_collected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "OBSERVATION_S_MAX", 0.05)
+    said: list[str] = []
+    instruments, _ = made(on_error=lambda name, reason: said.append(f"{name}: {reason}"))
+    release = threading.Event()
+
+    def leave() -> list[tuple[float, None]]:
+        raise SystemExit(3)
+
+    def hang() -> list[tuple[float, None]]:
+        assert release.wait(20)
+        return [(7, None)]
+
+    instruments.instrument("observable_gauge", "a").observe(leave)
+    instruments.instrument("observable_gauge", "b").observe(hang)
+    orders = instruments.instrument("counter", "orders")
+    for _ in range(2):
+        orders.record(1)
+        assert [data.name for data in instruments.collect()] == ["orders"]
+    assert said == [
+        "metric a: 3",
+        "metric of callbacks: not observed: one has not returned after a second",
+        "metric of callbacks: not observed: an earlier callback has not returned",
+    ]
+    release.set()
+    while "b" not in [data.name for data in instruments.collect()]:
+        pass
 
 
 def test_where_values_are_kept_as_they_are_their_number_is_bounded(
