@@ -131,8 +131,9 @@ def test_the_same_calls_give_what_powertools_logger_gives(
     for document in [*ours, *expected]:
         document["service"] = document["service"].partition(".")[0]
         assert len(document.pop("timestamp")) == len("2026-11-21T10:11:58.239+00:00")
-        if document["message"] == "first":
-            # Only this call is not in the same line of the same function.
+        # The first call is not in the same line of the same function; and where an exception was
+        # logged, Powertools names a line of its own before Python 3.11.
+        if document["message"] == "first" or "exception" in document:
             document.pop("location")
     assert ours == expected
     assert len(ours) == 8
