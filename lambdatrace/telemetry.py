@@ -590,13 +590,21 @@ class Telemetry:
     def _send_own(self, deadline_ns: int) -> bool:
         self.complete_ended()
         self.guard.run(self._recover)
-        is_all_sent = self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
-        # Only now: it asks callbacks of the user's, for which nothing that is there shall wait.
-        self.guard.run(self.collect_metrics)
+        is_collected = False
+
+        def collect_and_write() -> None:
+            # While an answer is awaited, so that nothing that is there waits for the callbacks of
+            # the user's that are asked. Guarded: a failure must not look like one of the send.
+            nonlocal is_collected
+            if not is_collected:
+                is_collected = True
+                self.guard.run(self.collect_metrics)
+            self.guard.run(self.write_metrics)
+
+        is_all_sent = self.pipelines.send(deadline_ns, collect_and_write)
+        collect_and_write()
         if len(self.metric_buffer):
-            send = self.pipelines.send
-            is_all_sent = send(deadline_ns, self._write_metrics_meanwhile) and is_all_sent
-        self.write_metrics()
+            is_all_sent = self.pipelines.send(deadline_ns, collect_and_write) and is_all_sent
         self.guard.run(self._settle_journal)
         return is_all_sent
 
