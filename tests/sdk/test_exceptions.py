@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import sys
-from typing import Any
+import traceback
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +15,9 @@ from lambdatrace.records import ERROR
 from lambdatrace.testing import LambdaContext, recording
 from lambdatrace.tracing import STACK_TEXT_MAX, StackTrace
 from lambdatrace.wire.otlp_protobuf import encode_span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def recorded_exception(error: BaseException) -> dict[str, str]:
@@ -115,3 +119,123 @@ def test_a_guard_without_stack_left_to_report_lets_nothing_through() -> None:
             raise RecursionError
 
     assert Exhausted().run(int, "none") is None
+
+
+class Watched:
+    """Something that says when it is let go of."""
+
+    alive = 0
+
+    def __init__(self) -> None:
+        Watched.alive += 1
+
+    def __del__(self) -> None:
+        Watched.alive -= 1
+
+
+def query() -> None:
+    connection = Watched()
+    assert connection is not None
+    raise KeyError("no row")
+
+
+def test_a_caught_exception_lets_go_of_its_frames_while_the_handler_runs() -> None:
+    def handler(event: Any, context: Any) -> list[int]:
+        alive = []
+        for _ in range(3):
+            try:
+                with lambdatrace.span("query"):
+                    query()
+            except KeyError:
+                pass
+            alive.append(Watched.alive)
+        return alive
+
+    with recording() as recorded:
+        assert lambdatrace.instrument(handler)({}, LambdaContext()) == [0, 0, 0]
+        texts = [
+            str(span.events[0].attributes["exception.stacktrace"])
+            for span in recorded.spans
+            if span.name == "query"
+        ]
+    assert len(texts) == 3
+    for text in texts:
+        assert text.startswith("Traceback (most recent call last):\n")
+        assert 'in query\n    raise KeyError("no row")\n' in text
+        assert text.endswith("KeyError: 'no row'\n")
+
+
+def fail_plainly() -> None:
+    query()
+
+
+def fail_in_a_chain() -> None:
+    try:
+        query()
+    except KeyError as error:
+        raise ValueError("no order") from error
+
+
+def fail_while_handling() -> None:
+    try:
+        fail_in_a_chain()
+    except ValueError:
+        int("x")
+
+
+def fail_without_context() -> None:
+    try:
+        query()
+    except KeyError:
+        raise SilentError from None
+
+
+def fail_in_a_group() -> None:
+    make: Any = vars(builtins).get("ExceptionGroup", lambda *_: ValueError("no groups"))
+    try:
+        query()
+    except KeyError as error:
+        raise make("some", [error]) from error
+
+
+def fail_to_compile() -> None:
+    compile("a b", "orders.py", "exec")
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        fail_plainly,
+        fail_in_a_chain,
+        fail_while_handling,
+        fail_without_context,
+        fail_in_a_group,
+        fail_to_compile,
+    ],
+)
+def test_a_stack_trace_reads_as_python_writes_it(fail: Callable[[], None]) -> None:
+    try:
+        fail()
+    except Exception as error:  # noqa: BLE001 - any
+        expected = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        trace = StackTrace(error)
+    assert str(trace) == expected
+
+
+def test_the_spans_that_an_exception_passes_share_what_it_reached() -> None:
+    def inner() -> None:
+        with lambdatrace.span("inner"):
+            query()
+
+    def handler(event: Any, context: Any) -> None:
+        inner()
+
+    with recording() as recorded:
+        with pytest.raises(KeyError):
+            lambdatrace.instrument(handler)({}, LambdaContext())
+        inner_text, outer_text = (
+            str(recorded.span(name).events[0].attributes["exception.stacktrace"])
+            for name in ("inner", "orders")
+        )
+    assert inner_text == outer_text
+    assert "in handler\n" in inner_text
