@@ -1,7 +1,8 @@
 """Spans to the X-Ray daemon, which Lambda runs beside a function whose tracing is active.
 
-One datagram has one document. Nobody answers, so nothing is waited for, and what the daemon drops
-is not known here. Source: X-Ray Developer Guide, "Sending segment documents to the X-Ray daemon".
+One datagram has one document; a span too long for that has several. Nobody answers, so nothing is
+waited for, and what the daemon drops is not known here.
+Source: X-Ray Developer Guide, "Sending segment documents to the X-Ray daemon".
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import _socket
 import time
 
 from lambdatrace.sinks import Outcome
-from lambdatrace.wire.x_ray import encode_document, segment_document
+from lambdatrace.wire.x_ray import segment_document
+from lambdatrace.wire.x_ray_parts import encode_documents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,22 +46,25 @@ class XRayUdpSink:
         until_s = time.monotonic() + timeout_s
         for number, span in enumerate(spans):
             try:
-                document, cut = encode_document(segment_document(span), DOCUMENT_BYTES_MAX)
+                documents, cut = encode_documents(segment_document(span), DOCUMENT_BYTES_MAX)
             except Exception as error:  # noqa: BLE001 - one span's odd values, not the batch's
                 self._on_error("a record cannot be encoded", error)
                 unencodable += 1
                 continue
             if cut:
                 self.shortened += 1
-                self._on_error("a span was shortened to fit a datagram", f"{cut} values cut")
-            if burst_bytes > _BURST_BYTES:
-                burst_bytes = 0
-                time.sleep(_PAUSE_S)
-                if time.monotonic() > until_s:
-                    rest = len(spans) - number
-                    return Outcome(is_accepted=True, rejected=rest, unencodable=unencodable)
-            burst_bytes += len(document)
-            sent += self._send_datagram(HEADER + document)
+                self._on_error("a span was shortened to fit a datagram", f"{cut} texts cut")
+            is_sent = True
+            for document in documents:
+                if burst_bytes > _BURST_BYTES:
+                    burst_bytes = 0
+                    time.sleep(_PAUSE_S)
+                    if time.monotonic() > until_s:
+                        rest = len(spans) - number
+                        return Outcome(is_accepted=True, rejected=rest, unencodable=unencodable)
+                burst_bytes += len(document)
+                is_sent = self._send_datagram(HEADER + document) and is_sent
+            sent += is_sent
         meanwhile()
         failed = len(spans) - unencodable - sent
         return Outcome(is_accepted=True, rejected=failed, unencodable=unencodable)

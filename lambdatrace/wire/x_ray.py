@@ -13,6 +13,7 @@ import re
 
 from lambdatrace import __version__
 from lambdatrace.records import CLIENT, ERROR, PRODUCER
+from lambdatrace.wire.x_ray_parts import NAME_LENGTH_MAX, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from lambdatrace.records import Event, Link, Span
 
-NAME_LENGTH_MAX = 200
 ANNOTATION_COUNT_MAX = 50  # X-Ray's limit for a trace
 STACK_FRAMES_MAX = 50
 ANNOTATIONS = "aws.xray.annotations"
@@ -32,8 +32,6 @@ _KEY = re.compile(r"[^A-Za-z0-9_]")
 _FRAME = re.compile(r'^  File "(.*)", line (\d+), in (.*)$', re.MULTILINE)
 _TOO_MANY_REQUESTS = 429
 _CLIENT_ERROR, _SERVER_ERROR, _END = 400, 500, 600
-_SHORT = 64  # no text is cut shorter to make a document fit
-_ESSENTIAL = frozenset(("id", "name", "trace_id", "parent_id", "type", "namespace"))
 
 # Where an attribute goes that has a field of its own: field → names, the first found counts.
 _REQUEST = {
@@ -115,46 +113,6 @@ def segment_document(span: Span) -> dict[str, Any]:
     return document
 
 
-def encode_document(document: Mapping[str, Any], bytes_max: int) -> tuple[bytes, int]:
-    """The document as JSON in at most `bytes_max`, and how many of its values were cut for that.
-
-    The longest texts are halved, what stays of them says so; when no text is long any more,
-    metadata goes, then annotations, then causes. Ids, names and times always stay.
-    """
-    encoded = _encoded(document)
-    if len(encoded) <= bytes_max:
-        return encoded, 0
-    fitted = json.loads(encoded)
-    cut: set[tuple[Any, ...]] = set()
-    while len(encoded) > bytes_max:
-        path, text = max(_texts(fitted, ()), key=lambda found: len(found[1]), default=((), ""))
-        if len(text) > _SHORT:
-            holder = fitted
-            for key in path[:-1]:
-                holder = holder[key]
-            holder[path[-1]] = text[: len(text) // 2].removesuffix("…") + "…"
-            cut.add(path)
-        else:
-            name = next(n for n in ("metadata", "annotations", "links", "cause") if n in fitted)
-            del fitted[name]
-            cut.add((name,))
-        encoded = _encoded(fitted)
-    return encoded, len(cut)
-
-
-def _texts(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """Every text in a document that may be cut, with where it is."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if path or key not in _ESSENTIAL:
-                yield from _texts(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts(item, (*path, index))
-
-
 def plain(value: Any, depth: int = 0) -> Any:
     """`value` as JSON can have it: what has no type there is its `str`."""
     if value is None or isinstance(value, (bool, str)):
@@ -169,11 +127,6 @@ def plain(value: Any, depth: int = 0) -> Any:
         if isinstance(value, (list, tuple)):
             return [plain(item, depth + 1) for item in value]
     return str(value)
-
-
-def _encoded(document: Mapping[str, Any]) -> bytes:
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode("utf-8", "replace")
 
 
 def _name(span: Span) -> str:
@@ -285,7 +238,7 @@ def _annotations_and_metadata(span: Span) -> tuple[dict[str, Any], dict[str, Any
             simple = plain(value)
             is_simple = isinstance(simple, (str, bool, int, float))
             annotations[_KEY.sub("_", key) or "_"] = (
-                simple if is_simple else _encoded(simple).decode()
+                simple if is_simple else encode(simple).decode()
             )
         elif str(key).startswith(_METADATA) and isinstance(value, str):
             metadata[key[len(_METADATA) :]] = _read_json(value)

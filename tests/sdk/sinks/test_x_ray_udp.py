@@ -37,18 +37,26 @@ def span(name: str, trace_id: str = "1" * 32, **options: Any) -> Span:
     return made
 
 
-def test_each_span_is_a_datagram_and_a_long_one_is_shortened_not_lost(
+def test_each_span_is_a_datagram_and_a_long_one_is_divided_not_lost(
     daemon: socket.socket,
 ) -> None:
     reports: list[str] = []
     host, port = daemon.getsockname()
     sink = XRayUdpSink(host, port, lambda place, error: reports.append(f"{place}: {error}"))
-    spans = [span("a"), span("bad", "z" * 32), span("long", attributes={"text": "x" * 70_000})]
+    texts = {"a": "a" * 40_000, "b": "b" * 40_000, "c": "c" * 40_000}
+    spans = [span("a"), span("bad", "z" * 32), span("long", attributes=texts)]
     outcome = sink.send(spans, 5, lambda: None)
-    sink.close()
     assert (outcome.is_accepted, outcome.rejected, outcome.unencodable) == (True, 0, 1)
-    assert [received(daemon)["name"], received(daemon)["name"]] == ["a", "long"]
-    assert reports[1] == "a span was shortened to fit a datagram: 1 values cut"
+    assert received(daemon)["name"] == "a"
+    parts = [received(daemon) for _ in range(3)]
+    assert [part["name"] for part in parts] == ["long", "long continued", "long continued"]
+    assert [part["metadata"]["default"] for part in parts] == [{k: v} for k, v in texts.items()]
+    assert (len(reports), sink.shortened) == (1, 0)
+    sink.send([span("longest", attributes={"text": "x" * 70_000})], 5, lambda: None)
+    sink.close()
+    assert received(daemon)["name"] == "longest"
+    assert received(daemon)["metadata"]["default"]["text"].endswith("x…")
+    assert reports[1] == "a span was shortened to fit a datagram: 1 texts cut"
     assert sink.shortened == 1
 
 

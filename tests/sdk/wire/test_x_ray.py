@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdatrace.records import Event, Link, Span, SpanContext
-from lambdatrace.wire.x_ray import encode_document, segment_document
+from lambdatrace.wire import x_ray_parts
+from lambdatrace.wire.x_ray import segment_document
+from lambdatrace.wire.x_ray_parts import encode_documents
 from tests.sdk.wire.test_otlp_records import spans, texts, values
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "data/x_ray_segment.schema.json").read_text())
@@ -62,29 +64,95 @@ def document_of(span: Span) -> dict[str, Any]:
 
 @given(any_spans())
 def test_the_document_of_any_span_keeps_the_rules(span: Span) -> None:
-    encoded, cut = encode_document(segment_document(span), 65_000)
+    (encoded,), cut = encode_documents(segment_document(span), 65_000)
     VALIDATOR.validate(json.loads(encoded))
     assert cut == 0
 
 
-@settings(max_examples=30)
-@given(st.dictionaries(texts, values, max_size=4), st.integers(1, 12), st.integers(2_000, 9_000))
-def test_a_document_that_is_too_long_is_cut_until_it_fits(
-    attributes: dict[str, Any], count: int, bytes_max: int
+def said(value: Any, path: tuple[str, ...] = ()) -> set[tuple[Any, ...]]:
+    """Everything a document says, with the keys it is under; no matter in which item of a list."""
+    if isinstance(value, dict) and value:
+        return {found for key in value for found in said(value[key], (*path, key))}
+    if isinstance(value, list) and value:
+        return {found for item in value for found in said(item, path)}
+    return {(*path, repr(value))}
+
+
+@settings(max_examples=20, deadline=None)
+@given(any_spans(), st.dictionaries(texts, values, max_size=4), st.integers(4_000, 9_000))
+def test_a_document_that_is_too_long_is_divided_and_nothing_of_it_is_lost(
+    span: Span, attributes: dict[str, Any], bytes_max: int
 ) -> None:
-    long = {f"long {number}": "ü" * 700 * number for number in range(count)}
-    span = span_of("w" * 300, attributes={**attributes, **long})
-    span.add_event("exception", 1, {"exception.message": "m" * 30_000})
-    encoded, cut = encode_document(document_of(span), bytes_max)
-    assert len(encoded) <= bytes_max
-    document = json.loads(encoded)
-    VALIDATOR.validate(document)
-    assert cut > 0
-    assert (document["id"], document["parent_id"], document["name"]) == (
-        SPAN_ID,
-        PARENT_ID,
-        "w" * 200,
-    )
+    many: list[Any] = [{"id": n, "text": "ü" * 700, "more": [n, "\n" * 600]} for n in range(9)]
+    span.attributes.update({"many": many, "deep": {"a": {"b": [["x" * 900] * 9]}}, **attributes})
+    span.attributes["aws.xray.metadata.mine"] = json.dumps({"m" * 500: many})
+    span.attributes["url.full"] = span.attributes["db.query.text"] = "u" * 1500
+    span.attributes["db.system.name"] = "sql"
+    for number in range(20):
+        span.add_event("retry", number, {f"k{n}": f"{number} {n} " * 30 for n in range(9)})
+        stack = "".join(f'  File "/{number}/{n}.py", line {n}, in f\n' for n in range(60))
+        span.events.append(Event("exception", 1, {"exception.stacktrace": stack}))
+    whole = segment_document(span)
+    encoded, cut = encode_documents(whole, bytes_max)
+    documents = [json.loads(one) for one in encoded]
+    assert cut == 0
+    assert max(map(len, encoded)) <= bytes_max
+    for document in documents:
+        VALIDATOR.validate(document)
+    first, *others = documents
+    assert said(whole) <= {one for document in documents for one in said(document)}
+    assert len({document["id"] for document in documents}) == len(documents)
+    for other in others:
+        assert (other["parent_id"], other["type"]) == (first["id"], "subsegment")
+        assert other["name"] == f"{first['name']} continued"
+        assert (other["trace_id"], other["start_time"], other["end_time"]) == (
+            first["trace_id"],
+            first["start_time"],
+            first["end_time"],
+        )
+    assert encode_documents(whole, bytes_max)[0] == encoded
+
+
+@pytest.mark.parametrize("text", ["x" * 90_000, "ü" * 90_000, "\x01" * 90_000, '"ü' * 90_000])
+def test_only_a_text_that_is_too_long_by_itself_is_cut(text: str) -> None:
+    span = span_of(attributes={"a": text, "b": "b" * 60_000, "k" * 70_000: 7, "tier": "gold"})
+    span.add_event("exception", 1, {"exception.message": text})
+    encoded, cut = encode_documents(document_of(span), 65_000)
+    documents = [json.loads(one) for one in encoded]
+    assert cut == 3
+    assert max(map(len, encoded)) <= 65_000
+    found: dict[str, Any] = {}
+    for document in documents:
+        VALIDATOR.validate(document)
+        found.update(document.get("metadata", {}).get("default", {}))
+    assert (found["b"], found["tier"], found["k" * 32 + "…"]) == ("b" * 60_000, "gold", 7)
+    assert text.startswith(found["a"].removesuffix("…"))
+    causes = [e for document in documents for e in document.get("cause", {}).get("exceptions", ())]
+    (message,) = (cause["message"] for cause in causes if "message" in cause)
+    for kept in (found["a"], message):
+        assert 64_000 < len(json.dumps(kept, ensure_ascii=False).encode()) < 65_000
+
+
+def test_a_span_of_all_it_may_have_is_divided_in_bounded_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    span = span_of()
+    for number in range(128):
+        span.add_event("e", number, {f"k{n}": "v" * 300 for n in range(20)})
+    document, written = document_of(span), [0]
+    encode = x_ray_parts.encode
+
+    def counted(value: Any) -> bytes:
+        encoded = encode(value)
+        written[0] += len(encoded)
+        return encoded
+
+    monkeypatch.setattr(x_ray_parts, "encode", counted)
+    encoded, cut = encode_documents(document, 65_000)
+    length = sum(map(len, encoded))
+    assert cut == 0
+    assert length > 128 * 20 * 300
+    assert written[0] < 12 * length
 
 
 def test_a_call_to_aws_has_all_its_fields() -> None:
