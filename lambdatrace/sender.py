@@ -146,8 +146,14 @@ class Sender:
             return first + self._send(records[half:], deadline_ns, meanwhile)
         if not outcome.is_accepted:
             self._note_failure(started_ns, outcome.retry_after_s, outcome.message)
-            return records
-        self._note_success(len(records), outcome)
+            if not outcome.unsent:
+                return records
+            settled = records[: -outcome.unsent]
+            self._count(len(settled), outcome)
+            self._on_settled(settled)
+            return records[-outcome.unsent :]
+        self._health = EndpointHealth()
+        self._count(len(records), outcome)
         self._on_settled(records)
         return []
 
@@ -158,8 +164,7 @@ class Sender:
         )
         self._on_error(f"{self._records} could not be sent and wait", error)
 
-    def _note_success(self, count: int, outcome: Outcome) -> None:
-        self._health = EndpointHealth()
+    def _count(self, count: int, outcome: Outcome) -> None:
         self.sent += count - outcome.rejected - outcome.unencodable
         self.rejected += outcome.rejected
         self.unencodable += outcome.unencodable

@@ -33,8 +33,9 @@ class Outcome:
     """What became of the records of one send.
 
     `is_accepted` is false when they should be sent again, after `retry_after_s` if that is not
-    None, or at once in two halves if `is_too_large`. Of an accepted batch, `rejected` were refused
-    for good, for the reason in `message`, and `unencodable` left out; the others are stored.
+    None, or at once in two halves if `is_too_large`; only the last `unsent` of them if that is not
+    0, and those before count as accepted. Of what is accepted, `rejected` were refused for good,
+    for the reason in `message`, and `unencodable` left out; the others are stored.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Outcome:
         "rejected",
         "retry_after_s",
         "unencodable",
+        "unsent",
     )
 
     def __init__(
@@ -55,7 +57,9 @@ class Outcome:
         retry_after_s: float | None = None,
         message: str = "",
         is_too_large: bool = False,
+        unsent: int = 0,
     ) -> None:
+        self.unsent = unsent
         self.is_too_large = is_too_large
         self.is_accepted = is_accepted
         self.rejected = rejected

@@ -28,16 +28,22 @@ class RedactingSink:
 
     def send(self, records: list[Any], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
         """As `sink` sends. Raises what that raises."""
-        redacted = []
-        for record in records:
+        redacted, places = [], []
+        for place, record in enumerate(records):
             try:
                 redacted.append(self._redaction.record(record))
+                places.append(place)
             except Exception as error:  # noqa: BLE001 - one record's odd values, not the batch's
                 self._on_error("a record cannot be redacted", error)
         lost = len(records) - len(redacted)
         if not redacted:
             return Outcome(is_accepted=True, unencodable=lost)
         outcome = self._sink.send(redacted, timeout_s, meanwhile)
+        if outcome.unsent:
+            # Of those that cannot be searched, the ones behind the first unsent come again with it.
+            first = places[-outcome.unsent]
+            lost = first - (len(redacted) - outcome.unsent)
+            outcome.unsent = len(records) - first
         outcome.unencodable += lost
         return outcome
 

@@ -73,6 +73,16 @@ def test_a_refused_batch_is_counted_and_does_not_hold_up_the_next() -> None:
     assert bench.reports == ["spans were refused by the endpoint: HTTP 400 no"]
 
 
+def test_the_part_of_a_batch_that_was_not_sent_waits_alone() -> None:
+    settled: list[str] = []
+    bench = Bench([Outcome(is_accepted=False, unsent=1, message="no time")])
+    bench.sender._on_settled = lambda spans: settled.extend(span.name for span in spans)
+    assert not bench.sender.send_pending(0)
+    assert (bench.sender.sent, bench.sender.retried, settled) == (1, 1, ["s0"])
+    assert [span.name for span in bench.buffer.take(10)] == ["s1", "s2"]
+    assert bench.reports == ["spans could not be sent and wait: no time"]
+
+
 def test_nothing_is_sent_when_no_time_is_left() -> None:
     bench = Bench()
     assert not bench.sender.send_pending(START_NS + 1)
