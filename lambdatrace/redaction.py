@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json  # with `re`, loaded by the runtime client already
 import re
+from binascii import a2b_base64
 from functools import lru_cache
 from operator import is_
 
@@ -35,13 +36,20 @@ SECRET_KEYS = frozenset(
         *("authorization", "cookie", "cookies", "password", "passwd", "pwd", "passphrase"),
         *("secret", "token", "apikey", "accesskey", "privatekey", "secretkey", "credential"),
         *("credentials", "signature", "jwt", "csrf", "xsrf", "sessionid", "cardnumber"),
-        *("cvv", "cvc", "sig", "awsaccesskeyid"),
+        *("cvv", "cvc", "sig", "awsaccesskeyid", "secretstring", "secretbinary"),
+        # No `tokens`: a language model's are counted.
+        *("secrets", "passwords", "apikeys", "accesskeys", "privatekeys", "secretkeys"),
+        *("accesstokens", "refreshtokens", "authtokens", "cardnumbers"),
     )
 )
 # These end like a secret and are a page's place in a list.
 _HARMLESS_KEYS = frozenset(("nexttoken", "pagetoken", "continuationtoken", "startingtoken"))
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+# What names and holds the value where headers, tags or variables are mappings in a list.
+_NAME_KEYS, _VALUE_KEYS = ("name", "Name", "key", "Key"), ("value", "Value")
+_PAIR = 2
 
 # The digits of a card stand together or in the groups printed on it.
 _CARD = re.compile(
@@ -50,7 +58,7 @@ _CARD = re.compile(
 _CARD_NUMBER_MIN, _CARD_NUMBER_MAX = 10**13, 10**19  # as integers: from 14 digits
 
 # What a text must have one of for any of the patterns to fit: one quick look, for nearly all.
-_HINT = re.compile(r"eyJ|A[KSBC][IC]A|earer|EARER|PRIVATE KEY|@")
+_HINT = re.compile(r"eyJ|A[KSBC][IC]A|[eE][aA][rR][eE][rR]|[aA][sS][iI][cC]|PRIVATE KEY|@")
 _TEXT_LENGTH_MIN = 8
 
 
@@ -72,6 +80,8 @@ class Redaction:
 
     def is_secret(self, key: Any) -> bool:
         """Whether what stands under `key` must not be seen."""
+        if type(key) is bytes:
+            key = key.decode("utf-8", "replace")
         return type(key) is str and len(key) <= _KNOWN_LENGTH_MAX and self._is_secret(key)
 
     def text(self, text: str, depth: int = 0) -> str:
@@ -185,7 +195,12 @@ class Redaction:
     def _inner(self, value: Any, depth: int, room: list[int]) -> Any:
         if isinstance(value, str):
             return self.text(value, depth)
-        if value is None or isinstance(value, (bool, float, bytes)):
+        if isinstance(value, bytes):
+            # What is no UTF-8 goes through as it is.
+            text = value.decode("utf-8", "surrogateescape")
+            kept = self.text(text, depth)
+            return value if kept == text else kept.encode("utf-8", "surrogateescape")
+        if value is None or isinstance(value, (bool, float)):
             return value
         if isinstance(value, int):
             is_long = _CARD_NUMBER_MIN <= value < _CARD_NUMBER_MAX
@@ -203,12 +218,16 @@ class Redaction:
     def _dict(self, value: dict[Any, Any], depth: int, room: list[int]) -> dict[Any, Any]:
         redacted: dict[Any, Any] = {}
         is_same = True
+        is_named = any(self.is_secret(value.get(name)) for name in _NAME_KEYS)
         for key, item in value.items():
             room[0] -= 1
             if room[0] < 0:
                 redacted[CUT] = CUT
                 return redacted
-            kept = REDACTED if self.is_secret(key) else self._inner(item, depth, room)
+            if self.is_secret(key) or (is_named and key in _VALUE_KEYS):
+                kept = REDACTED
+            else:
+                kept = self._inner(item, depth, room)
             redacted[key] = kept
             is_same = is_same and kept is item
         return value if is_same else redacted
@@ -220,7 +239,10 @@ class Redaction:
             room[0] -= 1
             if room[0] < 0:
                 return [*redacted, CUT]
-            kept = self._inner(item, depth, room)
+            if isinstance(item, (list, tuple)) and len(item) == _PAIR and self.is_secret(item[0]):
+                kept = [item[0], REDACTED]  # a header, as ASGI and others list them
+            else:
+                kept = self._inner(item, depth, room)
             redacted.append(kept)
             is_same = is_same and kept is item
         return value if is_same else redacted
@@ -234,11 +256,10 @@ class Redaction:
             if _HINT.search(text) is not None:
                 for pattern, replacement in _patterns():
                     text = pattern.sub(replacement, text)
+                text = _basic().sub(_basic_credentials, text)
             text = _CARD.sub(_card, text)
-            if "=" in text:
-                text = _assignment().sub(self._assigned, text)
-            if '"' in text:
-                text = _member().sub(self._assigned, text)
+        if "=" in text or ":" in text:
+            text = self._by_keys(text)
         for pattern in self._values:
             text = pattern.sub(REDACTED, text)
         return text
@@ -254,12 +275,19 @@ class Redaction:
             return text
         return str(json.dumps(kept, ensure_ascii=False, separators=(",", ":")))
 
-    def _assigned(self, match: re.Match[str]) -> str:
-        """What follows a key in a text: a parameter, or a member of JSON cut or among words."""
-        start, key, value = match.groups()
-        if not self.is_secret(key) or value.strip('"').startswith(REDACTED):
-            return match[0]
-        return start + (f'"{REDACTED}"' if value[0] == '"' else REDACTED)
+    def _by_keys(self, text: str) -> str:
+        """`text` without what follows a secret key in it; no part of it is read more than twice."""
+        parts: list[str] = []
+        done = 0
+        for match in _key().finditer(text):
+            start = match.end()
+            if match.start() < done or not self.is_secret(match[match.lastindex or 0]):
+                continue
+            end, before, after = _value_after(text, match)
+            if end > start and not text.startswith(REDACTED, start + len(before)):
+                parts += (text[done:start], before, REDACTED, after)
+                done = end
+        return "".join((*parts, text[done:])) if parts else text
 
 
 @lru_cache(maxsize=1)
@@ -286,17 +314,85 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 
 @lru_cache(maxsize=1)
-def _assignment() -> re.Pattern[str]:
-    """`key=value` in a URL, a form or a line of text."""
-    return re.compile(r"((?<![\w.-])([\w.-]{1,64})=)([^&#\s;,]+)")
+def _key() -> re.Pattern[str]:
+    """What may be a key before its value, which is not matched: what is in it may be keys too.
+
+    `key=` in a URL, a form or a `repr`; `"key":` or `'key':`, with its quotes escaped or not;
+    `Key:` of a header or a line of text, but not between the colons of an ARN or of a type.
+    """
+    return re.compile(
+        r"(?<![\w.-])([\w.-]{1,64})="
+        r"|(?<=[\"'])([^\"'\\]{1,128})\\{0,7}[\"']\s{0,8}:\s{0,8}"
+        r"|(?<![\w.:/-])((?:[\w-]{1,32} )?[\w.-]{1,64}):(?!:)[ \t]{0,8}"
+    )
 
 
 @lru_cache(maxsize=1)
-def _member() -> re.Pattern[str]:
-    """`"key": value` with a text or a number for a value, which may be cut."""
+def _quoted() -> re.Pattern[str]:
+    """A text in quotes, which may be escaped, to its end or, where it is cut, to that of all."""
     return re.compile(
-        r'("([^"\\]{1,128})"\s{0,8}:\s{0,8})("(?:[^"\\]|\\.)*"?|[^\s",{}\[\]]+)', re.DOTALL
+        r"([bBuUrR]{0,2})(?:(?P<plain>[\"'])(?:(?!(?P=plain))[^\\]|\\.)*(?P<end>(?P=plain)?)"
+        r"|(?P<escaped>\\{1,7}[\"'])(?:.*?(?<!\\)(?P=escaped)|.*))",
+        re.DOTALL,
     )
+
+
+@lru_cache(maxsize=1)
+def _bare() -> tuple[re.Pattern[str], ...]:
+    """A value without quotes: after `key=`, `"key":` and `Key:`; after `Cookie:` all of the line.
+
+    What is redacted already is no value: it would be read to its end for each key in it.
+    """
+    scheme = r"(?i:(?:basic|bearer|digest|negotiate|token)[ \t]{1,4})?"
+    return (
+        re.compile(r"()(?!REDACTED)[^&#\s;,]+"),
+        re.compile(r"()(?!REDACTED)[^\s\"',{}\[\]()\\]+"),
+        re.compile(rf"(?!{scheme}REDACTED)({scheme})\S*[^\s,;}}\])]"),
+        re.compile(r"()(?!REDACTED)[^\r\n]+"),
+    )
+
+
+_BRACKETS = re.compile(r"[\[\](){}]")
+
+
+def _value_after(text: str, key: re.Match[str]) -> tuple[int, str, str]:
+    """Where the value after `key` ends, and what of its beginning and its end stays."""
+    start = key.end()
+    quoted = _quoted().match(text, start)
+    if quoted is not None:
+        quote = quoted["plain"] or quoted["escaped"]
+        return quoted.end(), quoted[1] + quote, quote
+    form = (key.lastindex or 1) - 1
+    if form < _PAIR and text[start : start + 1] in ("[", "{", "("):
+        return _closed(text, start), "", ""
+    if form == _PAIR and key[0].rstrip(": \t").lower().endswith(("cookie", "cookies")):
+        form += 1
+    bare = _bare()[form].match(text, start)
+    return (start, "", "") if bare is None else (bare.end(), bare[1], "")
+
+
+def _closed(text: str, start: int) -> int:
+    """Where the bracket at `start` is closed; the end of a text that is cut before."""
+    depth = 0
+    for match in _BRACKETS.finditer(text, start):
+        depth += 1 if match[0] in "[({" else -1
+        if depth == 0:
+            return match.end()
+    return len(text)
+
+
+@lru_cache(maxsize=1)
+def _basic() -> re.Pattern[str]:
+    return re.compile(r"(?i)(?<![\w-])(basic[ \t]{1,4})([\w+/-]{4,4096}={0,2})")
+
+
+def _basic_credentials(match: re.Match[str]) -> str:
+    """HTTP's Basic scheme (RFC 7617): base64 of user, colon and password; else just words."""
+    try:
+        credentials = a2b_base64(match[2] + "=" * (-len(match[2]) % 4))
+    except ValueError:
+        return match[0]
+    return match[1] + REDACTED if b":" in credentials else match[0]
 
 
 def _is_secret_by_name(key: str) -> bool:

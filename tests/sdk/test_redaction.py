@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ redaction = Redaction()
         *("access_token", "idToken", "x-amz-security-token", "api key", "x-api-key", "apiKey"),
         *("apikey", "API_KEY", "aws_secret_access_key", "credentials", "Signature", "private_key"),
         *("http.request.header.authorization", "x-csrf-token", "privateKey", "cardNumber"),
+        *("SecretString", "secrets", "passwords", "api_keys", "accessTokens"),
     ],
 )
 def test_a_value_under_such_a_key_is_redacted(key: str) -> None:
@@ -77,6 +79,17 @@ def test_a_value_under_such_a_key_is_not(key: str) -> None:
         ('got {"password" : "a\\"b", "n": 1} back', 'got {"password" : "REDACTED", "n": 1} back'),
         ('{"n": 1, "pin": 2, "password": "hun', '{"n": 1, "pin": 2, "password": "REDACTED"'),
         ('cut {"token": 123456, "n', 'cut {"token": REDACTED, "n'),
+        ("event {'password': 'hunter2', 'n': 1}", "event {'password': 'REDACTED', 'n': 1}"),
+        ("{'token': b'a\\'b', 'n': 1}", "{'token': b'REDACTED', 'n': 1}"),
+        ("{'secrets': ['a', {'b': 'c'}], 'n': 1}", "{'secrets': REDACTED, 'n': 1}"),
+        ("User(name='me', password='hun ter')", "User(name='me', password='REDACTED')"),
+        (r'got "{\"pwd\":\"a b\",\"n\":1}"', r'got "{\"pwd\":\"REDACTED\",\"n\":1}"'),
+        ('got {"body": "{\\"token\\": 12}"', 'got {"body": "{\\"token\\": REDACTED}"'),
+        ("password: hunter2, user: me", "password: REDACTED, user: me"),
+        ("Authorization: Basic bWU6aHVudGVyMg== sent", "Authorization: Basic REDACTED sent"),
+        ("Cookie: a=b; c=d\nHost: x", "Cookie: REDACTED\nHost: x"),
+        ("header is Basic bWU6aHVudGVyMg==", "header is Basic REDACTED"),
+        ("pwd=abc", "pwd=REDACTED"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\n", "REDACTED\n"),
     ],
 )  # fmt: skip
@@ -101,6 +114,9 @@ def test_a_secret_in_a_text_is_redacted_and_the_rest_stays(text: str, expected: 
         "design=flat&assign=1&next_token=abc",
         '{"user": "me", "n":  [1, 2]}',
         'said "token" and left',
+        "Basic authentication is asked for",
+        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db",
+        "AWS::SecretsManager::Secret::Name",
     ],
 )
 def test_an_ordinary_text_stays(text: str) -> None:
@@ -115,6 +131,34 @@ def test_what_is_nested_is_searched_and_the_original_stays() -> None:
         "body": [{"card": "REDACTED", "n": 7}],
     }
     assert event == before
+
+
+def test_bytes_are_searched_as_the_text_they_hold() -> None:
+    assert redaction.value(b'{"password":"hunter2"}') == b'{"password":"REDACTED"}'
+    assert redaction.value([b"\xff password=x"]) == [b"\xff password=REDACTED"]
+    assert redaction.value({b"password": b"x", b"n": 1}) == {b"password": "REDACTED", b"n": 1}
+    binary = bytes(range(256))
+    assert redaction.value(binary) is binary
+
+
+def test_a_mapping_of_another_type_is_searched_as_it_is_written() -> None:
+    shown = redaction.value(MappingProxyType({"password": "hunter2", "n": 1}))
+    assert shown == "{'password': 'REDACTED', 'n': 1}"
+
+
+def test_headers_as_pairs_and_as_names_with_values_are_judged_by_their_names() -> None:
+    headers = [["authorization", "x"], ("Cookie", "y"), [b"x-api-key", b"z"], ["accept", "*"]]
+    assert redaction.value(headers) == [
+        ["authorization", "REDACTED"],
+        ["Cookie", "REDACTED"],
+        [b"x-api-key", "REDACTED"],
+        ["accept", "*"],
+    ]
+    assert redaction.value([{"name": "Authorization", "value": "x"}, {"Key": "n", "Value": 1}]) == [
+        {"name": "Authorization", "value": "REDACTED"},
+        {"Key": "n", "Value": 1},
+    ]
+    assert redaction.value(["password", "token"]) == ["password", "token"]
 
 
 values = st.recursive(
