@@ -18,7 +18,7 @@ from operator import is_
 
 from lambdatrace.errors import SettingError
 from lambdatrace.plain import CUT, DEPTH_MAX
-from lambdatrace.records import Event, Link, LogRecord, Span
+from lambdatrace.records import OWN_SCOPE, Event, Link, LogRecord, Scope, Span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,12 +65,13 @@ _TEXT_LENGTH_MIN = 8
 class Redaction:
     """The rules: the built-in ones, and patterns of keys and of values in addition."""
 
-    __slots__ = ("_is_secret", "_known_text", "_values")
+    __slots__ = ("_is_secret", "_known_text", "_last_scope", "_values")
 
     def __init__(
         self, keys: tuple[re.Pattern[str], ...] = (), values: tuple[re.Pattern[str], ...] = ()
     ) -> None:
         self._values = values
+        self._last_scope = (OWN_SCOPE, OWN_SCOPE)  # as recorded, and as it may leave
         self._known_text = lru_cache(maxsize=1024)(self._search)
 
         def is_secret(key: str) -> bool:
@@ -134,19 +135,26 @@ class Redaction:
     def record(self, record: Any) -> Any:
         """A finished Span, or a LogRecord, as it may leave; itself if nothing in it is redacted.
 
-        Metrics come through as they are: their attributes are redacted before they are counted.
+        Of metrics, only the scope is: their attributes are redacted before they are counted.
         """
         if isinstance(record, Span):
             return self._span(record)
-        return self._log_record(record) if isinstance(record, LogRecord) else record
+        if isinstance(record, LogRecord):
+            return self._log_record(record)
+        scope = getattr(record, "scope", None)
+        if scope is not None:
+            record.scope = self._scope(scope)  # of a metric made for this one sending
+        return record
 
     def _span(self, span: Span) -> Span:
         name, message = self.text(span.name), self.text(span.status_message)
         attributes = self.mapping(span.attributes)
         events = [self._event(event) for event in span.events]
         links = [self._link(link) for link in span.links]
+        scope = self._scope(span.scope)
         if (
             name is span.name
+            and scope is span.scope
             and message is span.status_message
             and attributes is span.attributes
             and all(map(is_, events, span.events))
@@ -156,15 +164,29 @@ class Redaction:
         copy = span.ended_copy(span.end_ns)
         copy.name, copy.status_message = name, message
         copy.attributes, copy.events, copy.links = dict(attributes), events, links
+        copy.scope = scope
         return copy
 
     def _event(self, event: Event) -> Event:
-        attributes = self.mapping(event.attributes)
-        if attributes is event.attributes:
+        name, attributes = self.value(event.name), self.mapping(event.attributes)
+        if name is event.name and attributes is event.attributes:
             return event
-        copy = Event(event.name, event.time_ns, attributes)
+        copy = Event(name, event.time_ns, attributes)
         copy.dropped_attributes = event.dropped_attributes
         return copy
+
+    def _scope(self, scope: Scope) -> Scope:
+        """`scope` as it may leave; the same one again for the records of one library in a row."""
+        recorded, kept = self._last_scope
+        if recorded is not scope:
+            attributes = self.mapping(scope.attributes)
+            kept = scope
+            if attributes is not scope.attributes:
+                kept = Scope(
+                    scope.name, scope.version, schema_url=scope.schema_url, attributes=attributes
+                )
+            self._last_scope = (scope, kept)
+        return kept
 
     def _link(self, link: Link) -> Link:
         attributes = self.mapping(link.attributes)
@@ -176,7 +198,13 @@ class Redaction:
 
     def _log_record(self, record: LogRecord) -> LogRecord:
         body, attributes = self.value(record.body), self.mapping(record.attributes)
-        if body is record.body and attributes is record.attributes:
+        name, scope = self.value(record.event_name), self._scope(record.scope)
+        if (
+            body is record.body
+            and attributes is record.attributes
+            and name is record.event_name
+            and scope is record.scope
+        ):
             return record
         copy = LogRecord(
             body,
@@ -186,8 +214,8 @@ class Redaction:
             severity_text=record.severity_text,
             attributes=attributes,
             context=record.context,
-            event_name=record.event_name,
-            scope=record.scope,
+            event_name=name,
+            scope=scope,
         )
         copy.dropped_attributes = record.dropped_attributes
         return copy

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import lambdatrace
 from lambdatrace.errors import SettingError
+from lambdatrace.metric_points import MetricData
 from lambdatrace.plain import CUT, DEPTH_MAX
-from lambdatrace.records import Link, LogRecord, Span, SpanContext
+from lambdatrace.records import Link, LogRecord, Scope, Span, SpanContext
 from lambdatrace.redaction import (
     ITEMS_MAX,
     TEXT_LENGTH_MAX,
@@ -256,6 +257,25 @@ def test_a_log_record_is_redacted_and_a_clean_one_is_given_back() -> None:
     kept = redaction.record(record)
     assert (kept.body, kept.attributes) == ({"password": "REDACTED"}, {"m": "REDACTED"})
     assert (kept.observed_ns, kept.time_ns, kept.severity_number, kept.event_name) == (2, 1, 9, "e")
+
+
+def test_names_of_events_and_attributes_of_scopes_are_redacted() -> None:
+    context = SpanContext("1" * 32, "2" * 16)
+    scope = Scope("lib", "1", schema_url="u", attributes={"token": "t", "n": 1})
+    span = Span("GET", context, None, 1, scope=scope)
+    span.add_event(f"got {JWT}", 2, {})
+    other = Span("PUT", context, None, 1, scope=scope)
+    kept = redaction.record(span)
+    assert [(event.name, event.time_ns) for event in kept.events] == [("got REDACTED", 2)]
+    shown = kept.scope
+    assert (shown.name, shown.version, shown.schema_url) == ("lib", "1", "u")
+    assert shown.attributes == {"token": "REDACTED", "n": 1}
+    assert redaction.record(other).scope is shown  # one scope to send, not one for each record
+    assert scope.attributes == {"token": "t", "n": 1}
+    record = redaction.record(LogRecord("x", 1, event_name=f"got {JWT}", scope=scope))
+    assert (record.event_name, record.scope) == ("got REDACTED", shown)
+    metric = redaction.record(MetricData("orders", [], scope=scope, unit="1"))
+    assert (metric.name, metric.scope) == ("orders", shown)
 
 
 def _attributes(environment: dict[str, str]) -> dict[str, Any]:
