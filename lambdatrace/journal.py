@@ -55,7 +55,8 @@ HEADER_BYTES = 16
 FRAME_BYTES = 12
 SIZE_MAX = 1 << 20  # five thousand spans; the buffer's default is two
 FORMAT = 2  # of marshal: the last without back references, 20 % faster
-DEPTH_MAX = 8  # of values in attributes
+_ENTRY_DEPTH = 4  # levels of an entry that are its own; what is deeper is bounded
+_SCALARS = frozenset((str, bool, int, float, bytes))
 LENGTHS_MAX = 256  # those of most spans, made once: 0.1 µs less for each
 LENGTHS = [size.to_bytes(4, "little") for size in range(LENGTHS_MAX)]
 # The first letter of a body that is a line of text; marshal's is a parenthesis.
@@ -109,9 +110,14 @@ class Journal:
     def write(self, entry: Entry) -> None:
         """Add `entry`; values that are no plain ones are written as their `str`."""
         try:
-            self._append(dumps(entry, FORMAT))
+            body = dumps(entry, FORMAT)
         except ValueError:
-            self._append(dumps(plain(entry), FORMAT))
+            try:
+                body = dumps(plain(entry), FORMAT)
+            except Exception:  # noqa: BLE001 - a user's value may do anything
+                self.dropped += 1
+                return
+        self._append(body)
 
     def _append(self, body: bytes) -> None:
         size = len(body)
@@ -161,6 +167,16 @@ class Journal:
         else:
             line = f"{CLOSED}{span.context.span_id}{span.end_ns:x} {span.name}"
             self._append(line.encode("utf-8", "replace"))
+
+    def attributes_set(self, span: Span, attributes: Mapping[str, Any]) -> None:
+        """Note what an open span was given."""
+        self.write(("set", span.span_id, dict(_writable(attributes))))
+
+    def metric(self, given: tuple[Any, ...], now_ns: int, ids: tuple[str, str] | None) -> None:
+        """Note a metric as it was given: the last but one are its properties, any values."""
+        if given[6]:
+            given = (*given[:6], _writable(given[6]), *given[7:])
+        self.write(("metric", *given, now_ns, ids))
 
     def others(self) -> list[str]:
         """The names of the journals beside this one."""
@@ -282,10 +298,11 @@ def span_entry(span: Span) -> Entry:
         span.kind,
         span.start_ns,
         span.end_ns,
-        span.attributes,
+        _writable(span.attributes),
         span.status_code,
         span.status_message,
-        span.events and [(event.name, event.time_ns, event.attributes) for event in span.events],
+        span.events
+        and [(event.name, event.time_ns, _writable(event.attributes)) for event in span.events],
         span.links
         and [
             (
@@ -293,7 +310,7 @@ def span_entry(span: Span) -> Entry:
                 link.context.span_id,
                 link.context.is_sampled,
                 link.context.trace_state,
-                link.attributes,
+                _writable(link.attributes),
             )
             for link in span.links
         ],
@@ -317,26 +334,32 @@ def caller_fields(carrier: Mapping[Any, Any]) -> dict[str, str]:
 
 def plain(value: Any, depth: int = 0) -> Any:
     """`value` in types that `marshal` can write; a stack trace only as far as it is written out."""
-    if value is None or type(value) in (str, bool, int, float, bytes):
+    if value is None or type(value) in _SCALARS:
         return value
-    if depth < DEPTH_MAX:
+    if depth < _ENTRY_DEPTH:
         if isinstance(value, dict):
-            return {plain(key, DEPTH_MAX): plain(item, depth + 1) for key, item in value.items()}
+            return {_key(key): plain(item, depth + 1) for key, item in dict.items(value)}
         if isinstance(value, tuple):
             return tuple(plain(item, depth + 1) for item in value)
         if isinstance(value, (list, set, frozenset)):
             return [plain(item, depth + 1) for item in value]
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return bytes(value) if isinstance(value, (bytes, bytearray)) else _text(value)
-
-
-def _text(value: Any) -> str:
     written = getattr(value, "written", None)
-    if isinstance(written, str):
+    if type(written) is str:
         return written
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - a user's __str__ may do anything
-        return "<unprintable>"
+    from lambdatrace.plain import bounded
+
+    return bounded(value)
+
+
+def _key(key: Any) -> Any:
+    return key if type(key) in _SCALARS else str(plain(key, _ENTRY_DEPTH))
+
+
+def _writable(attributes: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """`attributes` with values that can be written in bounded time.
+
+    `marshal` follows a container as often as it comes upon it, a cycle without end.
+    """
+    if _SCALARS.issuperset(map(type, attributes.values())):
+        return attributes
+    return {_key(key): plain(value, _ENTRY_DEPTH) for key, value in attributes.items()}

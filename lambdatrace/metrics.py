@@ -150,7 +150,7 @@ class MetricRecorder:
         self._pending.append((*given, now_ns, span))
         if self.journal is not None:
             ids = (span.trace_id, span.span_id) if span is not None else None
-            self.journal.write(("metric", *given, now_ns, ids))
+            self.journal.metric(given, now_ns, ids)
 
     def restore(self, entry: tuple[Any, ...]) -> None:
         """Take in a metric from the journal of a process that is gone."""

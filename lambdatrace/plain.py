@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 
 CUT = "…"  # in place of what is beyond the limits
 DEPTH_MAX = 10
+ATTRIBUTE_DEPTH_MAX = 16
+ATTRIBUTE_ITEMS_MAX = 1_000  # of one attribute, in all its lists and mappings
+ATTRIBUTE_SIZE_MAX = 1 << 20  # characters of one attribute's lists and mappings
+_BITS_MAX = 1_024  # of an integer that is written in decimal
+_DIGITS_MAX = 100  # of one that is not
 _INT_MIN, _INT_MAX = -(1 << 1024), 1 << 1024
 _SCALAR_SIZE = 8  # what a number counts, with its comma
 
@@ -85,5 +90,78 @@ class _Copy:
             if self.left <= 0:
                 copied.append(f"{CUT} {len(values) - len(copied)} more")
                 break
+            copied.append(self.of(item, depth))
+        return copied
+
+
+def bounded(value: Any) -> Any:
+    """`value` of an attribute as str, bool, int, float, bytes, None, list and dict.
+
+    What is of no such type is its `str`, and where that fails, its type. Of the items and levels
+    beyond ATTRIBUTE_ITEMS_MAX, ATTRIBUTE_SIZE_MAX and ATTRIBUTE_DEPTH_MAX there is how many.
+    """
+    return _Bounded().of(value, 0)
+
+
+class _Bounded:
+    """One value being bounded: `items` and `left` are how many more it may have, of characters."""
+
+    __slots__ = ("items", "left")
+
+    def __init__(self) -> None:
+        self.items = ATTRIBUTE_ITEMS_MAX
+        self.left = ATTRIBUTE_SIZE_MAX
+
+    def of(self, value: Any, depth: int) -> Any:
+        # Subclasses by what they hold, not by what they make of it.
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return self.text(str.__str__(value), depth)
+        if isinstance(value, int):
+            number = int.__int__(value)
+            # In hex: Python refuses to write over 4300 decimal digits.
+            long = number.bit_length() > _BITS_MAX
+            return hex(number)[:_DIGITS_MAX] + CUT if long else number
+        if isinstance(value, float):
+            return float.__float__(value)
+        if isinstance(value, (bytes, bytearray)):
+            return bytes(value)
+        if isinstance(value, (dict, list, tuple)):
+            if depth >= ATTRIBUTE_DEPTH_MAX:
+                return f"{CUT} {len(value)} items"
+            if isinstance(value, dict):
+                return self.mapping(value, depth + 1)
+            return self.sequence(value, depth + 1)
+        try:
+            text = str.__str__(str(value))
+        except BaseException:  # noqa: BLE001 - a user's __str__ may do anything, exit as well
+            text = type_alone(value)
+        return self.text(text, depth)
+
+    def text(self, text: str, depth: int) -> str:
+        if not depth:
+            return text
+        copied = text if len(text) <= self.left else text[: max(self.left, 0)] + CUT
+        self.left -= len(copied)
+        return copied
+
+    def mapping(self, values: dict[Any, Any], depth: int) -> dict[str, Any]:
+        copied: dict[str, Any] = {}
+        for key, item in dict.items(values):
+            if self.items <= 0:
+                copied[CUT] = f"{len(values) - len(copied)} more"
+                break
+            self.items -= 1
+            copied[str(self.of(key, ATTRIBUTE_DEPTH_MAX))] = self.of(item, depth)
+        return copied
+
+    def sequence(self, values: Any, depth: int) -> list[Any]:
+        copied: list[Any] = []
+        for item in values:
+            if self.items <= 0:
+                copied.append(f"{CUT} {len(values) - len(copied)} more")
+                break
+            self.items -= 1
             copied.append(self.of(item, depth))
         return copied

@@ -517,9 +517,11 @@ class Tracer:
             if 0 < spans.replay_ns <= span.start_ns:
                 return  # the invocation that did it first has sent it
         if context.is_sampled:
-            if self.journal is not None:
-                self.journal.span_ended(span)
-            self._buffer.append(span)
+            try:
+                if self.journal is not None:
+                    self.journal.span_ended(span)
+            finally:  # it is sent, whether or not it could be noted
+                self._buffer.append(span)
         elif self.is_holding:
             (spans or self.spans()).hold(span)
 
@@ -556,7 +558,7 @@ class Tracer:
         is_noted = self.journal is not None and span.is_recording
         span.set_attributes(attributes)
         if is_noted and self.journal is not None:
-            self.journal.write(("set", span.span_id, dict(attributes)))
+            self.journal.attributes_set(span, attributes)
 
     def add_event(self, span: Span, name: str, attributes: Mapping[str, Any]) -> None:
         """Record that something happened now in `span`."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 
+from lambdatrace.plain import bounded, text_of
 from lambdatrace.sinks import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from lambdatrace.records import Span
@@ -40,17 +41,25 @@ def _document(span: Span) -> dict[str, Any]:
         "startTimeUnixNano": span.start_ns,
         "endTimeUnixNano": span.end_ns,
         "status": {"code": span.status_code, "message": span.status_message},
-        "attributes": span.attributes,
+        "attributes": _plain(span.attributes),
         "events": [
-            {"name": event.name, "timeUnixNano": event.time_ns, "attributes": event.attributes}
+            {
+                "name": event.name,
+                "timeUnixNano": event.time_ns,
+                "attributes": _plain(event.attributes),
+            }
             for event in span.events
         ],
         "links": [
             {
                 "traceId": link.context.trace_id,
                 "spanId": link.context.span_id,
-                "attributes": link.attributes,
+                "attributes": _plain(link.attributes),
             }
             for link in span.links
         ],
     }
+
+
+def _plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    return {text_of(key): bounded(value) for key, value in attributes.items()}

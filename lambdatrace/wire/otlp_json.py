@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from binascii import b2a_base64
 
-from lambdatrace.wire.otlp_protobuf import DEPTH_MAX, INT64_MAX, INT64_MIN, SCHEMA_URL, trace_flags
+from lambdatrace.plain import bounded, text_of
+from lambdatrace.wire.otlp_protobuf import INT64_MAX, INT64_MIN, SCHEMA_URL, trace_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,32 +132,32 @@ def log_object(record: LogRecord) -> dict[str, Any]:
     )
 
 
-def json_attributes(attributes: Mapping[Any, Any], depth: int = 0) -> list[dict[str, Any]]:
+def json_attributes(attributes: Mapping[Any, Any]) -> list[dict[str, Any]]:
     """KeyValues."""
-    return [
-        {"key": str(key), "value": json_value(value, depth)} for key, value in attributes.items()
-    ]
+    return [{"key": text_of(key), "value": json_value(value)} for key, value in attributes.items()]
 
 
-def json_value(value: Any, depth: int = 0) -> dict[str, Any]:
-    """An AnyValue; a value of no OTLP type, or too deep, is written as its `str`."""
-    if isinstance(value, str):
-        return {"stringValue": value}
+def json_value(value: Any) -> dict[str, Any]:
+    """An AnyValue, within `bounded`; a value of no OTLP type is written as its `str`."""
+    return _bounded_value(bounded(value))
+
+
+def _bounded_value(value: Any) -> dict[str, Any]:
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int) and INT64_MIN <= value <= INT64_MAX:
-        return {"intValue": str(int(value))}
+        return {"intValue": str(value)}
     if isinstance(value, float):
         return {"doubleValue": json_double(value)}
     if isinstance(value, bytes):
         return {"bytesValue": b2a_base64(value, newline=False).decode()}
     if value is None:
         return {}
-    if depth < DEPTH_MAX:
-        if isinstance(value, (list, tuple)):
-            return {"arrayValue": {"values": [json_value(item, depth + 1) for item in value]}}
-        if isinstance(value, dict):
-            return {"kvlistValue": {"values": json_attributes(value, depth + 1)}}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [_bounded_value(item) for item in value]}}
+    if isinstance(value, dict):
+        pairs = [{"key": key, "value": _bounded_value(item)} for key, item in value.items()]
+        return {"kvlistValue": {"values": pairs}}
     return {"stringValue": str(value)}
 
 

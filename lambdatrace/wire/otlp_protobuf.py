@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import pack
 
+from lambdatrace.plain import bounded, text_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 _KNOWN_LENGTH_MAX = 128  # of values kept encoded, so that they take at most 100 kB
-DEPTH_MAX = 16  # of nested attribute values; a self-referring list must end
 
 # SpanFlags: the low byte is W3C's; the next bits say whether `is_remote` is known, and is.
 _FLAG_SAMPLED, _FLAG_HAS_REMOTE, _FLAG_REMOTE = 0x01, 0x100, 0x200
 
+_SCALARS = frozenset((str, bool, int, float, bytes))
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
@@ -165,7 +167,7 @@ def attribute_fields(field: int, attributes: Mapping[str, Any]) -> list[bytes]:
     return [
         _known_attribute(field, key, value)
         if type(value) is str and len(value) <= _KNOWN_LENGTH_MAX
-        else message_field(field, _key_value(key, value, 0))
+        else message_field(field, _key_value(key, value))
         for key, value in attributes.items()
     ]
 
@@ -173,41 +175,45 @@ def attribute_fields(field: int, attributes: Mapping[str, Any]) -> list[bytes]:
 @lru_cache(maxsize=512)
 def _known_attribute(field: int, key: str, value: str) -> bytes:
     """Most attributes are the same for each invocation: the ARN, the route, the queue."""
-    return message_field(field, _key_value(key, value, 0))
+    return message_field(field, _key_value(key, value))
 
 
-def _key_value(key: Any, value: Any, depth: int) -> bytes:
-    return text_field(1, str(key)) + message_field(2, any_value(value, depth))  # key = 1, value = 2
+def _key_value(key: Any, value: Any) -> bytes:
+    return text_field(1, text_of(key)) + message_field(2, any_value(value))  # key = 1, value = 2
 
 
-def any_value(value: Any, depth: int = 0) -> bytes:
-    """An AnyValue; a value of no OTLP type, or too deep, is written as its `str`."""
+def any_value(value: Any) -> bytes:
+    """An AnyValue, within `bounded`; a value of no OTLP type is written as its `str`."""
+    return _bounded_value(value if type(value) in _SCALARS else bounded(value))
+
+
+def _bounded_value(value: Any) -> bytes:
     if isinstance(value, str):
         # A oneof must be written even when empty: string_value = 1.
         return b"\x0a" + sized(value.encode("utf-8", "replace"))
     if isinstance(value, bool):
         return b"\x10\x01" if value else b"\x10\x00"  # bool_value = 2
-    if isinstance(value, int) and INT64_MIN <= value <= INT64_MAX:
-        return b"\x18" + varint(value & 0xFFFF_FFFF_FFFF_FFFF)  # int_value = 3
+    if isinstance(value, int):
+        if INT64_MIN <= value <= INT64_MAX:
+            return b"\x18" + varint(value & 0xFFFF_FFFF_FFFF_FFFF)  # int_value = 3
+        return _bounded_value(str(bounded(value)))
     if isinstance(value, float):
         return b"\x21" + pack("<d", value)  # double_value = 4
     if isinstance(value, bytes):
         return b"\x3a" + sized(value)  # bytes_value = 7
     if value is None:
         return b""
-    if depth < DEPTH_MAX:
-        if isinstance(value, (list, tuple)):
-            return b"\x2a" + sized(_array(value, depth + 1))  # array_value = 5
-        if isinstance(value, dict):  # kvlist_value = 6; its `values` = 1
-            pairs = [
-                message_field(1, _key_value(key, item, depth + 1)) for key, item in value.items()
-            ]
-            return b"\x32" + sized(b"".join(pairs))
-    return b"\x0a" + sized(str(value).encode("utf-8", "replace"))
+    if isinstance(value, dict):  # kvlist_value = 6; its `values` = 1
+        pairs = [
+            message_field(1, text_field(1, key) + message_field(2, _bounded_value(item)))
+            for key, item in value.items()
+        ]
+        return b"\x32" + sized(b"".join(pairs))
+    return b"\x2a" + sized(_array(value))  # array_value = 5
 
 
-def _array(values: Sequence[Any], depth: int) -> bytes:
-    return b"".join(message_field(1, any_value(value, depth)) for value in values)  # values = 1
+def _array(values: Sequence[Any]) -> bytes:
+    return b"".join(message_field(1, _bounded_value(value)) for value in values)  # values = 1
 
 
 def text_field(field: int, text: Any) -> bytes:

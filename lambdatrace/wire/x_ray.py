@@ -12,6 +12,7 @@ import json
 import re
 
 from lambdatrace import __version__
+from lambdatrace.plain import bounded, text_of
 from lambdatrace.records import CLIENT, ERROR, PRODUCER
 from lambdatrace.wire.x_ray_parts import NAME_LENGTH_MAX, encode
 
@@ -114,7 +115,9 @@ def segment_document(span: Span) -> dict[str, Any]:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """`value` as JSON can have it: what has no type there is its `str`."""
+    """`value` as JSON can have it: what has no type there is its `str`; within `bounded`."""
+    if not depth:
+        value = bounded(value)
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, int):
@@ -219,7 +222,7 @@ def _fields(names: Mapping[str, tuple[str, ...]], attributes: Mapping[str, Any])
             if isinstance(value, (list, tuple)):  # tables: X-Ray has room for one
                 value = value[0] if value else None
             if value not in (None, ""):
-                found[field] = value if isinstance(value, int) else str(value)
+                found[field] = value if isinstance(value, int) else text_of(value)
                 break
     return found
 
