@@ -496,7 +496,7 @@ def find_caller(
     from lambdatrace import propagators  # after the response, unless a span is opened before
 
     names, exporter = current.settings.propagators, current.settings.traces_exporter
-    is_default = names == PROPAGATORS_DEFAULT and exporter != "xray"
+    is_x_ray_named = names != PROPAGATORS_DEFAULT and not {"xray", "xray-lambda"}.isdisjoint(names)
     return propagators.read_upstream(
-        names, carriers, trace_header, is_sampling_of_x_ray=not is_default
+        names, carriers, trace_header, is_sampling_of_x_ray=is_x_ray_named or exporter == "xray"
     )

@@ -213,6 +213,25 @@ def test_baggage_and_lineage_go_on_to_whom_we_call(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
+    ("propagators", "is_recorded"),
+    [
+        ("", True),
+        ("tracecontext,baggage", True),
+        ("b3", True),
+        ("xray-lambda", False),
+        ("tracecontext,xray", False),
+    ],
+)
+def test_lambdas_own_decision_counts_where_x_ray_is_named(
+    monkeypatch: pytest.MonkeyPatch, propagators: str, is_recorded: bool
+) -> None:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", header(sampled="0"))
+    with recording({"OTEL_PROPAGATORS": propagators}) as recorded:
+        lambdatrace.instrument(lambda _event, _context: None)({}, LambdaContext())
+    assert (len(recorded.spans) > 0) == is_recorded
+
+
+@pytest.mark.parametrize(
     ("keep", "fails", "expected"),
     [
         ("", True, [[], []]),
