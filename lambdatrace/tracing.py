@@ -227,7 +227,7 @@ class InvocationSpans:
         self.replay_ns = 0
         # What it recorded, where several invocations may run at a time.
         self.metrics: MetricRecorder | None = None
-        # What other APIs hold of our spans, by span id; made by them.
+        # What other APIs hold of our open spans, by span id; made by them.
         self.facades: dict[str, Any] | None = None
         self._held: deque[Span] | None = None  # both made when there is something for them
         self._left: dict[str, int] = {}  # span id → when it was left
@@ -277,6 +277,8 @@ class InvocationSpans:
             others.by_id.pop(span.context.span_id, None)
             if not span.end_ns:
                 self.note_open(span)
+        if others.facades:
+            self.facades, others.facades = others.facades, None
 
     def hold(self, span: Span) -> None:
         """Keep an ended span that is not sampled until it is known how the invocation ends."""
@@ -513,6 +515,8 @@ class Tracer:
         spans, context = span.opened_in, span.context
         if spans is not None:
             spans.by_id.pop(context.span_id, None)
+            if spans.facades:
+                spans.facades.pop(context.span_id, None)
             span.opened_in = None  # no cycle for the collector to find
             if 0 < spans.replay_ns <= span.start_ns:
                 return  # the invocation that did it first has sent it

@@ -131,6 +131,8 @@ def facade(current: Telemetry, span: Span) -> OtelSpan:
     if found is None:
         made = OtelSpan(span, current.tracer, current.guard)
         found = spans.facades.setdefault(span.context.span_id, made)
+        if span.end_ns:  # by another thread, which may have looked before it was there
+            spans.facades.pop(span.context.span_id, None)
     return found
 
 

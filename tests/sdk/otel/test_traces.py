@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry import baggage, propagate, trace
@@ -13,6 +14,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
 import lambdatrace
 from lambdatrace.records import ATTRIBUTE_COUNT_MAX, EVENT_COUNT_MAX, LINK_COUNT_MAX
 from lambdatrace.testing import LambdaContext, Recorded, recording
+from lambdatrace.tracing import activate, deactivate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +100,29 @@ def test_each_api_sees_the_others_current_span(recorded: Recorded) -> None:
     assert recorded.span("own").attributes == {"from": "otel"}
     assert recorded.span("otel").attributes == {"from": "lambdatrace"}
     assert recorded.span("orders").attributes["of"] == "the invocation"
+
+
+def test_what_the_api_holds_of_a_span_of_ours_is_let_go_of_when_that_ends(
+    recorded: Recorded,
+) -> None:
+    def work() -> list[weakref.ref[trace.Span]]:
+        held = []
+        for _ in range(3):
+            with lambdatrace.span("own"):
+                assert trace.get_current_span() is trace.get_current_span()
+                held.append(weakref.ref(trace.get_current_span()))
+        return held
+
+    assert [ref() for ref in work()] == [None, None, None]  # outside of any invocation
+    assert [ref() for ref in invoke(work)] == [None, None, None]
+    # One that was left open at init is the next invocation's, and is closed with it.
+    token = activate(recorded.telemetry.tracer.start_span("left open"))
+    held = trace.get_current_span()
+    assert invoke(trace.get_current_span) is held
+    deactivate(token)
+    ref = weakref.ref(held)
+    del held
+    assert ref() is None
 
 
 def test_outside_of_any_span_there_is_none(recorded: Recorded) -> None:
