@@ -9,7 +9,7 @@ from __future__ import annotations
 from opentelemetry import trace
 from opentelemetry.trace.status import Status, StatusCode
 
-from lambdatrace.otel.values import bounded_attributes, clean_attributes, clean_value
+from lambdatrace.otel.values import bounded_attributes, clean_attributes, clean_name, clean_value
 from lambdatrace.records import ERROR, Link, Span, SpanContext
 from lambdatrace.tracing import entered, message_of, qualified_name
 
@@ -214,8 +214,11 @@ class OtelSpan(trace.Span):
 
     def update_name(self, name: str) -> None:
         """Give the span another name."""
+        self._guard.run(self._update_name, name)
+
+    def _update_name(self, name: Any) -> None:
         if not self.record.end_ns:
-            self.record.name = name
+            self.record.name = clean_name(name)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status; OK is final, and UNSET changes nothing."""

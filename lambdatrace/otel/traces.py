@@ -19,7 +19,7 @@ from lambdatrace.otel import context as shared
 from lambdatrace.otel.context import SPAN_KEY
 from lambdatrace.otel.global_providers import watch
 from lambdatrace.otel.spans import OtelSpan, from_otel, read_links
-from lambdatrace.otel.values import clean_attributes
+from lambdatrace.otel.values import clean_attributes, clean_name
 from lambdatrace.records import INTERNAL, Scope
 
 TYPE_CHECKING = False
@@ -130,6 +130,8 @@ class OwnTracer(trace.Tracer):
     ) -> Span:
         tracer, run = current.tracer, current.guard.run
         above = (context_api.get_current() if context is None else context).get(SPAN_KEY)
+        if type(name) is not str:
+            name = run(clean_name, name) or ""
         number = _KINDS.get(kind, INTERNAL)
         # Guarded each by itself: without them the span is still worth having.
         cleaned, dropped = (run(clean_attributes, attributes) or ({}, 0)) if attributes else ({}, 0)

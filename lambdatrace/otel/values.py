@@ -35,6 +35,14 @@ def bounded_attributes(attributes: Mapping[Any, Any] | None) -> tuple[dict[str, 
     return cleaned, dropped
 
 
+def clean_name(name: Any) -> str:
+    """`name` as a span can have it: what is none is empty, as the SDK's OTLP exporter writes it.
+
+    Raises what its own `__str__` raises.
+    """
+    return name if isinstance(name, str) else "" if name is None else str(name)
+
+
 def clean_value(value: Any, depth: int = 0) -> Any:
     """`value` as it is now: sequences as tuples, mappings as new dicts, what else there is as str.
 

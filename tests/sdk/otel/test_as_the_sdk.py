@@ -184,6 +184,12 @@ def names(tracer: Tracer) -> None:
     span.update_name("after")
     span.end()
     span.update_name("late")
+    nothing: Any = None
+    with tracer.start_as_current_span(nothing):
+        pass
+    other: Any = tracer.start_span("named none")
+    other.update_name(nothing)
+    other.end()
 
 
 def contexts(tracer: Tracer) -> None:
@@ -283,7 +289,7 @@ def theirs(span: ReadableSpan, names: dict[int, str]) -> dict[str, Any]:
     assert context is not None
     assert scope is not None
     return {
-        "name": span.name,
+        "name": span.name or "",  # as OTLP has it
         "kind": span.kind.value + 1,
         "parent": parent and names.get(parent.span_id, f"{parent.span_id:016x}"),
         "is in the parent's trace": parent and parent.trace_id == context.trace_id,

@@ -15,6 +15,7 @@ import lambdatrace
 from lambdatrace.records import ATTRIBUTE_COUNT_MAX, EVENT_COUNT_MAX, LINK_COUNT_MAX
 from lambdatrace.testing import LambdaContext, Recorded, recording
 from lambdatrace.tracing import activate, deactivate
+from lambdatrace.wire.otlp_protobuf import span_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -350,11 +351,25 @@ def test_values_that_fail_cost_the_span_nothing_else_and_the_caller_nothing(
             span.add_event("bad", {"bad": hostile})
             span.set_status(hostile)
             span.record_exception(hostile)
+            span.update_name(hostile)
             span.set_attribute("good", 1)
         EARLY.start_span("b", links=[Link(hostile)], start_time=hostile).end(hostile)
         recorded.telemetry.flush()
     assert recorded.span("a").attributes == {"good": 1}
     assert "[lambdatrace]" in capsys.readouterr().err
+
+
+def test_a_span_without_a_name_is_sent(recorded: Recorded) -> None:
+    nothing: Any = None
+    EARLY.start_span(nothing).end()
+    number: Any = 7
+    EARLY.start_span(number).end()
+    with EARLY.start_as_current_span("a") as span:
+        span.update_name(nothing)
+    recorded.telemetry.flush()
+    encoder = span_encoder({}, recorded.telemetry.guard.report)
+    assert [span.name for span in recorded.spans] == ["", "7", ""]
+    assert encoder.encode(recorded.spans)[1] == 0, "all of them can be encoded"
 
 
 def test_a_provider_that_is_set_later_takes_our_place(
