@@ -196,6 +196,7 @@ class Flusher:
         self._until_s = 0.0  # of the monotonic clock
         self._timeout_ms = 0
         self._is_begun = False
+        self._is_flushed = False  # by the last call
 
     def begin(self, deadline_ns: int) -> None:
         """Start to flush, to be done by `deadline_ns`, Unix time, 0 if there is none."""
@@ -209,7 +210,7 @@ class Flusher:
             self._start()
 
     def wait(self) -> bool:
-        """Wait until it is done; False if that takes too long."""
+        """Wait until it is done; False if that takes too long, or failed."""
         if not self._timeout_ms:
             return False
         if not self._is_begun and self._acquire():
@@ -217,14 +218,21 @@ class Flusher:
             self._is_begun = True
             self._start()
         if not self._acquire():
-            now_ns = self._telemetry.clock.time_ns()
-            self._health = self._health.after_failure(now_ns, self._timeout_ms * 1_000_000)
-            name = type(self.provider).__name__
-            self._telemetry.guard.report(f"{name}.force_flush", "took too long: it goes on later")
-            return False
+            return self._note_failure("took too long: it goes on later", self._timeout_ms)
+        is_flushed = self._is_flushed
         self._idle.release()
+        if not is_flushed:
+            spent_ms = self._timeout_ms - int((self._until_s - time.monotonic()) * 1000)
+            return self._note_failure("it failed: it is tried again later", spent_ms)
         self._health = EndpointHealth()
         return True
+
+    def _note_failure(self, reason: str, spent_ms: int) -> bool:
+        now_ns = self._telemetry.clock.time_ns()
+        self._health = self._health.after_failure(now_ns, spent_ms * 1_000_000)
+        name = type(self.provider).__name__
+        self._telemetry.guard.report(f"{name}.force_flush", reason)
+        return False
 
     def _acquire(self) -> bool:
         return self._idle.acquire(timeout=max(0.0, self._until_s - time.monotonic()))
@@ -237,9 +245,14 @@ class Flusher:
             raise
 
     def _run(self, timeout_ms: int, idle: Any) -> None:
+        self._is_flushed = False
         try:
             if self._before is not None:
                 self._telemetry.guard.run(self._before)
-            self._telemetry.guard.run(self.provider.force_flush, timeout_ms)
+            self._is_flushed = bool(self._telemetry.guard.run(self._force_flush, timeout_ms))
         finally:
             idle.release()
+
+    def _force_flush(self, timeout_ms: int) -> bool:
+        # The SDK's own give True or False; what gives neither does not tell.
+        return self.provider.force_flush(timeout_ms) is not False

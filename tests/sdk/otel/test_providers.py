@@ -190,6 +190,31 @@ def test_an_exporter_that_hangs_is_waited_for_in_bounded_time_and_gets_all_of_it
     assert "TracerProvider.force_flush: took too long" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("answer", [False, RuntimeError("no")])
+def test_a_flush_that_fails_is_one_and_is_not_tried_again_at_once(
+    answer: Exception | bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[int] = []
+
+    class Failing(TracerProvider):
+        def force_flush(self, timeout_millis: int = 30000) -> bool:
+            calls.append(timeout_millis)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    with recording() as recorded:
+        recorded.telemetry.guard.is_strict = False
+        lambdatrace.otel.instrument(Failing(shutdown_on_exit=False))
+        assert not recorded.telemetry.flush()
+        assert not recorded.telemetry.flush()
+        assert len(calls) == 1
+        recorded.clock.advance(60_000)
+        assert not recorded.telemetry.flush()
+    assert len(calls) == 2
+    assert "Failing.force_flush: it failed: it is tried again later" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("is_exporting", [True, False])
 def test_before_a_timeout_open_spans_of_both_are_sent_as_they_are(
     recorded: Recorded, is_exporting: bool
