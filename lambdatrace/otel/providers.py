@@ -11,7 +11,6 @@ from __future__ import annotations
 import _thread
 import os
 import time
-from collections import deque
 
 from opentelemetry.sdk.trace import SpanProcessor
 
@@ -88,7 +87,10 @@ class AdoptedTraces:
         self._provider = provider
         self._telemetry = telemetry
         self._resource: Resource | None = None
-        self._waiting: deque[ReadableSpan] = deque(maxlen=telemetry.settings.buffer_size_max)
+        # By span id, so that a span takes the place of what was sent of it before it had ended.
+        # Each step is one operation of `dict`, which CPython makes atomic.
+        self._waiting: dict[int, ReadableSpan] = {}
+        self._waiting_max = telemetry.settings.buffer_size_max
         self._open = OpenSpans(self)
         provider.add_span_processor(self._open)
 
@@ -103,8 +105,14 @@ class AdoptedTraces:
         timeout_s: float,  # noqa: ARG002 - a sink's; nothing is waited for here
         meanwhile: Callable[[], None],
     ) -> Outcome:
-        """Keep `spans` for the provider's processors, which get them when it is flushed."""
+        """Keep `spans` for the provider's processors, which get them when it is flushed.
+
+        As many may wait as in our own buffer; beyond, they stay there, where drops are counted.
+        """
         meanwhile()
+        if self._waiting and len(self._waiting) + len(spans) > self._waiting_max:
+            reason = "the provider has not been flushed"
+            return Outcome(is_accepted=False, retry_after_s=0.0, message=reason)
         if self._resource is None:
             telemetry = self._telemetry
             own = telemetry.function.resource_attributes(
@@ -112,15 +120,16 @@ class AdoptedTraces:
             )
             self._resource = joined_resource(own, self._provider.resource)
         for span in spans:
-            self._waiting.append(to_readable(span, self._resource))
+            self._waiting[int(span.span_id, 16)] = to_readable(span, self._resource)
         return Outcome(is_accepted=True)
 
     def feed(self) -> None:
         """Give what waits to the processors, some of which export at once."""
         while self._waiting:
-            span = self._waiting.popleft()
-            for processor in self._processors():
-                processor.on_end(span)
+            for span_id in list(self._waiting):
+                span = self._waiting.pop(span_id, None)
+                for processor in self._processors() if span is not None else ():
+                    self._telemetry.guard.run(processor.on_end, span)
 
     def cut_short(self, spans: InvocationSpans, message: str) -> None:
         """Have the open spans of an invocation wait as they are, ended now, with an error."""
@@ -129,10 +138,13 @@ class AdoptedTraces:
             record = self._telemetry.guard.run(cut_short, span, now_ns, TIMED_OUT, message)
             if record is None:
                 continue
-            if self.is_exporting:
-                self._waiting.append(record)
-            else:
+            if not self.is_exporting:
                 self._telemetry.buffer.append(to_record(record))
+            elif len(self._waiting) < self._waiting_max:
+                self._waiting[span.get_span_context().span_id] = record
+            else:
+                self._telemetry.buffer.dropped += 1
+                self._telemetry.guard.report("the buffer of spans was full", "1 dropped")
 
     def ended(self, span: ReadableSpan, context: SpanContext) -> None:
         """A span of the provider has ended: it is ours to send if nobody else does."""

@@ -9,8 +9,13 @@ from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -213,6 +218,62 @@ def test_a_flush_that_fails_is_one_and_is_not_tried_again_at_once(
         assert not recorded.telemetry.flush()
     assert len(calls) == 2
     assert "Failing.force_flush: it failed: it is tried again later" in capsys.readouterr().err
+
+
+class Refusing(TracerProvider):
+    """Cannot flush, until told so."""
+
+    can_flush = False
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return super().force_flush(timeout_millis) and self.can_flush
+
+
+def test_beyond_what_may_wait_for_their_provider_spans_wait_with_us_and_then_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exporter, provider = InMemorySpanExporter(), Refusing(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    def sent() -> list[str]:
+        return [span.name for span in exporter.get_finished_spans()]
+
+    with recording({"OTEL_BSP_MAX_QUEUE_SIZE": "3"}) as recorded:
+        lambdatrace.otel.instrument(provider)
+        assert not recorded.telemetry.flush()
+        for name in "abcdefgh":
+            with lambdatrace.span(name):
+                pass
+            assert not recorded.telemetry.flush()
+        traces = recorded.telemetry.statistics()["traces"]
+        assert (traces["sent"], traces["waiting"], traces["dropped"]["buffer_full"]) == (3, 3, 2)
+        assert sent() == []
+        recorded.clock.advance(60_000)
+        provider.can_flush = True
+        recorded.telemetry.flush()
+        assert recorded.telemetry.flush()
+    assert sent() == ["a", "b", "c", "f", "g", "h"]
+    error = capsys.readouterr().err
+    assert "spans could not be sent and wait: the provider has not been flushed" in error
+    assert "the buffer of spans was full: 1 dropped" in error
+
+
+def test_a_processor_that_fails_costs_the_others_no_span() -> None:
+    class Failing(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise RuntimeError(span.name)
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Failing())
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with recording() as recorded:
+        recorded.telemetry.guard.is_strict = False
+        lambdatrace.otel.instrument(provider)
+        for name in ("a", "b"):
+            with lambdatrace.span(name):
+                pass
+        assert recorded.telemetry.flush()
+    assert [span.name for span in exporter.get_finished_spans()] == ["a", "b"]
 
 
 @pytest.mark.parametrize("is_exporting", [True, False])
