@@ -35,14 +35,14 @@ def text_of(value: Any) -> str:
 def plain_copy(value: Any, size_max: int, as_text: Callable[[Any], str] = type_alone) -> Any:
     """A copy of `value` of str, int, float, bool, None, list and dict, which JSON can have.
 
-    It has about `size_max` characters and DEPTH_MAX levels at most; where something was left out
-    stands CUT. `as_text` gives the text of what is of no such type, a key among them.
+    It has about `size_max` bytes of UTF-8 and DEPTH_MAX levels at most; where something was left
+    out stands CUT. `as_text` gives the text of what is of no such type, a key among them.
     """
     return _Copy(size_max, as_text).of(value, 0)
 
 
 class _Copy:
-    """One copy being made: `left` is how many more characters it may have."""
+    """One copy being made: `left` is how many more bytes of UTF-8 it may have."""
 
     __slots__ = ("as_text", "left")
 
@@ -70,9 +70,13 @@ class _Copy:
         return self.text(self.as_text(value))
 
     def text(self, text: str) -> str:
-        copied = text if len(text) <= self.left else text[: max(self.left, 0)] + CUT
-        self.left -= len(copied) + 3
-        return copied
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        if size > self.left:
+            kept = text[: max(self.left, 0)].encode("utf-8", "replace")[: max(self.left, 0)]
+            text = kept.decode("utf-8", "ignore") + CUT
+            size = len(kept) + len(CUT)
+        self.left -= size + 3
+        return text
 
     def mapping(self, values: dict[Any, Any], depth: int) -> dict[str, Any]:
         copied: dict[str, Any] = {}

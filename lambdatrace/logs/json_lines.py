@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.redaction import Redaction
 
-LINE_LENGTH_MAX = 250_000  # about; CloudWatch cuts an event at 256 kB and more
+LINE_BYTES_MAX = 250_000  # about; CloudWatch cuts an event at 256 kB and more
 STACK_DEPTH_MAX = 64  # innermost frames; a recursion has a thousand
 _IDS = ("trace_id", "span_id", "trace_flags")
 
@@ -50,7 +50,7 @@ class JsonLines(logging.Formatter):
         """One line, without its end."""
         fields = vars(record)
         given = {"message": _message(record), **self._keys(), **user_fields(fields)}
-        copied = plain_copy({**given, **_exception(record)}, LINE_LENGTH_MAX, text_of)
+        copied = plain_copy({**given, **_exception(record)}, LINE_BYTES_MAX, text_of)
         redaction = self._redaction()
         if redaction is not None:
             copied = redaction.mapping(copied)

@@ -376,6 +376,14 @@ def test_any_message_and_keys_give_one_line_of_json(message: Any, keys: dict[str
     assert json.loads(line)["service"] == "test_any_message" or "service" in keys
 
 
+def test_a_line_is_cut_by_its_bytes_of_utf_8(name: str) -> None:
+    with recording() as recorded:
+        lambdatrace.logger(name).info("paid", a="€" * 60_000, b="€" * 60_000)
+    (line,) = lines(recorded)
+    assert line["a"] == "€" * 60_000
+    assert line["b"] == "€" * 23_321 + "…"  # 250,000 bytes in all
+
+
 def test_a_timestamp_is_rfc_3339_in_utc() -> None:
     assert timestamp(1_700_000_000.0005) == "2023-11-14T22:13:20.000+00:00"
     assert timestamp(1_700_000_000.999) == "2023-11-14T22:13:20.999+00:00"
