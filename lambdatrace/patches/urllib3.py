@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "urllib3"
 SCOPE = scope(NAME)
+# Connection, method, target and body: after them the headers are, if not given by keyword.
+_BEFORE_HEADERS = 4
 
 
 def attach(module: ModuleType) -> None:
@@ -34,7 +36,8 @@ def _make_request(
     wrapped: Callable[..., Any], pool: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
     current = telemetry.installed()
-    if current is None or not is_wanted(NAME):
+    if current is None or len(arguments) > _BEFORE_HEADERS or not is_wanted(NAME):
+        # urllib3 itself gives the headers by keyword. Of others' calls http.client's patch sees it.
         return wrapped(*arguments, **keywords)
     begun = current.guard.run(_begin, current, pool, *arguments, **keywords)
     if begun is None:

@@ -265,3 +265,19 @@ def test_a_request_in_steps_is_one_span(recorded: Recorded, handle: Handle, web:
 
     assert json.loads(handle(call)) == {}
     assert recorded.span("POST").attributes["http.response.status_code"] == 201
+
+
+def test_a_call_below_urllib3s_own_with_its_headers_by_position_works_as_before(
+    recorded: Recorded, handle: Handle, web: WebServer
+) -> None:
+    def call() -> int:
+        with urllib3.HTTPConnectionPool("127.0.0.1", web.server_port) as pool:
+            connection = pool._get_conn()
+            answer = pool._make_request(connection, "GET", "/200", None, {"X-Own": "1"})
+            pool._put_conn(connection)
+            return answer.status
+
+    assert handle(call) == 200
+    (head,) = web.heads
+    assert head["x-own"] == "1"
+    assert head["traceparent"].split("-")[2] == recorded.span("GET").span_id
