@@ -87,16 +87,23 @@ def _is_set(key: str) -> bool:
     return context is not None and name is not None and bool(context.get_value(name))
 
 
-def is_within_call(current: Telemetry) -> bool:
-    """Whether a library above has a span for the HTTP request made now.
+def is_within_call(current: Telemetry, headers: Mapping[Any, Any]) -> bool:
+    """Whether a library above has a span for the HTTP request with `headers` made now.
 
-    OpenTelemetry's instrumentors say so with `suppress_http_instrumentation`; the X-Ray SDK's
-    patches open a CLIENT subsegment.
+    OpenTelemetry's instrumentors say so with `suppress_http_instrumentation`. The X-Ray SDK's
+    patches open a CLIENT subsegment and write its id into the headers; a remote subsegment that
+    the user opens is as any span around the call.
     """
     if _within.get() or _is_set("_SUPPRESS_HTTP_INSTRUMENTATION_KEY"):
         return True
     span = current.tracer.current_span()
-    return span is not None and span.kind == CLIENT and span.scope.name == X_RAY_SDK
+    if span is None or span.kind != CLIENT or span.scope.name != X_RAY_SDK:
+        return False
+    return any(
+        span.span_id in _text(value)
+        for key, value in headers.items()
+        if _text(key).lower() in _PARENTS
+    )
 
 
 def x_ray_header(current: Telemetry, span: Span) -> str:
@@ -125,6 +132,8 @@ def outgoing(current: Telemetry, span: Span) -> dict[str, str]:
     return carrier
 
 
+# The headers that name the caller's span.
+_PARENTS = frozenset((propagation.TRACEPARENT, propagation.X_RAY.lower()))
 # Who has written one of these has propagated the trace.
 _OWN = frozenset((propagation.TRACEPARENT, propagation.B3, "x-b3-traceid"))
 
@@ -134,9 +143,11 @@ def missing(carrier: Mapping[str, str], headers: Any) -> dict[str, str]:
 
     Nothing, if the caller has propagated the trace.
     """
-    present = {
-        (key.decode("latin-1") if isinstance(key, bytes) else str(key)).lower() for key in headers
-    }
+    present = {_text(key).lower() for key in headers}
     if not present.isdisjoint(_OWN):
         return {}
     return {key: value for key, value in carrier.items() if key.lower() not in present}
+
+
+def _text(name: Any) -> str:
+    return name.decode("latin-1") if isinstance(name, bytes) else str(name)

@@ -7,15 +7,24 @@ from lambdatrace.patches.http_attributes import redact_url, request_attributes, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from lambdatrace.records import Scope
     from lambdatrace.telemetry import Telemetry
 
 
 def begin(
-    current: Telemetry, scope: Scope, method: str, url: str, host: str, port: int | None
+    current: Telemetry,
+    scope: Scope,
+    method: str,
+    url: str,
+    host: str,
+    port: int | None,
+    headers: Mapping[Any, Any],
 ) -> Call | None:
     """The call of a request; None if a library above has its span, or it is the SDK's business."""
-    if is_within_call(current) or is_suppressed() or is_own(current, url, host, port):
+    if is_within_call(current, headers) or is_suppressed() or is_own(current, url, host, port):
         return None
     method = method.upper()
     call = Call(current, span_name(method), scope)

@@ -1,8 +1,8 @@
 """http.client, which `urllib.request` and many small clients send with.
 
-A request is made in steps there, `putrequest`, `putheader`…, `endheaders`, `getresponse`: the span
-is begun by the first and ended by the last, and is nobody's parent meanwhile. One that is never
-answered is closed with its invocation.
+A request is made in steps there, `putrequest`, `putheader`…, `endheaders`, `getresponse`. The span
+is begun by `endheaders`, the first that sends, and ended by the last; it is nobody's parent
+meanwhile. One that is never answered is closed with its invocation.
 """
 
 from __future__ import annotations
@@ -33,33 +33,6 @@ def attach(module: ModuleType) -> None:
     # What ends a span first: where that is missing, none is begun.
     wrap(connection, "getresponse", _get_response)
     wrap(connection, "endheaders", _end_headers)
-    wrap(connection, "putrequest", _put_request)
-
-
-def _put_request(
-    wrapped: Callable[..., Any],
-    connection: Any,
-    arguments: tuple[Any, ...],
-    keywords: dict[str, Any],
-) -> Any:
-    result = wrapped(*arguments, **keywords)
-    current = telemetry.installed()
-    if current is not None and is_wanted(NAME):
-        current.guard.run(_begin, current, connection, *arguments, **keywords)
-    return result
-
-
-def _begin(
-    current: Telemetry, connection: Any, method: str, url: str, *_: Any, **_others: Any
-) -> None:
-    _take(connection)
-    # Behind a tunnel the connection's own host is the proxy.
-    host = getattr(connection, "_tunnel_host", None) or connection.host
-    port = getattr(connection, "_tunnel_port", None) or connection.port
-    scheme = "https" if connection.default_port == 443 else "http"  # noqa: PLR2004 - HTTPSConnection
-    call = begin(current, SCOPE, method, absolute_url(scheme, host, port, url), host, port)
-    if call is not None:
-        setattr(connection, _CALL, call)
 
 
 def _end_headers(
@@ -68,11 +41,12 @@ def _end_headers(
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
 ) -> Any:
-    call = getattr(connection, _CALL, None)
     current = telemetry.installed()
-    if call is None or current is None:
+    if current is None or not is_wanted(NAME):
         return wrapped(*arguments, **keywords)
-    current.guard.run(_put_context, current, connection, call)
+    call = current.guard.run(_begin, current, connection)
+    if call is None:
+        return wrapped(*arguments, **keywords)
     call.enter()
     try:
         result = wrapped(*arguments, **keywords)
@@ -85,12 +59,25 @@ def _end_headers(
     return result
 
 
-def _put_context(current: Telemetry, connection: Any, call: Call) -> None:
+def _begin(current: Telemetry, connection: Any) -> Call | None:
+    _take(connection)
     # The lines of the head so far, which the class keeps until `endheaders` sends them.
-    lines = getattr(connection, "_buffer", ())
-    present = [line.partition(b":")[0] for line in lines]
-    for name, value in missing(outgoing(current, call.span), present).items():
-        connection.putheader(name, value)
+    lines = connection._buffer  # noqa: SLF001 - nothing else has the headers
+    if not lines:  # no `putrequest` before: http.client's to refuse
+        return None
+    method, _, target = lines[0].decode("ascii").rpartition(" ")[0].partition(" ")
+    headers = {name: value for name, _, value in (line.partition(b":") for line in lines[1:])}
+    # Behind a tunnel the connection's own host is the proxy.
+    host = getattr(connection, "_tunnel_host", None) or connection.host
+    port = getattr(connection, "_tunnel_port", None) or connection.port
+    scheme = "https" if connection.default_port == 443 else "http"  # noqa: PLR2004 - HTTPSConnection
+    url = absolute_url(scheme, host, port, target)
+    call = begin(current, SCOPE, method, url, host, port, headers)
+    if call is not None:
+        setattr(connection, _CALL, call)
+        for name, value in missing(outgoing(current, call.span), headers).items():
+            connection.putheader(name, value)
+    return call
 
 
 def _get_response(

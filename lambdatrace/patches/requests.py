@@ -63,7 +63,8 @@ def _begin(current: Telemetry, session: Any, request: Any) -> tuple[Call, Any] |
     if getattr(type(adapter), "send", None) is HTTPAdapter.send and is_wanted(urllib3.NAME):
         return None
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    call = begin(current, SCOPE, request.method or "", request.url, parts.hostname, port)
+    method = request.method or ""
+    call = begin(current, SCOPE, method, request.url, parts.hostname, port, request.headers)
     if call is None:
         return None
     sent = request.copy()

@@ -67,7 +67,7 @@ def _begin(
     **_others: Any,
 ) -> tuple[Call, Any] | None:
     url = absolute_url(pool.scheme, pool.host, pool.port, target)
-    call = begin(current, SCOPE, method, url, pool.host, pool.port)
+    call = begin(current, SCOPE, method, url, pool.host, pool.port, headers or {})
     if call is None:
         return None
     attempts = len(getattr(retries, "history", ()))

@@ -281,3 +281,11 @@ def test_a_call_below_urllib3s_own_with_its_headers_by_position_works_as_before(
     (head,) = web.heads
     assert head["x-own"] == "1"
     assert head["traceparent"].split("-")[2] == recorded.span("GET").span_id
+
+
+def test_what_http_client_refuses_is_left_for_it_to_refuse(
+    recorded: Recorded, handle: Handle
+) -> None:
+    with pytest.raises(http.client.CannotSendHeader):
+        handle(http.client.HTTPConnection("127.0.0.1", 9).endheaders)
+    assert [span for span in recorded.spans if span.kind == CLIENT] == []
