@@ -37,39 +37,62 @@ def _send(
     begun = current.guard.run(_begin, current, session, arguments[0])
     if begun is None:
         return wrapped(*arguments, **keywords)
-    call, request = begun
+    call, added = begun
     call.enter()
     try:
-        response = wrapped(request, *arguments[1:], **keywords)
+        response = wrapped(*arguments, **keywords)
     except BaseException as error:
         call.leave()
+        current.guard.run(_take_headers, arguments[0], added)
         current.guard.run(call.fail, error)
         raise
     call.leave()
+    current.guard.run(_take_headers, arguments[0], added)
     current.guard.run(_finish, call, response)
     return response
 
 
-def _begin(current: Telemetry, session: Any, request: Any) -> tuple[Call, Any] | None:
+def _begin(current: Telemetry, session: Any, request: Any) -> tuple[Call, dict[str, str]] | None:
     from urllib.parse import urlsplit
-
-    from requests.adapters import HTTPAdapter
 
     parts = urlsplit(request.url or "")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return None
-    # The method, not the class: an adapter derived from HTTPAdapter may send in its own way.
-    adapter = session.get_adapter(request.url)
-    if getattr(type(adapter), "send", None) is HTTPAdapter.send and is_wanted(urllib3.NAME):
+    if is_wanted(urllib3.NAME) and _is_sent_by_urllib3(session, request.url):
         return None
     port = parts.port or (443 if parts.scheme == "https" else 80)
     method = request.method or ""
     call = begin(current, SCOPE, method, request.url, parts.hostname, port, request.headers)
     if call is None:
         return None
-    sent = request.copy()
-    sent.headers.update(missing(outgoing(current, call.span), sent.headers))
-    return call, sent
+    # In place, and taken out again: the adapter and the response have the caller's own request.
+    added = missing(outgoing(current, call.span), request.headers)
+    request.headers.update(added)
+    return call, added
+
+
+def _is_sent_by_urllib3(session: Any, url: str) -> bool:
+    """Whether requests itself sends to `url`, or nobody does, which `send` will say.
+
+    As `Session.get_adapter` chooses. A session that chooses in its own way is not asked, since
+    that runs the user's code once more.
+    """
+    from requests import Session
+    from requests.adapters import HTTPAdapter
+
+    if type(session).get_adapter is not Session.get_adapter:
+        return False
+    for prefix, adapter in session.adapters.items():
+        if url.lower().startswith(prefix.lower()):
+            # The method, not the class: one derived from HTTPAdapter may send in its own way.
+            return getattr(type(adapter), "send", None) is HTTPAdapter.send
+    return True
+
+
+def _take_headers(request: Any, added: dict[str, str]) -> None:
+    for name, value in added.items():
+        if request.headers.get(name) == value:
+            del request.headers[name]
 
 
 def _finish(call: Call, response: Any) -> None:

@@ -180,7 +180,7 @@ def test_an_adapter_that_sends_in_its_own_way_is_seen_above_it(
 
     class OwnAdapter(requests.adapters.BaseAdapter):
         def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
-            sent.append(request.headers)
+            sent.append(dict(request.headers))
             response = requests.Response()
             response.status_code = 503
             response.request = request
@@ -289,3 +289,64 @@ def test_what_http_client_refuses_is_left_for_it_to_refuse(
     with pytest.raises(http.client.CannotSendHeader):
         handle(http.client.HTTPConnection("127.0.0.1", 9).endheaders)
     assert [span for span in recorded.spans if span.kind == CLIENT] == []
+
+
+class OwnAdapter(requests.adapters.BaseAdapter):
+    """Keeps what it is given, and answers 200."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, dict[str, str]]] = []
+
+    def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
+        self.seen.append((request, dict(request.headers)))
+        response = requests.Response()
+        response.status_code = 200
+        response.request = request
+        response._content = b""
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_adapter_of_the_users_gets_the_request_itself(
+    recorded: Recorded, handle: Handle
+) -> None:
+    class Signed(requests.PreparedRequest):
+        key = "k"
+
+    request = Signed()
+    request.prepare("GET", "http://example.com/", headers={"Accept": "text/plain"})
+    before = dict(request.headers)
+    adapter = OwnAdapter()
+    with requests.Session() as session:
+        session.mount("http://", adapter)
+        response = handle(lambda: session.send(request))
+    assert response.request is request
+    ((seen, headers),) = adapter.seen
+    assert seen is request
+    assert headers["traceparent"].split("-")[2] == recorded.span("GET").span_id
+    assert request.headers == before, "as the caller left them"
+
+
+def test_a_session_chooses_its_adapter_once_and_refuses_in_its_own_words(
+    recorded: Recorded, handle: Handle
+) -> None:
+    chosen = []
+
+    class Choosing(requests.Session):
+        def get_adapter(self, url: Any) -> requests.adapters.BaseAdapter:
+            chosen.append(url)
+            return super().get_adapter(url)
+
+    adapter = OwnAdapter()
+    with Choosing() as session:
+        session.mount("http://", adapter)
+        handle(lambda: session.get("http://example.com/"))
+        assert chosen == ["http://example.com/"]
+    assert recorded.span("GET").scope.name == "lambdatrace.patches.requests"
+    with requests.Session() as plain:
+        plain.adapters.clear()
+        with pytest.raises(requests.exceptions.InvalidSchema):
+            handle(lambda: plain.get("http://example.com/"))
