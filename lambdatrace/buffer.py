@@ -49,6 +49,13 @@ class Buffer:
         self.dropped += len(records) - len(kept)
         self._records.extendleft(reversed(kept))
 
+    def discard(self, record: Any) -> None:
+        """Remove a record that is not to be sent any more, if it still waits."""
+        try:
+            self._records.remove(record)
+        except (ValueError, IndexError):
+            pass  # it has been taken; or another thread was at work, and it is sent all the same
+
     def clear(self) -> None:
         """Forget what waits, without counting it."""
         self._records.clear()

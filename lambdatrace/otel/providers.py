@@ -91,6 +91,7 @@ class AdoptedTraces:
         # Each step is one operation of `dict`, which CPython makes atomic.
         self._waiting: dict[int, ReadableSpan] = {}
         self._waiting_max = telemetry.settings.buffer_size_max
+        self._cut_short: dict[int, Span] = {}  # of those, what went into our own buffer
         self._open = OpenSpans(self)
         provider.add_span_processor(self._open)
 
@@ -134,20 +135,30 @@ class AdoptedTraces:
     def cut_short(self, spans: InvocationSpans, message: str) -> None:
         """Have the open spans of an invocation wait as they are, ended now, with an error."""
         now_ns = self._telemetry.clock.time_ns()
+        self._cut_short.clear()
         for span in self._open.of(spans):
+            span_id = span.get_span_context().span_id
             record = self._telemetry.guard.run(cut_short, span, now_ns, TIMED_OUT, message)
             if record is None:
                 continue
             if not self.is_exporting:
-                self._telemetry.buffer.append(to_record(record))
+                self._cut_short[span_id] = own = to_record(record)
+                self._telemetry.buffer.append(own)
             elif len(self._waiting) < self._waiting_max:
-                self._waiting[span.get_span_context().span_id] = record
+                self._waiting[span_id] = record
             else:
                 self._telemetry.buffer.dropped += 1
                 self._telemetry.guard.report("the buffer of spans was full", "1 dropped")
 
     def ended(self, span: ReadableSpan, context: SpanContext) -> None:
-        """A span of the provider has ended: it is ours to send if nobody else does."""
+        """A span of the provider has ended: it is ours to send if nobody else does.
+
+        What still waits of it since it was cut short is not sent any more.
+        """
+        self._waiting.pop(context.span_id, None)
+        earlier = self._cut_short.pop(context.span_id, None)
+        if earlier is not None:
+            self._telemetry.buffer.discard(earlier)
         if context.trace_flags.sampled and not self.is_exporting:
             self._telemetry.guard.run(self._keep, span)
 

@@ -46,3 +46,14 @@ def test_nothing_is_put_back_into_a_buffer_that_is_full_of_newer_spans() -> None
     buffer.put_back([first])
     assert buffer.dropped == 1
     assert names(buffer.take(9)) == ["s1"]
+
+
+def test_what_is_discarded_is_not_taken_any_more() -> None:
+    buffer = Buffer(3)
+    first, second = spans(2)
+    buffer.append(first)
+    buffer.append(second)
+    buffer.discard(first)
+    buffer.discard(first)
+    assert names(buffer.take(9)) == ["s1"]
+    assert buffer.dropped == 0

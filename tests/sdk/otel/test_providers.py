@@ -21,7 +21,8 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 import lambdatrace
 import lambdatrace.otel
-from lambdatrace.testing import LambdaContext, Recorded, recording
+from lambdatrace.errors import SendError
+from lambdatrace.testing import LambdaContext, MemorySink, Recorded, recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -305,6 +306,34 @@ def test_before_a_timeout_open_spans_of_both_are_sent_as_they_are(
     invoke(work)
     names = [name for name, _, _ in found()]
     assert (names.count("sdk"), names.count("own")) == (2, 2), "and complete, if it ends in time"
+
+
+@pytest.mark.parametrize("is_exporting", [True, False])
+def test_what_still_waits_since_time_ran_out_gives_way_to_the_whole_span(
+    is_exporting: bool,
+) -> None:
+    exporter, provider = InMemorySpanExporter(), Refusing(shutdown_on_exit=False)
+    if is_exporting:
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+    sink = MemorySink([SendError("no")])
+    with recording(sink=sink) as recorded:
+        telemetry = recorded.telemetry
+        trace.set_tracer_provider(provider)
+
+        def work() -> None:
+            telemetry.flush()  # fails, and what comes now waits
+            with trace.get_tracer("t").start_as_current_span("sdk"), lambdatrace.span("own"):
+                telemetry.invocation_times_out(telemetry.clock.time_ns() + 10**9)
+                assert not any(s.name in ("sdk", "own") for s in exporter.get_finished_spans())
+                assert recorded.spans == []
+
+        telemetry.buffer.append(telemetry.tracer.start_span("before"))
+        invoke(work)
+        recorded.clock.advance(60_000)
+        telemetry.flush()
+    found = [(span.name, span.status.status_code.value) for span in exporter.get_finished_spans()]
+    found += [(span.name, span.status_code) for span in recorded.spans]
+    assert sorted(pair for pair in found if pair[0] in ("sdk", "own")) == [("own", 0), ("sdk", 0)]
 
 
 def test_a_provider_that_is_no_sdks_is_left_alone(recorded: Recorded) -> None:
