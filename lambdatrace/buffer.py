@@ -51,7 +51,7 @@ class Buffer:
 
     def discard(self, record: Any) -> None:
         """Remove a record that is not to be sent any more, if it still waits."""
-        try:
+        try:  # noqa: SIM105 - contextlib is not loaded on 3.10
             self._records.remove(record)
         except (ValueError, IndexError):
             pass  # it has been taken; or another thread was at work, and it is sent all the same

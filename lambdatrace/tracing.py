@@ -7,6 +7,7 @@ import builtins
 from _contextvars import ContextVar  # what `contextvars` gives, without its 0.2 ms of import
 from collections import deque
 from functools import wraps
+from sys import modules
 
 from lambdatrace.records import ERROR, INTERNAL, OK, OWN_SCOPE, Span, SpanContext
 
@@ -552,10 +553,16 @@ class Tracer:
                 self.end_span(span, end_ns)
 
     def inject(self, span: Span, carrier: MutableMapping[str, str]) -> None:
-        """Write the context of `span` into `carrier`, in the formats of OTEL_PROPAGATORS."""
+        """Write the context of `span` into `carrier`, in the formats of OTEL_PROPAGATORS.
+
+        Baggage is that of OpenTelemetry's current context, where its API is in use.
+        """
         from lambdatrace.propagators import inject
 
         inject(span.context, carrier, self.propagators)
+        door = modules.get("lambdatrace.otel.context")
+        if door is not None and "baggage" in self.propagators:
+            door.inject_baggage(span, carrier)
 
     def set_attributes(self, span: Span, attributes: Mapping[str, Any]) -> None:
         """Set attributes that shall be known even if the process dies before the span ends."""

@@ -8,6 +8,7 @@ current span in it where that was made current later. So neither API's hot path 
 from __future__ import annotations
 
 from contextvars import ContextVar
+from sys import modules
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
@@ -16,11 +17,13 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from lambdatrace import telemetry
 from lambdatrace.otel.spans import ForeignSpan, OtelSpan
+from lambdatrace.propagation import BAGGAGE
 from lambdatrace.records import Span, SpanContext
 from lambdatrace.tracing import activate, activated, entered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
     from contextvars import Token
     from typing import Any
 
@@ -142,6 +145,25 @@ def _with_baggage(context: Context, header: str) -> dict[str, Any]:
     from opentelemetry.baggage.propagation import W3CBaggagePropagator
 
     return dict(W3CBaggagePropagator().extract({"baggage": header}, context))
+
+
+def inject_baggage(span: Span, carrier: MutableMapping[str, str]) -> None:
+    """Put the baggage of the current context into `carrier`, which has that of `span`.
+
+    What came with the invocation goes on as it stood, its properties too, unless it was changed.
+    """
+    if "opentelemetry.baggage" not in modules:
+        return  # nobody has changed it
+    from opentelemetry import baggage
+    from opentelemetry.baggage.propagation import W3CBaggagePropagator
+
+    carried = span.context.carried
+    came = _with_baggage(Context(), carried.baggage) if carried is not None else {}
+    current = context_api.get_current()
+    if baggage.get_all(current) == baggage.get_all(Context(came)):
+        return
+    carrier.pop(BAGGAGE, None)
+    W3CBaggagePropagator().inject(carrier, current)
 
 
 def share() -> None:

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
 
 import lambdatrace
+from lambdatrace.patches.calls import outgoing
 from lambdatrace.records import ATTRIBUTE_COUNT_MAX, EVENT_COUNT_MAX, LINK_COUNT_MAX
 from lambdatrace.testing import LambdaContext, Recorded, recording
 from lambdatrace.tracing import activate, deactivate
@@ -294,6 +295,52 @@ def test_baggage_that_came_with_the_invocation_is_in_the_context(recorded: Recor
         return [baggage.get_all(), headers["baggage"]]
 
     assert handler(event, LambdaContext()) == [{"user": "7"}, "user=7"]
+
+
+def test_our_own_headers_have_the_baggage_of_opentelemetrys_current_context(
+    recorded: Recorded,
+) -> None:
+    came = "user=7;of=shop,b=%C3%A4"
+    carrier = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01", "baggage": came}
+    event = {"version": "2.0", "requestContext": {"http": {}}, "headers": carrier}
+    found: list[str | None] = []
+
+    def note() -> None:
+        with lambdatrace.span("own") as own:
+            headers = own.inject()
+            span = recorded.telemetry.tracer.current_span()
+            assert span is not None
+            assert outgoing(recorded.telemetry, span)["traceparent"] == headers["traceparent"]
+            assert outgoing(recorded.telemetry, span).get("baggage") == headers.get("baggage")
+            found.append(headers.get("baggage"))
+
+    @lambdatrace.instrument
+    def handler(_event: object, _context: object) -> None:
+        note()
+        for context in (
+            baggage.set_baggage("user", "42"),
+            baggage.remove_baggage("user"),
+            baggage.clear(),
+        ):
+            token = context_api.attach(context)
+            note()
+            context_api.detach(token)
+        note()
+
+    handler(event, LambdaContext())
+    assert found == [came, "user=42,b=%C3%A4", "b=%C3%A4", None, came]
+    context_api.attach(baggage.set_baggage("user", "8", Context()))
+    note()
+    assert found[-1] == "user=8"
+
+
+def test_the_propagators_that_are_set_decide_whether_baggage_goes_out() -> None:
+    def work() -> dict[str, str]:
+        context_api.attach(baggage.set_baggage("user", "42"))
+        return lambdatrace.current_span().inject()
+
+    with recording({"OTEL_PROPAGATORS": "tracecontext"}):
+        assert list(invoke(work)) == ["traceparent"]
 
 
 def test_the_first_stay_where_there_are_too_many(recorded: Recorded) -> None:
