@@ -176,6 +176,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import nothing_like_it
+else: z = 4
 class A:
     """Doc."""
     x: int
@@ -191,7 +192,8 @@ class A:
     with pytest.raises(ValueError, match="c") as caught:
         kind().f(1)
     assert caught.value.args == (1, 3, "c")
-    assert caught.traceback[-1].lineno == 11
+    assert names["z"] == 4
+    assert caught.traceback[-1].lineno == 12
 
 
 def test_sources_lose_docstrings_and_comments_and_nothing_else() -> None:
