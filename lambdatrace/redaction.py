@@ -17,7 +17,7 @@ from functools import lru_cache
 from operator import is_
 
 from lambdatrace.errors import SettingError
-from lambdatrace.plain import CUT, DEPTH_MAX
+from lambdatrace.plain import CUT, DEPTH_MAX, type_alone
 from lambdatrace.records import OWN_SCOPE, Event, Link, LogRecord, Scope, Span
 
 TYPE_CHECKING = False
@@ -234,7 +234,10 @@ class Redaction:
             is_long = _CARD_NUMBER_MIN <= value < _CARD_NUMBER_MAX
             return REDACTED if is_long and _is_card(str(value)) else value
         if not isinstance(value, (dict, list, tuple)):
-            written = str(value)
+            try:
+                written = str(value)
+            except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+                return type_alone(value)  # not the value, whose text may be had the next time
             kept = self.text(written)
             return value if kept == written else kept
         if depth >= DEPTH_MAX:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class RedactingSink:
     """Gives `sink` what `redaction` leaves of the records.
 
-    A record that cannot be searched (a value whose `str` fails) does not leave; `on_error` is told.
+    A record that cannot be searched does not leave; `on_error` is told.
     """
 
     def __init__(

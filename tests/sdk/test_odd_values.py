@@ -9,6 +9,7 @@ import pytest
 
 from lambdatrace.journal import Journal, read_entries
 from lambdatrace.records import Span, SpanContext
+from lambdatrace.redaction import Redaction
 from lambdatrace.sinks.console import ConsoleSink
 from lambdatrace.wire.otlp_json import span_object
 from lambdatrace.wire.otlp_protobuf import encode_span
@@ -87,3 +88,11 @@ def test_what_stands_for_an_odd_attribute_says_what_it_was() -> None:
     assert written(10**5000)["stringValue"].startswith("0x")
     items = written(list(range(1_500)))["arrayValue"]["values"]
     assert (len(items), items[-1]) == (1_001, {"stringValue": "… 500 more"})
+
+
+def test_a_value_without_text_is_redacted_to_its_type_and_its_span_leaves() -> None:
+    redacted = Redaction().record(span_with(LazyValue()))
+    assert redacted.attributes == {
+        "odd": "<tests.sdk.test_odd_values.LazyValue>",
+        "good": "kept",
+    }
