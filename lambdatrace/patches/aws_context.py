@@ -29,6 +29,10 @@ MESSAGE_ATTRIBUTES_MAX = 10  # of SQS, and of SNS for a queue with raw delivery 
 CLIENT_CONTEXT_LENGTH_MAX = 3583  # of the base64 text
 # A service takes one or the other, by service, region and the queue's own setting.
 SIZE_LIMITS = (256 * 1024, 1024 * 1024)
+EVENT_TIME_SIZE = 14  # whatever the time
+# Likewise by the stream's setting, each of data and partition keys.
+RECORD_SIZE_LIMITS = (1024 * 1024, 10 * 1024 * 1024)
+RECORDS_SIZE_LIMITS = (5 * 1024 * 1024, 10 * 1024 * 1024)
 PAYLOADS = ("eventbridge", "kinesis")
 
 
@@ -141,9 +145,9 @@ def _bytes(value: Any) -> int:
     return len(value) if isinstance(value, (bytes, bytearray)) else 0
 
 
-def _fits(size: int, more: int) -> bool:
-    """Whether `more` bytes leave a request below the limits it is below now."""
-    return not any(size <= limit < size + more for limit in SIZE_LIMITS)
+def _fits(size: int, more: int, limits: tuple[int, ...] = SIZE_LIMITS) -> bool:
+    """Whether `more` bytes leave a request below those of `limits` that it is below now."""
+    return not any(size <= limit < size + more for limit in limits)
 
 
 # -- payloads -----------------------------------------------------------------------------------
@@ -161,55 +165,83 @@ def _write_events(parameters: Parameters, trace: TraceFields) -> Parameters:
             changed = dict(entry)
             changed.setdefault("TraceHeader", trace.x_ray_header)
             if "eventbridge" in trace.payloads:
-                changed["Detail"] = _with_keys(entry.get("Detail"), trace.fields, size)
-                size += _bytes(changed["Detail"]) - _bytes(entry.get("Detail"))
-                if changed["Detail"] is None:
-                    del changed["Detail"]
+                detail, more = _with_keys(entry.get("Detail"), trace.fields)
+                if more and _fits(size, more):
+                    changed["Detail"] = detail
+                    size += more
         written.append(changed)
     return {**parameters, "Entries": written}
 
 
 def _event_size(entry: Any) -> int:
-    names = ("Source", "DetailType", "Detail")
-    return sum(_bytes(entry.get(name)) for name in names) if isinstance(entry, dict) else 0
+    """Bytes of an entry, as EventBridge counts them: without the bus's name and TraceHeader."""
+    if not isinstance(entry, dict):
+        return 0
+    size = sum(_bytes(entry.get(name)) for name in ("Source", "DetailType", "Detail"))
+    resources = entry.get("Resources")
+    if isinstance(resources, (list, tuple)):
+        size += sum(_bytes(resource) for resource in resources)
+    return size + (EVENT_TIME_SIZE if entry.get("Time") is not None else 0)
 
 
 def _write_record(parameters: Parameters, trace: TraceFields) -> Parameters:
     if "kinesis" not in trace.payloads:
         return parameters
-    return {**parameters, "Data": _with_keys(parameters.get("Data"), trace.fields, 0)}
+    return _with_record(parameters, trace, 0)[0]
+
+
+def _with_record(record: Any, trace: TraceFields, size: int) -> tuple[Any, int]:
+    """The record with the fields if they have room, and the request's `size` after that."""
+    if not isinstance(record, dict):
+        return record, size
+    data, more = _with_keys(record.get("Data"), trace.fields)
+    if (
+        not more
+        or not _fits(_record_size(record), more, RECORD_SIZE_LIMITS)
+        or not _fits(size, more, RECORDS_SIZE_LIMITS)
+    ):
+        return record, size
+    return {**record, "Data": data}, size + more
+
+
+def _record_size(record: Any) -> int:
+    """Bytes of a record, as Kinesis counts them: before base64."""
+    names = ("Data", "PartitionKey")
+    return sum(_bytes(record.get(name)) for name in names) if isinstance(record, dict) else 0
 
 
 def _write_records(parameters: Parameters, trace: TraceFields) -> Parameters:
     records = parameters.get("Records")
     if "kinesis" not in trace.payloads or not isinstance(records, list):
         return parameters
-    written = [
-        _write_record(record, trace) if isinstance(record, dict) and "Data" in record else record
-        for record in records
-    ]
+    size = sum(_record_size(record) for record in records)
+    written = []
+    for record in records:
+        changed, size = _with_record(record, trace, size)
+        written.append(changed)
     return {**parameters, "Records": written}
 
 
-def _with_keys(payload: Any, fields: Mapping[str, str], size: int) -> Any:
-    """`payload`, the text or bytes of a JSON object, with `fields` as its first keys."""
+def _with_keys(payload: Any, fields: Mapping[str, str]) -> tuple[Any, int]:
+    """`payload`, the text or bytes of a JSON object, with `fields` as its first keys.
+
+    And how many bytes more it has: 0 where it stays as it is.
+    """
     if not isinstance(payload, (str, bytes)):
-        return payload
+        return payload, 0
     try:
         # As UTF-8: json would take UTF-16 too, in which a key cannot be put as bytes.
         value = json.loads(payload.decode() if isinstance(payload, bytes) else payload)
     except ValueError:
-        return payload
+        return payload, 0
     if not isinstance(value, dict) or _has_context(value, fields):
-        return payload
+        return payload, 0
     keys = json.dumps(dict(fields), separators=(",", ":"))[1:-1] + ("," if value else "")
-    if not keys or not _fits(size or _bytes(payload), len(keys)):
-        return payload
     if isinstance(payload, bytes):
         head, brace, rest = payload.partition(b"{")
-        return head + brace + keys.encode("ascii") + rest
+        return head + brace + keys.encode("ascii") + rest, len(keys)
     before, opening, after = payload.partition("{")
-    return before + opening + keys + after
+    return before + opening + keys + after, len(keys)
 
 
 # -- parameters of their own --------------------------------------------------------------------

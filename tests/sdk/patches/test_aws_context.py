@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -113,6 +114,48 @@ def test_a_payload_keeps_its_own_keys_and_stays_what_it_was_to_its_reader(
     read.pop("traceparent", None)
     value.pop("traceparent", None)
     assert read == value
+
+
+@pytest.mark.parametrize("limit", [256 * 1024, 1024 * 1024])
+def test_events_that_fit_a_limit_still_do_as_eventbridge_counts(limit: int) -> None:
+    key = len(f'"traceparent":"{TRACEPARENT}",')
+    entry = {
+        "Time": datetime(2026, 1, 1, tzinfo=timezone.utc),  # 14 bytes
+        "Source": "shop",
+        "DetailType": "Paid",
+        "Resources": ["arn:1", "ä"],
+    }
+    others = 14 + 4 + 4 + 5 + 2
+    for room, is_added in ((key, True), (key - 1, False)):
+        detail = json.dumps({"a": ""})
+        detail = detail[:-2] + "x" * (limit - room - others - len(detail)) + detail[-2:]
+        entries = {"Entries": [{**entry, "Detail": detail}]}
+        (added,) = add("EventBridge", "PutEvents", entries, "eventbridge")["Entries"]
+        assert ("traceparent" in added["Detail"]) is is_added
+
+
+@pytest.mark.parametrize(("limit", "count"), [(5 * 1024 * 1024, 6), (10 * 1024 * 1024, 11)])
+def test_of_stream_records_as_many_have_it_as_fit_together(limit: int, count: int) -> None:
+    key = len(f'"traceparent":"{TRACEPARENT}",')
+    each = (limit - key) // count
+    data = b'{"a":"' + b"x" * (each - len(b'{"a":""}') - len("key")) + b'"}'
+    records = {"Records": [{"Data": data, "PartitionKey": "key"}] * count}
+    added = add("Kinesis", "PutRecords", records, "kinesis")["Records"]
+    assert [b"traceparent" in record["Data"] for record in added] == [True] + [False] * (count - 1)
+
+
+@pytest.mark.parametrize("limit", [1024 * 1024, 10 * 1024 * 1024])
+def test_a_stream_record_that_fits_a_limit_still_does(limit: int) -> None:
+    key = len(f'"traceparent":"{TRACEPARENT}",')
+    for room, is_added in ((key, True), (key - 1, False)):
+        data = b'{"a":"' + b"x" * (limit - room - len(b'{"a":""}') - len("key")) + b'"}'
+        for call, parameters in (
+            ("PutRecord", {"Data": data, "PartitionKey": "key"}),
+            ("PutRecords", {"Records": [{"Data": data, "PartitionKey": "key"}]}),
+        ):
+            added = add("Kinesis", call, parameters, "kinesis")
+            record = added["Records"][0] if "Records" in added else added
+            assert (b"traceparent" in record["Data"]) is is_added
 
 
 def client_context(parameters: dict[str, Any]) -> Any:
