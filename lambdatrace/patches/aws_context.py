@@ -3,20 +3,22 @@
 | call | where |
 |---|---|
 | SQS SendMessage, SNS Publish, and their batches | message attributes; at most ten on a message |
-| EventBridge PutEvents | `TraceHeader`; the first key of `Detail`, which is a JSON object |
+| EventBridge PutEvents | `TraceHeader`; the first keys of `Detail`, which is a JSON object |
 | Lambda Invoke | `ClientContext`: `w3c`, read by the runtime's `context.w3c()`, and `custom` |
 | Step Functions StartExecution, StartSyncExecution | `traceHeader` |
-| Kinesis PutRecord, PutRecords | nothing, unless set: the first key of a JSON object |
+| Kinesis PutRecord, PutRecords | nothing, unless set: the first keys of a JSON object |
 
 What the caller has put there stays, and then nothing is added. A request that fits a limit of its
-service still does: the context is left out where it would not. Payloads are changed as text, by one
-key before the others, so that not a byte of the user's is written anew.
+service still does: the context is left out where it would not. Payloads are changed as text, by
+W3C's keys alone, before the others, so that not a byte of the user's is written anew.
 Sources: SQS, SNS, EventBridge, Lambda, Kinesis and Step Functions API references and quotas.
 """
 
 from __future__ import annotations
 
 import json
+
+from lambdatrace.propagation import TRACEPARENT, TRACESTATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ EVENT_TIME_SIZE = 14  # whatever the time
 RECORD_SIZE_LIMITS = (1024 * 1024, 10 * 1024 * 1024)
 RECORDS_SIZE_LIMITS = (5 * 1024 * 1024, 10 * 1024 * 1024)
 PAYLOADS = ("eventbridge", "kinesis")
+_PAYLOAD_KEYS = (TRACEPARENT, TRACESTATE)
 
 
 class TraceFields:
@@ -165,7 +168,7 @@ def _write_events(parameters: Parameters, trace: TraceFields) -> Parameters:
             changed = dict(entry)
             changed.setdefault("TraceHeader", trace.x_ray_header)
             if "eventbridge" in trace.payloads:
-                detail, more = _with_keys(entry.get("Detail"), trace.fields)
+                detail, more = _with_keys(entry.get("Detail"), trace)
                 if more and _fits(size, more):
                     changed["Detail"] = detail
                     size += more
@@ -187,14 +190,16 @@ def _event_size(entry: Any) -> int:
 def _write_record(parameters: Parameters, trace: TraceFields) -> Parameters:
     if "kinesis" not in trace.payloads:
         return parameters
-    return _with_record(parameters, trace, 0)[0]
+    written: Parameters
+    written, _ = _with_record(parameters, trace, 0)
+    return written
 
 
 def _with_record(record: Any, trace: TraceFields, size: int) -> tuple[Any, int]:
     """The record with the fields if they have room, and the request's `size` after that."""
     if not isinstance(record, dict):
         return record, size
-    data, more = _with_keys(record.get("Data"), trace.fields)
+    data, more = _with_keys(record.get("Data"), trace)
     if (
         not more
         or not _fits(_record_size(record), more, RECORD_SIZE_LIMITS)
@@ -222,12 +227,14 @@ def _write_records(parameters: Parameters, trace: TraceFields) -> Parameters:
     return {**parameters, "Records": written}
 
 
-def _with_keys(payload: Any, fields: Mapping[str, str]) -> tuple[Any, int]:
-    """`payload`, the text or bytes of a JSON object, with `fields` as its first keys.
+def _with_keys(payload: Any, trace: TraceFields) -> tuple[Any, int]:
+    """`payload`, the text or bytes of a JSON object, with W3C's trace context as its first keys.
 
-    And how many bytes more it has: 0 where it stays as it is.
+    And how many bytes more it has: 0 where it stays as it is. Baggage stays out: the payload is the
+    user's business, and others read it.
     """
-    if not isinstance(payload, (str, bytes)):
+    fields = {name: trace.fields[name] for name in _PAYLOAD_KEYS if name in trace.fields}
+    if not fields or not isinstance(payload, (str, bytes)):
         return payload, 0
     try:
         # As UTF-8: json would take UTF-16 too, in which a key cannot be put as bytes.
@@ -236,7 +243,7 @@ def _with_keys(payload: Any, fields: Mapping[str, str]) -> tuple[Any, int]:
         return payload, 0
     if not isinstance(value, dict) or _has_context(value, fields):
         return payload, 0
-    keys = json.dumps(dict(fields), separators=(",", ":"))[1:-1] + ("," if value else "")
+    keys = json.dumps(fields, separators=(",", ":"))[1:-1] + ("," if value else "")
     if isinstance(payload, bytes):
         head, brace, rest = payload.partition(b"{")
         return head + brace + keys.encode("ascii") + rest, len(keys)

@@ -83,6 +83,21 @@ def test_an_event_has_the_header_and_a_first_key_in_its_detail() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("fields", "keys"),
+    [
+        ({**FIELDS, "tracestate": "a=1", "baggage": "user=1"}, ["traceparent", "tracestate"]),
+        ({"b3": "1-2-1", "baggage": "user=1"}, []),
+    ],
+)
+def test_a_payload_of_the_users_gets_w3cs_context_and_nothing_else(
+    fields: dict[str, str], keys: list[str]
+) -> None:
+    parameters = {"Entries": [{"Detail": '{"price":1}'}]}
+    added = add_context("EventBridge", "PutEvents", parameters, fields, X_RAY, ["eventbridge"])
+    assert list(json.loads(added["Entries"][0]["Detail"])) == [*keys, "price"]
+
+
 def test_a_detail_that_is_no_object_or_has_context_or_is_not_allowed_stays() -> None:
     for detail in ("[1]", "no json", '{"traceparent": "mine"}'):
         added = add("EventBridge", "PutEvents", {"Entries": [{"Detail": detail}]}, "eventbridge")
