@@ -28,6 +28,9 @@ SENDS: dict[tuple[str, str], str | None] = {
     ("EventBridge", "PutEvents"): "Entries",
 }
 
+# Those that say what becomes of a message: → the parameter with the batch, None for a single one.
+_SETTLES = {("SQS", "DeleteMessage"): None, ("SQS", "DeleteMessageBatch"): "Entries"}
+
 # Parameter → attribute, for those that are taken as they are.
 _PLAIN: dict[str, dict[str, str]] = {
     "S3": {
@@ -114,14 +117,21 @@ def read_response(service: str, operation: str, response: Parameters) -> Attribu
 def _read_messaging(
     service: str, operation: str, parameters: Parameters, attributes: Attributes, destination: str
 ) -> None:
-    if not is_send(service, operation) and operation != "ReceiveMessage":
+    call = (service, operation)
+    if call in SENDS:
+        operation_type = "send"
+    elif call in _SETTLES:
+        operation_type = "settle"
+    elif operation == "ReceiveMessage":
+        operation_type = "receive"
+    else:
         return
     attributes["messaging.system"] = _SYSTEMS[service]
     attributes["messaging.operation.name"] = operation
-    attributes["messaging.operation.type"] = "send" if is_send(service, operation) else "receive"
+    attributes["messaging.operation.type"] = operation_type
     if destination:
         attributes["messaging.destination.name"] = destination
-    batch = SENDS.get((service, operation))
+    batch = SENDS.get(call) or _SETTLES.get(call)
     if batch is not None:
         attributes["messaging.batch.message_count"] = len(_list(parameters.get(batch)))
 
@@ -169,6 +179,20 @@ def _read_s3(_operation: str, parameters: Parameters, attributes: Attributes, _:
         source = f"{source.get('Bucket')}/{source.get('Key')}"
     if isinstance(source, str):
         attributes["aws.s3.copy_source"] = source
+    delete = parameters.get("Delete")
+    if isinstance(delete, dict):
+        attributes["aws.s3.delete"] = _delete_shorthand(delete)
+
+
+def _delete_shorthand(delete: Parameters) -> str:
+    """What DeleteObjects deletes, in the shorthand of AWS's command line, as the conventions do."""
+    objects = [
+        ",".join(f"{name}={one[name]}" for name in ("Key", "VersionId") if _text(one.get(name)))
+        for one in _list(delete.get("Objects"))[:NAMES_MAX]
+        if isinstance(one, dict)
+    ]
+    text = f"Objects=[{','.join(f'{{{one}}}' for one in objects)}]"
+    return f"{text},Quiet={str(delete['Quiet']).lower()}" if "Quiet" in delete else text
 
 
 def _read_lambda(
@@ -224,6 +248,25 @@ def _read_dynamodb(
     size = _batch_size(parameters)
     if size > 1:
         attributes["db.operation.batch.size"] = size
+    names = [name for name in _list(parameters.get("AttributesToGet")) if isinstance(name, str)]
+    if names:
+        attributes["aws.dynamodb.attributes_to_get"] = names[:NAMES_MAX]
+    _read_table(parameters, attributes)
+
+
+def _read_table(parameters: Parameters, attributes: Attributes) -> None:
+    """What CreateTable and UpdateTable say of the table."""
+    throughput = parameters.get("ProvisionedThroughput")
+    if isinstance(throughput, dict):
+        for name, key in (
+            ("ReadCapacityUnits", "aws.dynamodb.provisioned_read_capacity"),
+            ("WriteCapacityUnits", "aws.dynamodb.provisioned_write_capacity"),
+        ):
+            if isinstance(throughput.get(name), int):
+                attributes[key] = float(throughput[name])
+    indexes = _list(parameters.get("GlobalSecondaryIndexes"))
+    if indexes:
+        attributes["aws.dynamodb.global_secondary_indexes"] = _json_rows(indexes)
 
 
 def _tables(parameters: Parameters) -> list[str]:
@@ -262,15 +305,17 @@ def _read_dynamodb_answer(response: Parameters) -> Attributes:
             attributes[key] = response[name]
     consumed = response.get("ConsumedCapacity")
     if consumed:
-        import json
-
         rows = consumed if isinstance(consumed, list) else [consumed]
-        attributes["aws.dynamodb.consumed_capacity"] = [
-            json.dumps(row, default=str) for row in rows[:NAMES_MAX]
-        ]
+        attributes["aws.dynamodb.consumed_capacity"] = _json_rows(rows)
     if isinstance(response.get("TableNames"), list):
         attributes["aws.dynamodb.table_count"] = len(response["TableNames"])
     return attributes
+
+
+def _json_rows(rows: list[Any] | tuple[Any, ...]) -> list[str]:
+    import json
+
+    return [json.dumps(row, default=str) for row in rows[:NAMES_MAX]]
 
 
 def _text(value: Any) -> str:

@@ -76,6 +76,61 @@ def test_every_operation_and_parameter_is_one_of_the_services() -> None:
         assert set(parameters) <= members
 
 
+def test_a_table_that_is_created_tells_its_capacity_and_indexes() -> None:
+    index = {"IndexName": "by_day", "KeySchema": [{"AttributeName": "day", "KeyType": "HASH"}]}
+    parameters = {
+        "TableName": "orders",
+        "AttributesToGet": ["id", "day"],
+        "ProvisionedThroughput": {"ReadCapacityUnits": 5, "WriteCapacityUnits": 6},
+        "GlobalSecondaryIndexes": [index],
+    }
+    assert read_request("DynamoDB", "CreateTable", parameters) == {
+        "db.system.name": "aws.dynamodb",
+        "db.operation.name": "CreateTable",
+        "db.collection.name": "orders",
+        "aws.dynamodb.table_names": ["orders"],
+        "aws.dynamodb.attributes_to_get": ["id", "day"],
+        "aws.dynamodb.provisioned_read_capacity": 5.0,
+        "aws.dynamodb.provisioned_write_capacity": 6.0,
+        "aws.dynamodb.global_secondary_indexes": [
+            '{"IndexName": "by_day", "KeySchema": [{"AttributeName": "day", "KeyType": "HASH"}]}'
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("operation", "more", "count"),
+    [
+        ("DeleteMessage", {"ReceiptHandle": "secret"}, {}),
+        ("DeleteMessageBatch", {"Entries": [{}, {}]}, {"messaging.batch.message_count": 2}),
+    ],
+)
+def test_messages_that_are_deleted_are_settled(
+    operation: str, more: dict[str, Any], count: dict[str, int]
+) -> None:
+    queue = "https://sqs.eu-west-1.amazonaws.com/1/jobs"
+    assert read_request("SQS", operation, {"QueueUrl": queue, **more}) == {
+        "aws.sqs.queue.url": queue,
+        "messaging.system": "aws_sqs",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": "settle",
+        "messaging.destination.name": "jobs",
+        **count,
+    }
+
+
+def test_objects_that_are_deleted_are_named_as_the_command_line_names_them() -> None:
+    keys: list[dict[str, str]] = [{"Key": "a"}, {"Key": "b", "VersionId": "7"}]
+    parameters = {"Bucket": "photos", "Delete": {"Objects": keys, "Quiet": True}}
+    assert read_request("S3", "DeleteObjects", parameters) == {
+        "aws.s3.bucket": "photos",
+        "aws.s3.delete": "Objects=[{Key=a},{Key=b,VersionId=7}],Quiet=true",
+    }
+    parameters["Delete"] = {"Objects": [{"Key": "a"}] * 1000}
+    text = read_request("S3", "DeleteObjects", parameters)["aws.s3.delete"]
+    assert text.count("Key=a") == aws_attributes.NAMES_MAX
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -118,6 +173,8 @@ NAMES = sorted(
     | {"Entries", "FunctionName", "Names", "CopySource", "SecretId", "TableName", "RequestItems"}
     | {"TransactItems", "MessageAttributes", "MessageBody", "Records", "Data", "ClientContext"}
     | {"PublishBatchRequestEntries", "Keys", "Put", "Detail", "EventBusName", "StreamARN"}
+    | {"AttributesToGet", "ProvisionedThroughput", "ReadCapacityUnits", "GlobalSecondaryIndexes"}
+    | {"Delete", "Objects", "Key", "VersionId", "Quiet"}
 )
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.binary(max_size=8),
