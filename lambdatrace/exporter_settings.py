@@ -208,11 +208,8 @@ class ExporterSettings:
             else:
                 setattr(self, attribute, value)
         self._by_signal = {signal: self._of_signal(signal) for signal in SIGNALS}
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """Where OTLP requests are posted."""
-        return tuple(settings.url for settings in self._by_signal.values())
+        # Where OTLP requests are posted; each HTTP request of the function's is compared with them.
+        self.urls = tuple(settings.url for settings in self._by_signal.values())
 
     def of(self, signal: str) -> SignalSettings:
         """What holds for one signal."""

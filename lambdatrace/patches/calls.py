@@ -75,6 +75,11 @@ class Call:
                 self.span.set_status(ERROR)
 
 
+def is_within_ours() -> bool:
+    """Whether a patch of ours has a span for what is called now."""
+    return _within.get()
+
+
 def is_suppressed() -> bool:
     """Whether an exporter of OpenTelemetry's is at work, which nobody wants spans of."""
     return _is_set("_SUPPRESS_INSTRUMENTATION_KEY")
@@ -143,7 +148,7 @@ def missing(carrier: Mapping[str, str], headers: Any) -> dict[str, str]:
 
     Nothing, if the caller has propagated the trace.
     """
-    present = {_text(key).lower() for key in headers}
+    present = {(key if isinstance(key, str) else _text(key)).lower() for key in headers}
     if not present.isdisjoint(_OWN):
         return {}
     return {key: value for key, value in carrier.items() if key.lower() not in present}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from lambdatrace import telemetry
 from lambdatrace.patches import is_wanted, wrap
-from lambdatrace.patches.calls import missing, outgoing, scope
+from lambdatrace.patches.calls import is_within_ours, missing, outgoing, scope
 from lambdatrace.patches.http_attributes import absolute_url
 from lambdatrace.patches.http_calls import begin
 
@@ -41,8 +41,9 @@ def _end_headers(
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
 ) -> Any:
+    _take(connection)  # of a request that nobody has asked the answer of
     current = telemetry.installed()
-    if current is None or not is_wanted(NAME):
+    if current is None or is_within_ours() or not is_wanted(NAME):
         return wrapped(*arguments, **keywords)
     call = current.guard.run(_begin, current, connection)
     if call is None:
@@ -60,7 +61,6 @@ def _end_headers(
 
 
 def _begin(current: Telemetry, connection: Any) -> Call | None:
-    _take(connection)
     # The lines of the head so far, which the class keeps until `endheaders` sends them.
     lines = connection._buffer  # noqa: SLF001 - nothing else has the headers
     if not lines:  # no `putrequest` before: http.client's to refuse
