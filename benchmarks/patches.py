@@ -1,0 +1,227 @@
+"""What recording a library's calls costs: to attach our patch, and a call, over the library's own.
+
+    python -m benchmarks.patches [--rounds 7] [--calls 500]
+
+Each variant runs in fresh processes, inside an invocation that has begun, on a transport that
+answers at once: what is left is the library's own work, and ours. The same calls run with our
+wrappers in place and with the library's own functions put back, in blocks that alternate. Shown
+are medians over the processes: in ms what the library's patch takes to load and attach as the first
+of all, with what they share; in µs a call without us, with us, and the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+# Each has the module that is watched for, and makes `run`.
+VARIANTS = {
+    "botocore SQS.SendMessage": (
+        "botocore.client",
+        """
+import io
+import botocore.session
+from botocore.awsrequest import AWSResponse
+
+queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/orders"
+body = b'{"MessageId":"m"}'
+
+def answer(request, **_):
+    raw = io.BytesIO(body)
+    raw.stream = lambda *_, **__: iter([body])
+    return AWSResponse(request.url, 200, {"x-amzn-RequestId": "r"}, raw)
+
+client = botocore.session.get_session().create_client(
+    "sqs", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b"
+)
+client.meta.events.register_first("before-send.*", answer)
+
+def run():
+    client.send_message(QueueUrl=queue, MessageBody="paid")
+""",
+    ),
+    "urllib3": (
+        "urllib3.connectionpool",
+        """
+import urllib3
+
+pool = urllib3.PoolManager()
+
+def run():
+    pool.request("GET", "http://stock.example/items/1")
+""",
+    ),
+    "requests": (
+        "requests.sessions",
+        """
+import requests
+
+session = requests.Session()
+
+def run():
+    session.get("http://stock.example/items/1")
+""",
+    ),
+    "requests, own adapter": (
+        "requests.sessions",
+        """
+import requests, requests.adapters
+
+class Adapter(requests.adapters.BaseAdapter):
+    def send(self, request, **_):
+        response = requests.Response()
+        response.status_code, response.request, response._content = 200, request, b""
+        return response
+
+session = requests.Session()
+session.mount("http://", Adapter())
+
+def run():
+    session.get("http://stock.example/items/1")
+""",
+    ),
+    "http.client": (
+        "http.client",
+        """
+def run():
+    connection = http.client.HTTPConnection("stock.example")
+    connection.request("GET", "/items/1")
+    connection.getresponse().read()
+""",
+    ),
+}
+
+HARNESS = """
+import contextlib, gc, http.client, io, sys, time
+
+class Socket:
+    def sendall(self, data):
+        pass
+
+    def makefile(self, mode):
+        head = b"HTTP/1.1 200 OK", b"Content-Length: 0", b"Connection: close", b"", b""
+        return io.BytesIO(b"\\r\\n".join(head))
+
+    def close(self):
+        pass
+
+    shutdown = settimeout = setsockopt = lambda *_: None
+
+{source}
+
+def connect(connection):
+    connection.sock = Socket()
+
+http.client.HTTPConnection.connect = connect
+if "urllib3" in sys.modules:
+    import urllib3.connection
+    urllib3.connection.HTTPConnection.connect = connect
+
+import lambdatrace
+from lambdatrace import post_import, telemetry
+from lambdatrace.testing import LambdaContext
+
+post_import._is_armed = True  # here, not by itself, to be timed
+
+def clock(calls):
+    start = time.perf_counter_ns()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter_ns() - start) / calls / 1000
+
+def put(wrappers):
+    for (owner, name), function in wrappers.items():
+        setattr(owner, name, function)
+
+@lambdatrace.instrument
+def handler(event, context):
+    guard = telemetry.installed().guard
+    doors = dict(post_import.DOORS)
+    gc.collect()
+    gc.disable()  # a collection that happens to fall due walks the library's objects, not ours
+    start = time.perf_counter_ns()
+    post_import.arm({{"{watched}": doors.pop("{watched}")}}, guard)
+    attach_ms = (time.perf_counter_ns() - start) / 1e6
+    gc.enable()
+    post_import.arm({{name: door for name, door in doors.items() if "patches" in door}}, guard)
+    from lambdatrace import patches
+    ours = {{(owner, name): vars(owner)[name] for owner, name in patches._wrapped}}
+    theirs = {{key: function.__wrapped__ for key, function in ours.items()}}
+    clock({calls} // 5)
+    blocks = [(put(theirs), clock({calls} // 5), put(ours), clock({calls} // 5)) for _ in range(5)]
+    without, patched = (sorted(block[at] for block in blocks)[2] for at in (1, 3))
+    assert guard.failures == 0
+    print(attach_ms, without, patched, file=sys.__stdout__)
+
+with contextlib.redirect_stdout(io.StringIO()):
+    handler({{}}, LambdaContext())
+"""
+
+ENVIRONMENT = {
+    "AWS_LAMBDA_FUNCTION_NAME": "orders",
+    "OTEL_TRACES_EXPORTER": "none",  # the sending has a benchmark of its own: cold_start
+    "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
+}
+
+ATTACH_BAR_MS = 1.0
+CALL_BAR_US = 20.0
+
+
+def measure(rounds: int, calls: int) -> dict[str, tuple[float, float, float]]:
+    """Medians: to attach in ms, a call without us and with us in µs."""
+    samples: dict[str, list[list[float]]] = {variant: [] for variant in VARIANTS}
+    with tempfile.TemporaryDirectory() as bytecode:
+        # Compiled as in a layer: the first round writes the bytecode and is not counted.
+        environment = {**os.environ, **ENVIRONMENT, "PYTHONPYCACHEPREFIX": bytecode}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for is_counted in (False, *[True] * rounds):
+            for variant, (watched, source) in VARIANTS.items():
+                program = HARNESS.format(calls=calls, watched=watched, source=source)
+                figures = _run(program, environment)
+                if is_counted:
+                    samples[variant].append(figures)
+    medians = {}
+    for variant, rows in samples.items():
+        attach_ms, without, patched = map(statistics.median, zip(*rows, strict=True))
+        medians[variant] = attach_ms, without, patched
+    return medians
+
+
+def _run(program: str, environment: dict[str, str]) -> list[float]:
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return [float(word) for word in process.stdout.split()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--calls", type=int, default=500)
+    arguments = parser.parse_args()
+    print(f"{'':26}{'attach':>10}  (bar {ATTACH_BAR_MS} ms)", end="")
+    print(f"{'without':>12}{'with':>10}{'more':>10}  (bar {CALL_BAR_US} µs)")
+    for variant, figures in measure(arguments.rounds, arguments.calls).items():
+        attach_ms, without, patched = figures
+        more = patched - without
+        print(
+            f"{variant:26}{attach_ms:7.2f} ms  {_verdict(attach_ms, ATTACH_BAR_MS):12}"
+            f"{without:9.1f} µs{patched:7.1f} µs{more:7.1f} µs  {_verdict(more, CALL_BAR_US)}"
+        )
+
+
+def _verdict(value: float, bar: float) -> str:
+    return "met" if value <= bar else "MISSED"
+
+
+if __name__ == "__main__":
+    main()
