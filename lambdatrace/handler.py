@@ -12,14 +12,7 @@ from lambdatrace.invocation import Invocation, attribute, called
 from lambdatrace.records import CONSUMER, SERVER
 from lambdatrace.runtime_responses import watch_responses
 from lambdatrace.settings import PROPAGATORS_DEFAULT
-from lambdatrace.tracing import (
-    activate,
-    deactivate,
-    enter,
-    entered,
-    leave,
-    qualified_name,
-)
+from lambdatrace.tracing import activate, deactivate, enter, entered, leave
 from lambdatrace.triggers import read_trigger
 
 TYPE_CHECKING = False
@@ -29,13 +22,13 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar, overload
 
     from lambdatrace.durable import DurableExecution
+    from lambdatrace.invocation_spans import InvocationSpans
     from lambdatrace.journal import Journal
     from lambdatrace.outcome import InvocationOutcome
     from lambdatrace.payload import Payload
     from lambdatrace.propagators import Upstream
     from lambdatrace.records import Span, SpanContext
     from lambdatrace.telemetry import Telemetry
-    from lambdatrace.tracing import InvocationSpans
     from lambdatrace.triggers import Trigger
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -318,6 +311,8 @@ class RunningInvocation:
         is_suspension = not isinstance(error, Exception) and _is_suspension(error)
         if not self.end_ns:
             if not is_suspension:
+                from lambdatrace.exceptions import qualified_name
+
                 self.error_type = error_type or qualified_name(type(error))
             # With the batch and the root, the span of the message that was being handled.
             for span in self.spans.still_open():

@@ -11,9 +11,9 @@ from lambdatrace.records import INTERNAL, Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from lambdatrace.invocation_spans import InvocationSpans
     from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
-    from lambdatrace.tracing import InvocationSpans
 
 
 def record_init(current: Telemetry, root: Span, spans: InvocationSpans) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lambdatrace.tracing import InvocationSpans
+    from lambdatrace.invocation_spans import InvocationSpans
 
 
 class InvocationOutcome:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from lambdatrace import telemetry
 from lambdatrace.records import CONSUMER, INTERNAL, KINDS
-from lambdatrace.tracing import SpanHandle, SpanScope, activate, deactivate
+from lambdatrace.span_scope import SpanHandle, SpanScope
+from lambdatrace.tracing import activate, deactivate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

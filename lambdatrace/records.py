@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from lambdatrace.tracing import InvocationSpans
+    from lambdatrace.invocation_spans import InvocationSpans
 
 # SpanKind and StatusCode as OTLP numbers them (opentelemetry/proto/trace/v1/trace.proto).
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5

@@ -312,7 +312,7 @@ class Recovery:
     def _root(self, request_id: str) -> Span:
         """The span of an invocation that nobody had asked for yet."""
         from lambdatrace.handler import find_caller
-        from lambdatrace.tracing import InvocationSpans
+        from lambdatrace.invocation_spans import InvocationSpans
 
         _, _, _, start_ns, _, _, _, _, header, name, *_, carrier = self._left.invocations[
             request_id

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lambdatrace.handler import RunningInvocation
     from lambdatrace.import_times import ImportTimes
     from lambdatrace.instruments import Instruments
+    from lambdatrace.invocation_spans import InvocationSpans
     from lambdatrace.journal import Journal
     from lambdatrace.logs.capture import LogCapture
     from lambdatrace.metrics import MetricRecorder
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
     from lambdatrace.snapshot import SnapshotHooks
-    from lambdatrace.tracing import InvocationSpans, Sampler
+    from lambdatrace.tracing import Sampler
 
 # Without an extension the send stands before the response; it may cost at most this. So may a send
 # for an invocation of which nothing is known but that it is over.

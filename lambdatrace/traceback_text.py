@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from lambdatrace.tracing import Place, Raised
+    from lambdatrace.exceptions import Place, Raised
 
 
 def traceback_text(raised: Sequence[Raised]) -> str:

@@ -161,6 +161,7 @@ COLD_START_MODULES = {
     "lambdatrace.http1",
     "lambdatrace.initialization",
     "lambdatrace.invocation",
+    "lambdatrace.invocation_spans",
     "lambdatrace.post_import",
     "lambdatrace.journal",
     "lambdatrace.records",
@@ -202,6 +203,6 @@ def test_a_cold_start_loads_these_modules_and_no_other() -> None:
         timeout=60,
     )
     loaded = set(json.loads(probe.stdout.splitlines()[-1]))
-    allowed = COLD_START_MODULES | {"lambdatrace.recording"}
+    allowed = COLD_START_MODULES | {"lambdatrace.recording", "lambdatrace.span_scope"}
     assert loaded - allowed == set()
     assert loaded >= COLD_START_MODULES

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 
+from lambdatrace.exceptions import qualified_name
 from lambdatrace.logs.record_fields import STRUCTURED, user_fields
 from lambdatrace.plain import CUT, plain_copy, text_of
 from lambdatrace.records import ATTRIBUTE_COUNT_MAX, LogRecord, Scope
-from lambdatrace.tracing import qualified_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

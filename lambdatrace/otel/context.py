@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from contextvars import Token
     from typing import Any
 
+    from lambdatrace.invocation_spans import InvocationSpans
     from lambdatrace.telemetry import Telemetry
-    from lambdatrace.tracing import InvocationSpans
 
 SPAN_KEY = _SPAN_KEY  # where a context has its span
 

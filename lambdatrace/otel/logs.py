@@ -12,12 +12,12 @@ from opentelemetry._logs import _internal as internal
 from opentelemetry.trace.propagation import get_current_span
 
 from lambdatrace import telemetry
+from lambdatrace.exceptions import message_of, qualified_name
 from lambdatrace.otel.global_providers import watch
 from lambdatrace.otel.spans import from_otel
 from lambdatrace.otel.traces import read_scope
 from lambdatrace.otel.values import clean_attributes, clean_value
 from lambdatrace.records import ATTRIBUTE_COUNT_MAX, LogRecord, SpanContext
-from lambdatrace.tracing import message_of, qualified_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ import time
 from opentelemetry.sdk.trace import SpanProcessor
 
 from lambdatrace.flushing import EndpointHealth, send_timeout_ms
+from lambdatrace.invocation_spans import OPEN_SPANS_MAX
 from lambdatrace.otel.readable import cut_short, joined_resource, to_readable, to_record
 from lambdatrace.records import TIMED_OUT
 from lambdatrace.sinks import Outcome
-from lambdatrace.tracing import OPEN_SPANS_MAX, entered
+from lambdatrace.tracing import entered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span as SdkSpan
     from opentelemetry.trace import SpanContext
 
+    from lambdatrace.invocation_spans import InvocationSpans
     from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
-    from lambdatrace.tracing import InvocationSpans
 
 WAIT_MS_MAX = 10_000  # for one flush, as long as the exporter itself waits by default
 

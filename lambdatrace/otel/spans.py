@@ -9,9 +9,10 @@ from __future__ import annotations
 from opentelemetry import trace
 from opentelemetry.trace.status import Status, StatusCode
 
+from lambdatrace.exceptions import message_of, qualified_name
 from lambdatrace.otel.values import bounded_attributes, clean_attributes, clean_name, clean_value
 from lambdatrace.records import ERROR, Link, Span, SpanContext
-from lambdatrace.tracing import entered, message_of, qualified_name
+from lambdatrace.tracing import entered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.guard import Guard
+    from lambdatrace.invocation_spans import InvocationSpans
     from lambdatrace.records import Event
-    from lambdatrace.tracing import InvocationSpans, Tracer
+    from lambdatrace.tracing import Tracer
 
 _SAMPLED, _UNSAMPLED = trace.TraceFlags(trace.TraceFlags.SAMPLED), trace.TraceFlags(0)
 _CODES = {StatusCode.UNSET: 0, StatusCode.OK: 1, StatusCode.ERROR: 2}

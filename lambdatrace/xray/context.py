@@ -25,9 +25,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from lambdatrace.invocation_spans import InvocationSpans
     from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
-    from lambdatrace.tracing import InvocationSpans
 
 log = logging.getLogger("aws_xray_sdk.core.lambda_launcher")  # whose messages these are
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import lambdatrace
+from lambdatrace.exceptions import STACK_TEXT_MAX, StackTrace
 from lambdatrace.guard import Guard
 from lambdatrace.records import ERROR
 from lambdatrace.testing import LambdaContext, recording
-from lambdatrace.tracing import STACK_TEXT_MAX, StackTrace
 from lambdatrace.wire.otlp_protobuf import encode_span
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import pytest
 import lambdatrace
 from lambdatrace.invocation import Function
 from lambdatrace.invocation_metrics import estimated_cost, measure
+from lambdatrace.invocation_spans import InvocationSpans
 from lambdatrace.outcome import InvocationOutcome
 from lambdatrace.settings import INVOCATION_METRICS, Settings
 from lambdatrace.testing import ENVIRONMENT, LambdaContext, Recorded, recording
-from lambdatrace.tracing import InvocationSpans
 
 SECOND = 1_000_000_000
 

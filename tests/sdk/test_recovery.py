@@ -14,11 +14,12 @@ import lambdatrace
 from lambdatrace import telemetry
 from lambdatrace.guard import Guard
 from lambdatrace.handler import begin
+from lambdatrace.invocation_spans import InvocationSpans
 from lambdatrace.journal import SIZE_MAX, Journal
 from lambdatrace.recovery import compacted, is_alive
 from lambdatrace.sinks import Outcome
 from lambdatrace.testing import START_NS, LambdaContext, MemorySink, recording
-from lambdatrace.tracing import InvocationSpans, enter, leave
+from lambdatrace.tracing import enter, leave
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lambdatrace import switched_off
-from lambdatrace.tracing import SpanHandle
+from lambdatrace.span_scope import SpanHandle
 
 PROBE = """
 import json, sys

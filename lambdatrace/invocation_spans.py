@@ -1,0 +1,164 @@
+"""The spans of one invocation: its own, and those that are open in it."""
+
+from __future__ import annotations
+
+import _thread
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from lambdatrace.exceptions import StackTrace
+    from lambdatrace.metrics import MetricRecorder
+    from lambdatrace.records import Span
+
+# Spans that nobody ends must not fill the memory: beyond this, they are sent only if they do end.
+OPEN_SPANS_MAX = 10_000
+# Ended spans of an unsampled trace that may yet be sent; beyond, the first are let go.
+HELD_SPANS_MAX = 1_000
+
+# A span that began with what an earlier invocation has done already, and has gone on since.
+REPLAYED = "durable.span.replayed"
+
+
+class InvocationSpans:
+    """The spans of one invocation: its own, opened when it is first asked for, and what is open.
+
+    One of its kind holds what is open outside of any. `by_id` has the open spans, oldest first, for
+    whoever must close them when the invocation ends before they do. `invocation` is what began it,
+    None once that is complete.
+    """
+
+    __slots__ = (
+        "_held",
+        "_left",
+        "_open_root",
+        "_opening",
+        "_root",
+        "_stack_traces",
+        "by_id",
+        "facades",
+        "invocation",
+        "messages",
+        "metrics",
+        "replay_ns",
+        "request_id",
+    )
+
+    def __init__(
+        self,
+        open_root: Callable[[InvocationSpans], Span] | None = None,
+        request_id: str = "",
+        invocation: Any = None,
+    ) -> None:
+        self.by_id: dict[str, Span] = {}
+        # Of the messages of a batch, by their ids, for what the answer tells of them.
+        self.messages: dict[str, Span] = {}
+        self.invocation = invocation
+        self.request_id = request_id
+        # Since when a durable execution does again what it has done before; 0 when it does not.
+        self.replay_ns = 0
+        # What it recorded, where several invocations may run at a time.
+        self.metrics: MetricRecorder | None = None
+        # What other APIs hold of our open spans, by span id; made by them.
+        self.facades: dict[str, Any] | None = None
+        self._held: deque[Span] | None = None  # both made when there is something for them
+        self._left: dict[str, int] = {}  # span id → when it was left
+        self._root: Span | None = None
+        self._open_root = open_root
+        self._opening = _thread.allocate_lock()
+        self._stack_traces: deque[StackTrace] | None = None
+
+    def root(self) -> Span | None:
+        """The invocation's span; None outside of any."""
+        open_root = self._open_root
+        if open_root is not None:
+            # Not under the lock: it asks the context, which is the user's code.
+            root = open_root(self)
+            with self._opening:
+                if self._open_root is open_root:
+                    self._root, self._open_root = root, None
+                else:  # another thread was quicker
+                    self.by_id.pop(root.context.span_id, None)
+        return self._root
+
+    def own_metrics(self, make: Callable[[], MetricRecorder]) -> MetricRecorder:
+        """The metric recorder of this invocation alone, made at its first metric."""
+        with self._opening:
+            if self.metrics is None:
+                self.metrics = make()
+            return self.metrics
+
+    def note_open(self, span: Span) -> None:
+        """Take `span` in, unless too many are open."""
+        if len(self.by_id) < OPEN_SPANS_MAX:
+            self.by_id[span.context.span_id] = span
+            span.opened_in = self
+
+    def note_message(self, message_id: str, span: Span) -> None:
+        """`span` is that of a message of the batch."""
+        if len(self.messages) < OPEN_SPANS_MAX:
+            self.messages[message_id] = span
+
+    def note_left(self, span: Span, now_ns: int) -> None:
+        """`span` ends now, but is kept until it is known whether that was an error."""
+        self._left[span.context.span_id] = now_ns
+
+    def take_over(self, others: InvocationSpans) -> None:
+        """Take in what others left open, so that it is closed with these."""
+        for span in list(others.by_id.values()):
+            others.by_id.pop(span.context.span_id, None)
+            if not span.end_ns:
+                self.note_open(span)
+        if others.facades:
+            self.facades, others.facades = others.facades, None
+
+    def hold(self, span: Span) -> None:
+        """Keep an ended span that is not sampled until it is known how the invocation ends."""
+        if self._held is None:
+            self._held = deque(maxlen=HELD_SPANS_MAX)
+        self._held.append(span)
+
+    def take_held(self) -> list[Span]:
+        """The spans that were held, from now on sampled."""
+        held, self._held = list(self._held or ()), deque(maxlen=0)
+        for span in held:
+            span.context.is_sampled = True
+        return held
+
+    def end_replay(self) -> None:
+        """What ends from now on is recorded; what began in the replay is marked."""
+        self.replay_ns = 0
+        root = self.root()
+        for span in list(self.by_id.values()):
+            if span is not root:
+                span.set_attribute(REPLAYED, value=True)
+
+    def still_open(self) -> list[Span]:
+        """The spans that are open, oldest first, the invocation's among them."""
+        self.root()
+        return list(self.by_id.values())
+
+    def left_ns(self, span: Span) -> int:
+        """When `span` was left; 0 if it was not."""
+        return self._left.pop(span.context.span_id, 0)
+
+    def stack_trace(self, error: BaseException) -> StackTrace:
+        """The stack trace of `error`, shared by the spans it passes."""
+        last = self._stack_traces[-1] if self._stack_traces else None
+        if last is not None and last.reached_further(error):
+            return last
+        from lambdatrace.exceptions import StackTrace
+
+        trace = StackTrace(error)
+        if self._stack_traces is None:
+            self._stack_traces = deque(maxlen=OPEN_SPANS_MAX)
+        self._stack_traces.append(trace)
+        return trace
+
+    def format_stack_traces(self) -> None:
+        """Turn the stack traces of this invocation into text, and let go of their frames."""
+        while self._stack_traces:
+            str(self._stack_traces.pop())
