@@ -58,7 +58,7 @@ def complete(running: RunningInvocation) -> None:
         _complete_root(running, root)
     spans.messages.clear()
     if current.function.is_multi_concurrent:
-        current.guard.run(current.write_metrics, spans)
+        current.guard.run(current.metering.write, spans)
 
 
 def _note_batch_failures(running: RunningInvocation, trigger: Trigger, root: Span) -> None:

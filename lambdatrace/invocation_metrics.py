@@ -97,7 +97,7 @@ def record_outcome(telemetry: Telemetry, outcome: InvocationOutcome) -> None:
                 kind, instrument, unit, advisory=_SECONDS if unit == "s" else None
             ).record(value if per_unit == 1 else value / per_unit)
         return
-    recorder = telemetry.metrics_of(outcome.spans)
+    recorder = telemetry.metering.recorder_of(outcome.spans)
     dimensions = {"function_name": telemetry.function.name}
     for name, value in values.items():
         recorder.record(name, value, _UNITS.get(name, "Count"), dimensions)

@@ -90,7 +90,7 @@ def metric(
     try:  # the guard's work without its call: a loop may record thousands
         spans = current.tracer.spans()
         if not spans.replay_ns:  # or the invocation that did it first has written it
-            current.metrics_of(spans).record(
+            current.metering.recorder_of(spans).record(
                 name, value, unit, dimensions, resolution, timestamp, properties, namespace
             )
     except Exception as error:  # noqa: BLE001 - the guard's own
@@ -158,4 +158,4 @@ def statistics() -> dict[str, Any]:
     refused by the endpoint (`rejected`), `dropped`, by reason, and how many are `waiting`. And the
     `failures` inside lambdatrace.
     """
-    return telemetry.current().statistics()
+    return telemetry.current().delivery.statistics()

@@ -245,10 +245,10 @@ class Recovery:
         for request_id, entry in self._left.metrics:
             by_request.setdefault(request_id, []).append(entry)
         for request_id, entries in by_request.items():
-            recorder = self._current.new_metrics()
+            recorder = self._current.metering.new_recorder()
             for entry in entries:
                 recorder.restore(entry)
-            self._current.put_metrics(recorder, self._contexts.get(request_id), request_id)
+            self._current.metering.put(recorder, self._contexts.get(request_id), request_id)
 
     def _of_invocation(self, request_id: str) -> list[Span]:
         """What of an invocation was open, and its own span, with the init before it."""

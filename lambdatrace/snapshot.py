@@ -76,7 +76,7 @@ class SnapshotHooks:
         """Leave nothing behind that every environment made of the snapshot would have."""
         guard = self._telemetry.guard
         guard.run(self._telemetry.flush, self._telemetry.clock.time_ns() + SEND_NS_MAX)
-        guard.run(self._telemetry.forget_connections)
+        guard.run(self._telemetry.delivery.forget_connections)
         self._taken = guard.run(self._now)
 
     def after_restore(self) -> None:

@@ -10,7 +10,6 @@ import _thread
 import atexit
 import os
 from collections import deque
-from functools import wraps
 from itertools import count
 
 from lambdatrace import __path__ as lambdatrace_path
@@ -22,32 +21,27 @@ from lambdatrace.guard import Guard, write_warning
 from lambdatrace.initialization import Initialization
 from lambdatrace.invocation import SNAP_START, Function
 from lambdatrace.post_import import arm_doors
-from lambdatrace.records import ERROR, TIMED_OUT
 from lambdatrace.settings import DEFAULT_SAMPLER, Settings
 from lambdatrace.tracing import Tracer, follow_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Mapping
-    from typing import Any
 
     from lambdatrace.background import BackgroundSender
+    from lambdatrace.delivery import Delivery
     from lambdatrace.exporter_settings import ExporterSettings
     from lambdatrace.extension import InternalExtension
     from lambdatrace.handler import RunningInvocation
     from lambdatrace.import_times import ImportTimes
     from lambdatrace.instruments import Instruments
-    from lambdatrace.invocation_spans import InvocationSpans
     from lambdatrace.journal import Journal
-    from lambdatrace.logs.capture import LogCapture
+    from lambdatrace.log_watch import LogWatch
+    from lambdatrace.metering import Metering
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.otel.providers import Providers
     from lambdatrace.outcome import InvocationOutcome
-    from lambdatrace.pipelines import Pipelines
-    from lambdatrace.records import Span, SpanContext
     from lambdatrace.redaction import Redaction
-    from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
     from lambdatrace.snapshot import SnapshotHooks
     from lambdatrace.tracing import Sampler
@@ -93,13 +87,10 @@ class Telemetry:
         self.is_active = bool(
             self.function.name and settings.is_enabled and not settings.is_disabled
         )
-        self.is_identifying_logs = self.is_active and settings.injects_ids
-        self.is_capturing_logs = self.is_active and settings.logs_exporter != "none"
         self.buffer = Buffer(settings.buffer_size_max)
         is_cloned = self.function.initialization_type == SNAP_START
         self.ids = ids or Ids(stock=1 if is_cloned else SPAN_IDS_STOCK)
-        self._environ = environ
-        self._buffers = {"traces": self.buffer}
+        self.buffers = {"traces": self.buffer}
         self.tracer = Tracer(
             self.clock,
             self.ids,
@@ -122,22 +113,17 @@ class Telemetry:
         self._numbers = count()
         self.handler_module = environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
         self._sink = sink
+        self._delivery: Delivery | None = None
+        self._metering: Metering | None = None
         self._exporters: ExporterSettings | None = None
-        self._pipelines: Pipelines | None = None
-        self._metrics: MetricRecorder | None = None
         self._redaction: Redaction | None = None
-        self._log_capture: LogCapture | None = None
-        self._metrics_dropped = 0  # of recorders that are gone
-        self._instruments: Instruments | None = None
-        self._making = _thread.allocate_lock()  # a recorder, at the first use in any thread
+        self._making = _thread.allocate_lock()  # one of these, at the first use in any thread
+        self.log_watch: LogWatch | None = None
         self.providers: Providers | None = None  # the user's own, of OpenTelemetry's SDK
-        # Where a handler of `logging` has given its record to OpenTelemetry's API: it is ours then.
-        self.threads_that_emitted: set[int] = set()
         if settings.invocation_metrics and settings.metrics_exporter != "none":
             self.on_completed.append(self._record_outcome)
         self.journal: Journal | None = None
         self._is_journal_due = False  # in a worker, from its first invocation on
-        self._has_looked_back = False  # for what processes before this one have left
         self.import_times: ImportTimes | None = None
         if self.is_active and settings.import_spans_min_ms:
             from lambdatrace.import_times import ImportTimes
@@ -145,10 +131,19 @@ class Telemetry:
             self.import_times = ImportTimes(self.clock, settings.import_spans_min_ms * 1_000_000)
             self.import_times.start()
         if self.is_active:
-            if self.is_identifying_logs or self.is_capturing_logs:
-                _watch_logging()
+            self._watch_logging()
             for error in settings.errors:
                 self.guard.report(error.name, error)
+
+    def _watch_logging(self) -> None:
+        is_capturing = self.settings.logs_exporter != "none"
+        if is_capturing or self.settings.injects_ids:
+            from lambdatrace.log_watch import LogWatch, watch_logging
+
+            self.log_watch = LogWatch(
+                self, is_identifying=self.settings.injects_ids, is_capturing=is_capturing
+            )
+            watch_logging()
 
     def _sampler(self) -> Sampler:
         settings = self.settings
@@ -259,47 +254,8 @@ class Telemetry:
             )
         )
         self.journal = self.tracer.journal = journal
-        if self._metrics is not None:
-            self._metrics.journal = journal
-
-    def _recover(self) -> None:
-        """Take over what processes that are gone have left; once, after the first response."""
-        journal = self.journal
-        if journal is None or self._has_looked_back:
-            return
-        self._has_looked_back = True
-        names = journal.others()
-        if names:
-            from lambdatrace.recovery import recover
-
-            recover(self, journal, names)
-
-    def _settle_journal(self) -> None:
-        """Forget in the journal what need not outlive this process any more."""
-        journal = self.journal
-        if journal is None:
-            return
-        spans = self.tracer.spans()
-        if not (
-            len(self.buffer)
-            or self.ended
-            or self.running_now
-            or spans.invocation is not None
-            or spans.by_id
-            or self._metrics
-        ):
-            journal.reset()
-        elif journal.used > JOURNAL_FULL_SHARE:
-            from lambdatrace.recovery import compacted
-
-            journal.compact(compacted)
-        journal.map()
-        if journal.dropped:
-            self.guard.report("the journal was full", f"{journal.dropped} entries not kept")
-
-    def _note_settled(self, spans: list[Span]) -> None:
-        if self.journal is not None:
-            self.journal.write(("settled", [span.span_id for span in spans]))
+        if self._metering is not None:
+            self._metering.keep_journal(journal)
 
     def is_cold_start(self, start_ns: int) -> bool:
         """Whether the caller of the first invocation, which began at `start_ns`, waited for us."""
@@ -313,10 +269,11 @@ class Telemetry:
         self.function = function
         self._numbers = count()
         self.invocation_count = 0
-        self.forget_connections()
+        if self._delivery is not None:
+            self._delivery.forget_connections()
         self._reopen_journal()
-        if self._instruments is not None:
-            self._instruments.forget_parent()  # its counts are those of all its clones
+        if self._metering is not None:
+            self._metering.forget_counts()
         if self.extension is not None:
             self.extension.may_reconnect = True
 
@@ -398,114 +355,43 @@ class Telemetry:
         for running in list(self.running_now.values()):
             if 0 < running.facts.deadline_ns < now_ns and not running.is_told_overdue:
                 running.is_told_overdue = True
-                self.guard.run(self._send_open_spans, running.spans, "the invocation timed out", 0)
+                send = self.delivery.send_open_spans
+                self.guard.run(send, running.spans, "the invocation timed out", 0)
         self.flush(now_ns + int(seconds_max * 1e9) if seconds_max else 0)
 
-    def note_emitted_log(self) -> None:
-        """A log record came by OpenTelemetry's API, in this thread."""
-        self.threads_that_emitted.add(_thread.get_ident())
+    # -- what is made at its first use ----------------------------------------------------------
 
     @property
-    def log_capture(self) -> LogCapture | None:
-        """What takes records of `logging` for OTLP, made at the first; None if nothing does."""
-        if self._log_capture is None and self.is_capturing_logs:
-            from lambdatrace.logs.capture import LogCapture
+    def metering(self) -> Metering:
+        """Where metrics are recorded."""
+        metering = self._metering
+        if metering is None:
+            from lambdatrace.metering import Metering
 
-            level = self.settings.captured_log_level
-            self._log_capture = LogCapture(self.log_buffer, self.tracer, self.clock, level)
-        return self._log_capture
+            with self._making:
+                metering = self._metering = self._metering or Metering(self)
+        return metering
 
-    def take_log(
-        self, logger: logging.Logger, record: logging.LogRecord, level: int, level_name: str
-    ) -> None:
-        """Keep for OTLP what `logger` has handled, whose level was `level` before."""
-        if self.log_capture is not None:
-            self.log_capture.take(logger, record, level, level_name)
+    @property
+    def delivery(self) -> Delivery:
+        """What flushes."""
+        delivery = self._delivery
+        if delivery is None:
+            from lambdatrace.delivery import Delivery
 
-    def identify(self, fields: dict[str, Any]) -> None:
-        """Put the ids of the current span into a log record's `fields`, None outside of any.
-
-        Source: OpenTelemetry, "Trace Context in non-OTLP Log Formats"; what is there stays.
-        """
-        span = self.tracer.current_span()
-        trace_id = span_id = trace_flags = None
-        if span is not None:
-            context = span.context
-            trace_id, span_id = context.trace_id, context.span_id
-            trace_flags = "01" if context.is_sampled else "00"
-        fields.setdefault("trace_id", trace_id)
-        fields.setdefault("span_id", span_id)
-        fields.setdefault("trace_flags", trace_flags)
-
-    # -- the buffer and what empties it ---------------------------------------------------------
+            with self._making:
+                delivery = self._delivery = self._delivery or Delivery(self, self._sink)
+        return delivery
 
     @property
     def metrics(self) -> MetricRecorder:
-        """The metric recorder, made at the first metric."""
-        return self.metrics_of(self.tracer.spans())
-
-    def metrics_of(self, spans: InvocationSpans) -> MetricRecorder:
-        """The recorder of an invocation's metrics, where they have one each; else the one."""
-        if self.function.is_multi_concurrent:
-            return spans.own_metrics(self.new_metrics)
-        metrics = self._metrics
-        if metrics is None:
-            with self._making:
-                metrics = self._metrics
-                if metrics is None:
-                    metrics = self._metrics = self.new_metrics()
-        return metrics
-
-    def new_metrics(self) -> MetricRecorder:
-        """A metric recorder with the function's settings."""
-        from lambdatrace.metrics import MetricRecorder
-
-        settings = self.settings
-        dimensions = {
-            "service": settings.service_name or self.function.name,
-            **settings.metrics_dimensions,
-        }
-        recorder = MetricRecorder(
-            self.clock,
-            settings.metrics_namespace,
-            {name: text for name, text in dimensions.items() if text},
-            on_error=self._report_metric,
-            redact=self._redact,
-        )
-        recorder.journal = self.journal
-        return recorder
-
-    def _redact(self, mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-        # Its rules are loaded here, after the response, and not by the first metric.
-        return self.redaction.mapping(mapping) if self.redaction is not None else mapping
+        """The recorder of the metrics of the invocation under way."""
+        return self.metering.recorder_of(self.tracer.spans())
 
     @property
     def instruments(self) -> Instruments:
-        """OpenTelemetry's metric instruments, made at the first."""
-        instruments = self._instruments
-        if instruments is None:
-            with self._making:
-                instruments = self._instruments
-                if instruments is None:
-                    instruments = self._instruments = self._new_instruments()
-        return instruments
-
-    def _new_instruments(self) -> Instruments:
-        from lambdatrace.instruments import Instruments
-
-        settings = self.settings
-        is_fixed = settings.metrics_histogram == "explicit_bucket_histogram"
-        histogram = "explicit" if is_fixed else "exponential"
-        instruments = Instruments(
-            self.clock,
-            self.guard.report,
-            preference=settings.metrics_temporality,
-            histogram="values" if settings.metrics_exporter == "emf" else histogram,
-            exemplars=settings.metrics_exemplars,
-            redact=self._redact,
-        )
-        self.on_completed.append(lambda outcome: instruments.note_begin(outcome.start_ns))
-        return instruments
+        """OpenTelemetry's metric instruments."""
+        return self.metering.instruments
 
     @property
     def log_buffer(self) -> Buffer:
@@ -518,11 +404,36 @@ class Telemetry:
         return self._buffer("metrics", METRIC_BUFFER_SIZE_MAX)
 
     def _buffer(self, signal: str, size_max: int) -> Buffer:
-        buffer = self._buffers.get(signal)
+        buffer = self.buffers.get(signal)
         if buffer is None:
             # One step, should another thread record its first at the same time.
-            buffer = self._buffers.setdefault(signal, Buffer(size_max))
+            buffer = self.buffers.setdefault(signal, Buffer(size_max))
         return buffer
+
+    def losses(self) -> str:
+        """What was lost so far, in one line; empty when nothing was."""
+        return self._delivery.losses() if self._delivery is not None else ""
+
+    def forget_parent(self) -> None:
+        """In a forked child: what waits, the connection and the extension are the parent's."""
+        self.ids.forget()
+        if self.journal is not None:
+            self.guard.run(self.journal.close, is_parents=True)
+            self.journal = self.tracer.journal = None
+            self._is_journal_due = self.function.is_multi_concurrent
+        for buffer in self.buffers.values():
+            buffer.clear()
+        self.tracer.forget_parent()
+        self.ended.clear()
+        self.running_now.clear()
+        self._making = _thread.allocate_lock()
+        if self._delivery is not None:
+            self._delivery.forget_parent()
+        if self._metering is not None:
+            self._metering.forget_parent()
+        self.extension = None
+        if self.background is not None:
+            self._start_background()
 
     @property
     def exporters(self) -> ExporterSettings:
@@ -530,41 +441,10 @@ class Telemetry:
         if self._exporters is None:
             from lambdatrace.exporter_settings import ExporterSettings
 
-            self._exporters = ExporterSettings(self._environ)
+            self._exporters = ExporterSettings(self.environ)
             for error in self._exporters.errors:
                 self.guard.report(error.name, error)
         return self._exporters
-
-    @property
-    def pipelines(self) -> Pipelines:
-        """What sends the signals, made at the first send."""
-        if self._pipelines is None:
-            from lambdatrace.pipelines import Pipelines
-
-            self._pipelines = Pipelines(
-                self._buffers,
-                self.settings,
-                self.function,
-                self.exporters,
-                self._environ,
-                self.clock,
-                self.guard,
-                self.redaction,
-                self._given_sink,
-                self._note_settled,
-            )
-        return self._pipelines
-
-    def losses(self) -> str:
-        """What was lost so far, in one line; empty when nothing was."""
-        return self._pipelines.losses() if self._pipelines is not None else ""
-
-    def _given_sink(self, signal: str) -> Sink | None:
-        """The sink that stands for the configured one: the user's own provider's, or a test's."""
-        if signal == "traces" and self.providers is not None:
-            sink: Sink | None = self.providers.span_sink()
-            return sink or self._sink
-        return self._sink
 
     @property
     def redaction(self) -> Redaction | None:
@@ -576,135 +456,14 @@ class Telemetry:
             self._redaction = Redaction(settings.redacted_keys, settings.redacted_values)
         return self._redaction
 
-    @property
-    def sender(self) -> Sender | None:
-        """The sender of spans, made at the first send; None if spans go nowhere."""
-        return self.pipelines.sender("traces")
-
     def flush(self, deadline_ns: int = 0) -> bool:
         """Write the metrics and send what waits of every signal; False if some had to be kept."""
-        is_all_sent = self._send_own(deadline_ns)
-        if self.providers is None:
-            return is_all_sent
-        return bool(self.guard.run(self.providers.flush, deadline_ns)) and is_all_sent
-
-    def _send_own(self, deadline_ns: int) -> bool:
-        self.complete_ended()
-        self.guard.run(self._recover)
-        is_collected = False
-
-        def collect_and_write() -> None:
-            # While an answer is awaited, so that nothing that is there waits for the callbacks of
-            # the user's that are asked. Guarded: a failure must not look like one of the send.
-            nonlocal is_collected
-            if not is_collected:
-                is_collected = True
-                self.guard.run(self.collect_metrics)
-            self.guard.run(self.write_metrics)
-
-        is_all_sent = self.pipelines.send(deadline_ns, collect_and_write)
-        collect_and_write()
-        if len(self.metric_buffer):
-            is_all_sent = self.pipelines.send(deadline_ns, collect_and_write) and is_all_sent
-        self.guard.run(self._settle_journal)
-        return is_all_sent
-
-    def statistics(self) -> dict[str, Any]:
-        """What became of the records so far.
-
-        For `traces`, `metrics` and `logs`: how many were `sent`, put back to be sent again
-        (`retried`), refused by the endpoint (`rejected`), `dropped`, by reason, and how many are
-        `waiting`. And the `failures` inside lambdatrace.
-        """
-        statistics: dict[str, Any] = self.pipelines.statistics()
-        statistics["metrics"]["dropped"]["invalid"] = self._metrics_dropped + (
-            self._metrics.dropped if self._metrics is not None else 0
-        )
-        statistics["failures"] = self.guard.failures
-        return statistics
-
-    def forget_connections(self) -> None:
-        """Close what is open to endpoints; the next send opens it again, for the function then."""
-        pipelines, self._pipelines = self._pipelines, None
-        if pipelines is not None:
-            pipelines.close()
-
-    def forget_parent(self) -> None:
-        """In a forked child: what waits, the connection and the extension are the parent's."""
-        self.ids.forget()
-        if self.journal is not None:
-            self.guard.run(self.journal.close, is_parents=True)
-            self.journal = self.tracer.journal = None
-            self._is_journal_due = self.function.is_multi_concurrent
-        for buffer in self._buffers.values():
-            buffer.clear()
-        self.tracer.forget_parent()
-        self.ended.clear()
-        self.running_now.clear()
-        self._pipelines = None
-        self._metrics = None
-        self._making = _thread.allocate_lock()
-        if self._instruments is not None:
-            self._instruments.forget_parent()
-        self.extension = None
-        if self.background is not None:
-            self._start_background()
-
-    def _write_metrics_meanwhile(self) -> None:
-        # Guarded: whatever fails here must not look like a failure of the send it runs within.
-        self.guard.run(self.write_metrics)
-
-    def write_metrics(self, spans: InvocationSpans | None = None) -> None:
-        """Export the metrics recorded so far, by standard output or by the instruments.
-
-        Where several invocations may run at a time, those recorded in that of `spans`, by default
-        the one under way here.
-        """
-        spans = spans or self.tracer.spans()
-        recorder = spans.metrics if self.function.is_multi_concurrent else self._metrics
-        if not recorder:  # there is none, or nothing in it
-            return
-        root = spans.root()
-        self.put_metrics(recorder, root.context if root is not None else None, spans.request_id)
-        if spans.metrics is not None:
-            self._metrics_dropped += spans.metrics.dropped
-            spans.metrics.dropped = 0
-
-    def put_metrics(
-        self, recorder: MetricRecorder, context: SpanContext | None, request_id: str
-    ) -> None:
-        """Write what `recorder` holds of one invocation, whose span is that of `context`."""
-        from lambdatrace.metric_export import export_metrics
-
-        export_metrics(self, recorder, context, request_id)
-        if self.journal is not None and recorder.taken:
-            written, recorder.taken = recorder.taken, []
-            self.journal.write(("written", written))
-
-    def collect_metrics(self, spans: InvocationSpans | None = None) -> None:
-        """Make records of what the instruments measured since the last time."""
-        exporter = self.settings.metrics_exporter
-        if exporter == "otlp":
-            self.write_metrics(spans)  # to the instruments
-        if self._instruments is None:
-            return
-        collected = self._instruments.collect()
-        if exporter == "otlp":
-            for data in collected:
-                self.metric_buffer.append(data)
-        elif exporter == "emf":
-            from lambdatrace.metric_export import record_as_metrics
-
-            recorder = self.metrics_of(spans or self.tracer.spans())
-            record_as_metrics(collected, recorder, self.guard.report)
+        return self.delivery.flush(deadline_ns)
 
     def _record_outcome(self, outcome: InvocationOutcome) -> None:
         from lambdatrace.invocation_metrics import record_outcome
 
         record_outcome(self, outcome)
-
-    def _report_metric(self, name: str, error: Exception) -> None:
-        self.guard.report(f"metric {name}", error)
 
     # -- InvocationListener: called by the extension's thread -----------------------------------
 
@@ -727,30 +486,9 @@ class Telemetry:
         message = "the invocation was about to time out"
         if self.providers is not None:
             self.guard.run(self.providers.cut_short, spans, message)
-        self.guard.run(self._send_open_spans, spans, message, deadline_ns)
+        self.guard.run(self.delivery.send_open_spans, spans, message, deadline_ns)
         if self.providers is not None:
             self.guard.run(self.providers.flush, deadline_ns)
-
-    def _send_open_spans(self, open_spans: InvocationSpans, message: str, deadline_ns: int) -> None:
-        if open_spans.invocation is not None:
-            self.guard.run(open_spans.invocation.describe)
-            self.guard.run(open_spans.invocation.tell, is_timed_out=True)
-            if self.journal is not None:
-                self.journal.write(("timeout", open_spans.request_id))
-        self.guard.run(self.collect_metrics, open_spans)
-        self.write_metrics(open_spans)
-        now_ns = self.clock.time_ns()
-        is_kept = "errors" in self.settings.keep_unsampled
-        spans: list[Span] = open_spans.take_held() if is_kept else []
-        for span in list(open_spans.by_id.values()):
-            if span.context.is_sampled or is_kept:
-                copy = span.ended_copy(now_ns)
-                copy.attributes["error.type"] = TIMED_OUT
-                copy.status_code = ERROR
-                copy.status_message = message
-                spans.append(copy)
-        if self.sender is None or self.sender.send_now(spans, deadline_ns):
-            self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
 
     def __repr__(self) -> str:
         return f"<Telemetry {__version__} of {self.function.name or 'no function'}>"
@@ -785,40 +523,6 @@ def _say_losses() -> None:
 def _forget_parent() -> None:
     if _telemetry is not None:
         _telemetry.forget_parent()
-
-
-def _watch_logging() -> None:
-    """From now on, each record of `logging` has the trace's ids before the handlers get it.
-
-    Not by a record factory: with `trace_id` in the new record, a call with `extra={"trace_id": …}`
-    would raise. The factory that is set, and those set later, stay as they are.
-    """
-    import logging  # the runtime client has loaded it
-
-    call_handlers = logging.Logger.callHandlers
-    if getattr(call_handlers, _MARK, False):
-        return
-
-    @wraps(call_handlers)
-    def watched(logger: logging.Logger, record: logging.LogRecord) -> None:
-        current = _telemetry
-        if current is not None and current.is_identifying_logs:
-            current.guard.run(current.identify, record.__dict__)
-        if current is None or not current.is_capturing_logs:
-            call_handlers(logger, record)
-            return
-        # Of the runtime's formatters one writes the message, the other changes the level.
-        level, level_name = record.levelno, record.levelname
-        thread = _thread.get_ident()
-        current.threads_that_emitted.discard(thread)
-        try:
-            call_handlers(logger, record)
-        finally:
-            if thread not in current.threads_that_emitted:
-                current.guard.run(current.take_log, logger, record, level, level_name)
-
-    setattr(watched, _MARK, True)
-    logging.Logger.callHandlers = watched  # type: ignore[method-assign,assignment]
 
 
 def installed() -> Telemetry | None:

@@ -164,6 +164,7 @@ COLD_START_MODULES = {
     "lambdatrace.invocation_spans",
     "lambdatrace.post_import",
     "lambdatrace.journal",
+    "lambdatrace.log_watch",
     "lambdatrace.records",
     "lambdatrace.runtime_responses",
     "lambdatrace.settings",

@@ -49,6 +49,7 @@ COLD_START = (
     "invocation",
     "invocation_spans",
     "journal",
+    "log_watch",
     "post_import",
     "recording",
     "records",
@@ -63,8 +64,10 @@ COLD_START = (
 # What is loaded after the first response, to send its records.
 FIRST_SEND = (
     "completion",
+    "delivery",
     "exporter_settings",
     "init_spans",
+    "metering",
     "metric_export",
     "metrics",
     "outcome",

@@ -84,7 +84,8 @@ class OwnLogger(_logs.Logger):
         else:
             given = {**fields, **_ids_of(fields.get("context"))}
         current.log_buffer.append(read_record(given, current, self._scope))
-        current.note_emitted_log()
+        if current.log_watch is not None:
+            current.log_watch.note_emitted()
 
 
 def _is_sent(current: Telemetry) -> bool:

@@ -57,7 +57,7 @@ class Providers:
         if callable(getattr(provider, "add_span_processor", None)) and self._traces is None:
             self._traces = AdoptedTraces(provider, self._telemetry)
             before = self._traces.feed
-            self._telemetry.forget_connections()  # the spans' way out is chosen anew
+            self._telemetry.delivery.forget_connections()  # the spans' way out is chosen anew
         self._flushers.append(Flusher(provider, before, self._telemetry))
 
     def span_sink(self) -> AdoptedTraces | None:

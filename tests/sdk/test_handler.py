@@ -363,7 +363,7 @@ def test_spans_dropped_from_a_full_buffer_are_told_of_and_counted() -> None:
         telemetry.install(before)
     assert current.losses() == "spans: 6 dropped"
     assert reports == ["the buffer of spans was full: 6 dropped (said once)"]
-    assert current.statistics() == {
+    assert current.delivery.statistics() == {
         "traces": {
             "sent": 2,
             "retried": 0,

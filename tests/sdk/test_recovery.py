@@ -139,7 +139,7 @@ def test_metrics_are_written_with_their_own_time_and_request_once(tmp_path: Path
     with process(tmp_path) as recorded:
         start(recorded)
         lambdatrace.metric("Written", 1, unit="Count")
-        recorded.telemetry.write_metrics()
+        recorded.telemetry.metering.write()
         recorded.clock.advance(1000)
         lambdatrace.metric("Lost", 2, unit="Count", dimensions={"tier": "gold"})
         die(recorded)

@@ -124,8 +124,8 @@ def test_a_hook_of_ours_that_fails_does_not_fail_the_restore() -> None:
     with recording(SNAP_START) as recorded:
         lambdatrace.instrument(ignore)
         recorded.telemetry.guard = Guard(write=reports.append)
-        recorded.telemetry.environ = None  # type: ignore[assignment]
         run_before_snapshot()
+        recorded.telemetry.environ = None  # type: ignore[assignment]
         run_after_restore()
     assert reports == [
         (

@@ -246,7 +246,7 @@ def test_beyond_what_may_wait_for_their_provider_spans_wait_with_us_and_then_are
             with lambdatrace.span(name):
                 pass
             assert not recorded.telemetry.flush()
-        traces = recorded.telemetry.statistics()["traces"]
+        traces = recorded.telemetry.delivery.statistics()["traces"]
         assert (traces["sent"], traces["waiting"], traces["dropped"]["buffer_full"]) == (3, 3, 2)
         assert sent() == []
         recorded.clock.advance(60_000)

@@ -160,5 +160,5 @@ def test_spans_go_to_the_daemon_when_that_is_the_exporter(daemon: socket.socket)
     daemon.setblocking(False)
     with pytest.raises(BlockingIOError):
         daemon.recv(1)
-    assert telemetry.statistics()["traces"]["sent"] == 1
-    telemetry.forget_connections()
+    assert telemetry.delivery.statistics()["traces"]["sent"] == 1
+    telemetry.delivery.forget_connections()

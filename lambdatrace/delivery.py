@@ -1,0 +1,188 @@
+"""How what was recorded leaves: when a flush is due, from the buffers to what sends them."""
+
+from __future__ import annotations
+
+from lambdatrace.records import ERROR, TIMED_OUT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lambdatrace.invocation_spans import InvocationSpans
+    from lambdatrace.pipelines import Pipelines
+    from lambdatrace.records import Span
+    from lambdatrace.sender import Sender
+    from lambdatrace.sinks import Sink
+    from lambdatrace.telemetry import Telemetry
+
+JOURNAL_FULL_SHARE = 0.5  # from here on it is looked through for what has been sent
+
+
+class Delivery:
+    """What flushes, made at the first flush; `sink` stands for every sink, in tests."""
+
+    __slots__ = ("_has_looked_back", "_pipelines", "_sink", "_telemetry")
+
+    def __init__(self, telemetry: Telemetry, sink: Sink | None = None) -> None:
+        self._telemetry = telemetry
+        self._sink = sink
+        self._pipelines: Pipelines | None = None
+        self._has_looked_back = False  # for what processes before this one have left
+
+    def forget_parent(self) -> None:
+        """In a forked child: the connections are the parent's."""
+        self._pipelines = None
+
+    @property
+    def pipelines(self) -> Pipelines:
+        """What sends the signals, made at the first send."""
+        current = self._telemetry
+        if self._pipelines is None:
+            from lambdatrace.pipelines import Pipelines
+
+            self._pipelines = Pipelines(
+                current.buffers,
+                current.settings,
+                current.function,
+                current.exporters,
+                current.environ,
+                current.clock,
+                current.guard,
+                current.redaction,
+                self._given_sink,
+                self._note_settled,
+            )
+        return self._pipelines
+
+    @property
+    def sender(self) -> Sender | None:
+        """The sender of spans, made at the first send; None if spans go nowhere."""
+        return self.pipelines.sender("traces")
+
+    def _given_sink(self, signal: str) -> Sink | None:
+        """The sink that stands for the configured one: the user's own provider's, or a test's."""
+        current = self._telemetry
+        if signal == "traces" and current.providers is not None:
+            sink: Sink | None = current.providers.span_sink()
+            return sink or self._sink
+        return self._sink
+
+    def flush(self, deadline_ns: int = 0) -> bool:
+        """Write the metrics and send what waits of every signal; False if some had to be kept."""
+        current = self._telemetry
+        is_all_sent = self._send_own(deadline_ns)
+        if current.providers is None:
+            return is_all_sent
+        return bool(current.guard.run(current.providers.flush, deadline_ns)) and is_all_sent
+
+    def _send_own(self, deadline_ns: int) -> bool:
+        current = self._telemetry
+        current.complete_ended()
+        current.guard.run(self._recover)
+        is_collected = False
+
+        def collect_and_write() -> None:
+            # While an answer is awaited, so that nothing that is there waits for the callbacks of
+            # the user's that are asked. Guarded: a failure must not look like one of the send.
+            nonlocal is_collected
+            if not is_collected:
+                is_collected = True
+                current.guard.run(current.metering.collect)
+            current.guard.run(current.metering.write)
+
+        is_all_sent = self.pipelines.send(deadline_ns, collect_and_write)
+        collect_and_write()
+        if len(current.metric_buffer):
+            is_all_sent = self.pipelines.send(deadline_ns, collect_and_write) and is_all_sent
+        current.guard.run(self._settle_journal)
+        return is_all_sent
+
+    def send_open_spans(self, open_spans: InvocationSpans, message: str, deadline_ns: int) -> None:
+        """Send what is open now as it is, with the status of a timeout; it may still end."""
+        current = self._telemetry
+        if open_spans.invocation is not None:
+            current.guard.run(open_spans.invocation.describe)
+            current.guard.run(open_spans.invocation.tell, is_timed_out=True)
+            if current.journal is not None:
+                current.journal.write(("timeout", open_spans.request_id))
+        current.guard.run(current.metering.collect, open_spans)
+        current.metering.write(open_spans)
+        now_ns = current.clock.time_ns()
+        is_kept = "errors" in current.settings.keep_unsampled
+        spans: list[Span] = open_spans.take_held() if is_kept else []
+        for span in list(open_spans.by_id.values()):
+            if span.context.is_sampled or is_kept:
+                copy = span.ended_copy(now_ns)
+                copy.attributes["error.type"] = TIMED_OUT
+                copy.status_code = ERROR
+                copy.status_message = message
+                spans.append(copy)
+        if self.sender is None or self.sender.send_now(spans, deadline_ns):
+            self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
+
+    def _recover(self) -> None:
+        """Take over what processes that are gone have left; once, after the first response."""
+        journal = self._telemetry.journal
+        if journal is None or self._has_looked_back:
+            return
+        self._has_looked_back = True
+        names = journal.others()
+        if names:
+            from lambdatrace.recovery import recover
+
+            recover(self._telemetry, journal, names)
+
+    def _settle_journal(self) -> None:
+        """Forget in the journal what need not outlive this process any more."""
+        current = self._telemetry
+        journal = current.journal
+        if journal is None:
+            return
+        spans = current.tracer.spans()
+        if not (
+            len(current.buffer)
+            or current.ended
+            or current.running_now
+            or spans.invocation is not None
+            or spans.by_id
+            or current.metering.is_waiting
+        ):
+            journal.reset()
+        elif journal.used > JOURNAL_FULL_SHARE:
+            from lambdatrace.recovery import compacted
+
+            journal.compact(compacted)
+        journal.map()
+        if journal.dropped:
+            current.guard.report("the journal was full", f"{journal.dropped} entries not kept")
+
+    def _note_settled(self, spans: list[Span]) -> None:
+        current = self._telemetry
+        if current.journal is not None:
+            current.journal.write(("settled", [span.span_id for span in spans]))
+
+    def losses(self) -> str:
+        """What was lost so far, in one line; empty when nothing was."""
+        return self._pipelines.losses() if self._pipelines is not None else ""
+
+    def statistics(self) -> dict[str, Any]:
+        """What became of the records so far.
+
+        For `traces`, `metrics` and `logs`: how many were `sent`, put back to be sent again
+        (`retried`), refused by the endpoint (`rejected`), `dropped`, by reason, and how many are
+        `waiting`. And the `failures` inside lambdatrace.
+        """
+        statistics: dict[str, Any] = self.pipelines.statistics()
+        statistics["metrics"]["dropped"]["invalid"] = self._telemetry.metering.dropped
+        statistics["failures"] = self._telemetry.guard.failures
+        return statistics
+
+    def forget_connections(self) -> None:
+        """Close what is open to endpoints; the next send opens it again, for the function then."""
+        pipelines, self._pipelines = self._pipelines, None
+        if pipelines is not None:
+            pipelines.close()
+
+    def _write_metrics_meanwhile(self) -> None:
+        # Guarded: whatever fails here must not look like a failure of the send it runs within.
+        self._telemetry.guard.run(self._telemetry.metering.write)
