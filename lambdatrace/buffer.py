@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 class Buffer:
     """Finished records, oldest first; when full, the oldest is dropped and counted.
 
-    Spans, log records or metrics, each in a buffer of their own. Safe to use from several threads:
-    each step is one operation of `deque`, which CPython makes atomic. `dropped` may undercount
-    under such races, never overcount.
+    Spans, log records or metrics, each in a buffer of their own. Safe to use from several threads
+    without a lock, which a record made in a signal handler could wait for in vain: each step is one
+    operation of `deque`, which CPython makes atomic. Who adds one too many takes the oldest out
+    again, so that each record is taken out once: sent, or counted in `dropped`.
     """
 
-    __slots__ = ("_records", "dropped")
+    __slots__ = ("_records", "_size_max", "dropped")
 
     def __init__(self, size_max: int) -> None:
-        self._records: deque[Any] = deque(maxlen=size_max)
+        self._records: deque[Any] = deque()
+        self._size_max = size_max
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -28,9 +30,17 @@ class Buffer:
 
     def append(self, record: Any) -> None:
         """Add a finished record."""
-        if len(self._records) == self._records.maxlen:
-            self.dropped += 1
-        self._records.append(record)
+        records = self._records
+        records.append(record)
+        if len(records) > self._size_max:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        try:
+            self._records.popleft()
+        except IndexError:  # it has been taken meanwhile
+            return
+        self.dropped += 1  # CPython changes threads at calls and loops, of which this has none
 
     def take(self, count_max: int) -> list[Any]:
         """Remove and return up to `count_max` records, oldest first."""
@@ -44,10 +54,9 @@ class Buffer:
 
     def put_back(self, records: list[Any]) -> None:
         """Return what could not be sent to the front; what has no room is dropped, the oldest."""
-        room = (self._records.maxlen or 0) - len(self._records)
-        kept = records[max(0, len(records) - room) :] if room > 0 else []
-        self.dropped += len(records) - len(kept)
-        self._records.extendleft(reversed(kept))
+        self._records.extendleft(reversed(records))
+        while len(self._records) > self._size_max:
+            self._drop_oldest()
 
     def discard(self, record: Any) -> None:
         """Remove a record that is not to be sent any more, if it still waits."""
