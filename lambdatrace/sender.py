@@ -82,15 +82,16 @@ class Sender:
         while len(self._buffer):
             if not self._take_lock(deadline_ns):
                 return False
+            kept: list[Any] = []
             try:
-                records = self._buffer.take(self._batch_size_max)
-                kept = self._send(records, deadline_ns, meanwhile) if records else []
+                self._send(self._buffer.take(self._batch_size_max), kept, deadline_ns, meanwhile)
+            finally:  # whatever ended it
                 if kept:
                     self._buffer.put_back(kept)
                     self.retried += len(kept)
-                    return False
-            finally:
                 self._lock.release()
+            if kept:
+                return False
         return True
 
     def send_now(self, records: list[Any], deadline_ns: int) -> bool:
@@ -98,12 +99,14 @@ class Sender:
         for first in range(0, len(records), self._batch_size_max):
             if not self._take_lock(deadline_ns):
                 return False
+            kept: list[Any] = []
             try:
                 batch = records[first : first + self._batch_size_max]
-                if self._send(batch, deadline_ns, _nothing):
-                    return False
+                self._send(batch, kept, deadline_ns, _nothing)
             finally:
                 self._lock.release()
+            if kept:
+                return False
         return True
 
     def close(self) -> None:
@@ -123,9 +126,32 @@ class Sender:
         return timeout_s > 0 and self._lock.acquire(timeout=min(timeout_s, _LOCK_S_MAX))
 
     def _send(
+        self,
+        records: list[Any],
+        kept: list[Any],
+        deadline_ns: int,
+        meanwhile: Callable[[], None],
+    ) -> None:
+        """Send one batch; `kept` gets what of it is to be sent again, also if this raises."""
+        parts = [records]  # the last is the next
+        try:
+            while parts:
+                part = parts[-1]
+                left = self._send_part(part, deadline_ns, meanwhile)
+                parts.pop()
+                if left is None:
+                    half = len(part) // 2
+                    parts += part[half:], part[:half]
+                else:
+                    kept += left
+        finally:
+            for part in reversed(parts):
+                kept += part
+
+    def _send_part(
         self, records: list[Any], deadline_ns: int, meanwhile: Callable[[], None]
-    ) -> list[Any]:
-        """Send one batch; what of it is to be sent again later."""
+    ) -> list[Any] | None:
+        """What of `records` is to be sent again later; None: all of them at once, in halves."""
         timeout_ms = self._timeout_ms(deadline_ns)
         if not timeout_ms:  # used up waiting for the lock, or by the first half
             return records
@@ -141,9 +167,7 @@ class Sender:
             self._on_settled(records)
             return []
         if outcome.is_too_large and len(records) > 1:
-            half = len(records) // 2
-            first = self._send(records[:half], deadline_ns, meanwhile)
-            return first + self._send(records[half:], deadline_ns, meanwhile)
+            return None
         if not outcome.is_accepted:
             self._note_failure(started_ns, outcome.retry_after_s, outcome.message)
             if not outcome.unsent:

@@ -24,7 +24,7 @@ from lambdatrace.sinks import Outcome
 from lambdatrace.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lambdatrace.metric_points import MetricData
 
@@ -84,19 +84,19 @@ class CountedIds(Ids):
 class MemorySink:
     """Keeps the records it is sent; `outcomes` are given in turn first, then all is accepted."""
 
-    def __init__(self, outcomes: list[Outcome | Exception] | None = None) -> None:
+    def __init__(self, outcomes: Sequence[Outcome | BaseException] | None = None) -> None:
         self.spans: list[Span] = []
         self.log_records: list[LogRecord] = []
         self.metrics: list[MetricData] = []
         self.timeouts_s: list[float] = []
-        self._outcomes = outcomes or []
+        self._outcomes = list(outcomes or ())
 
     def send(self, records: list[Any], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
         """Keep `records`, or do what the next of `outcomes` says."""
         self.timeouts_s.append(timeout_s)
         meanwhile()
         outcome = self._outcomes.pop(0) if self._outcomes else Outcome(is_accepted=True)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
         if outcome.is_accepted and not outcome.rejected:
             for record in records:

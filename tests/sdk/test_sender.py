@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
+
 from lambdatrace.buffer import Buffer
 from lambdatrace.errors import SendError
 from lambdatrace.records import Span, SpanContext
@@ -7,13 +11,18 @@ from lambdatrace.sender import Sender
 from lambdatrace.sinks import Outcome
 from lambdatrace.testing import START_NS, MemorySink, SettableClock
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 S = 1_000_000_000
 
 
 class Bench:
     """A sender over a memory sink, with its reports kept."""
 
-    def __init__(self, outcomes: list[Outcome | Exception] | None = None, spans: int = 3) -> None:
+    def __init__(
+        self, outcomes: Sequence[Outcome | BaseException] | None = None, spans: int = 3
+    ) -> None:
         self.clock = SettableClock()
         self.sink = MemorySink(outcomes)
         self.buffer = Buffer(10)
@@ -112,6 +121,17 @@ def test_a_sink_that_fails_in_its_own_way_costs_its_batch_which_is_counted() -> 
     assert bench.sent() == ["s2"]
     assert (bench.sender.sent, bench.sender.unwritable) == (1, 2)
     assert bench.reports == ["spans could not be written: odd"]
+
+
+def test_what_ends_the_thread_meanwhile_leaves_its_batch_waiting() -> None:
+    ends = [Outcome(is_accepted=False, is_too_large=True), Outcome(is_accepted=True)]
+    bench = Bench([*ends, KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        bench.sender.send_pending(0)
+    assert (bench.sender.sent, bench.sender.retried, len(bench.buffer)) == (1, 1, 2)
+    assert bench.sender.send_pending(0)
+    assert bench.sent() == ["s0", "s1", "s2"]
+    assert bench.reports == []
 
 
 def test_given_spans_go_in_batches_too() -> None:
