@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lambdatrace.invocation import Function
     from lambdatrace.redaction import Redaction
     from lambdatrace.settings import Settings
-    from lambdatrace.sinks import Encoder, Sink
+    from lambdatrace.sinks import Encoder, Outcome, Sink
 
 # Signal and protocol → the module and the function in it that gives the encoder for them, from the
 # resource's attributes and a function that is told of what cannot be encoded.
@@ -46,6 +46,19 @@ METRIC_BATCH_SIZE_MAX = 1000  # OpenTelemetry has no setting for it; some 200 kB
 
 # A flush outside of any invocation takes at most this, whatever number of requests it needs.
 FLUSH_NS_MAX = 10_000_000_000
+
+
+class UnmadeSink:
+    """Stands for a sink that could not be made, so that what it is given is counted as lost."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def send(
+        self, _records: list[Any], _timeout_s: float, _meanwhile: Callable[[], None]
+    ) -> Outcome:
+        """Raise why there is none."""
+        raise self._error
 
 
 class Pipelines:
@@ -151,7 +164,10 @@ class Pipelines:
         }
 
     def _make_sender(self, signal: str) -> Sender | None:
-        sink = self._given_sink(signal) or self._guard.run(self._make_sink, signal)
+        try:
+            sink = self._given_sink(signal) or self._make_sink(signal)
+        except Exception as error:  # noqa: BLE001 - said and counted with the first batch
+            sink = UnmadeSink(error)
         if sink is None:
             return None
         if self._redaction is not None:

@@ -2,10 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import lambdatrace
+from lambdatrace.records import Span, SpanContext
 from lambdatrace.sinks import Outcome
+from lambdatrace.telemetry import Telemetry
 from lambdatrace.testing import ENVIRONMENT, LambdaContext, MemorySink, recording
+
+if TYPE_CHECKING:
+    import pytest
 
 SCRIPT = """
 import lambdatrace
@@ -53,3 +59,21 @@ def test_the_counters_can_be_read_in_code() -> None:
             "dropped": {"buffer_full": 0, "not_encodable": 0, "not_writable": 0},
             "waiting": 0,
         }
+
+
+def test_records_for_a_sink_that_cannot_be_made_are_counted_as_dropped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "lambdatrace.sinks.console", None)
+    telemetry = Telemetry({**ENVIRONMENT, "OTEL_TRACES_EXPORTER": "console"})
+    telemetry.buffer.append(Span("lost", SpanContext("1" * 32, "2" * 16), None, 1))
+    telemetry.flush()
+    statistics = telemetry.delivery.statistics()["traces"]
+    assert (statistics["dropped"]["not_writable"], statistics["waiting"]) == (1, 0)
+    assert telemetry.losses() == "spans: 1 dropped"
+    assert capsys.readouterr().err.splitlines() == [
+        (
+            "[lambdatrace] spans could not be written: ModuleNotFoundError: import of "
+            "lambdatrace.sinks.console halted; None in sys.modules (said once)"
+        ),
+    ]
