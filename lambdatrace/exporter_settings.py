@@ -29,11 +29,10 @@ def _url(name: str, value: str) -> str:
 
     try:
         Address(value)
-    except ValueError:
+    except ValueError as error:
         # It may hold a password.
         shown = "…" if "@" in value else value
-        expected = "http://HOST:PORT or https://HOST:PORT, credentials in the headers"
-        raise SettingError(name, shown, expected) from None
+        raise SettingError(name, shown, str(error).removeprefix("expected ")) from None
     return value
 
 
@@ -59,12 +58,17 @@ def _headers(name: str, value: str) -> dict[str, str]:
 
 def _daemon(name: str, value: str) -> tuple[str, int]:
     """Host and port for UDP: `HOST:PORT`, or `tcp:HOST:PORT udp:HOST:PORT` in any order."""
+    from lambdatrace.http1 import host_name, port_number
+
     for part in value.split():
         fields = part.split(":")
         if len(fields) == 3 and fields[0].lower() == "udp":  # noqa: PLR2004
             fields = fields[1:]
-        if len(fields) == 2 and fields[0] and fields[1].isdecimal():  # noqa: PLR2004
-            return fields[0], int(fields[1])
+        if len(fields) == 2:  # noqa: PLR2004
+            try:
+                return host_name(fields[0]), port_number(fields[1])
+            except ValueError as error:
+                raise SettingError(name, value, str(error).removeprefix("expected ")) from None
     raise SettingError(name, value, "HOST:PORT, or tcp:HOST:PORT udp:HOST:PORT")
 
 

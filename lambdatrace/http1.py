@@ -23,6 +23,7 @@ _BODY_BYTES_MAX = 8 * 1024 * 1024  # above Lambda's largest event; an OTLP answe
 _RECEIVE_BYTES = 64 * 1024
 _TCP_NODELAY = 1
 _STATUS_NO_CONTENT = (204, 304)
+_LABEL_LENGTH_MAX, _PORT_MAX = 63, 65_535
 _INTERIM_FIRST, _INTERIM_LAST = 100, 199
 
 # A request on a socket that was not used for so long goes to a new one: AWS's NAT gateways and load
@@ -56,9 +57,10 @@ class Response:
 
 
 class Address:
-    """Where a URL points: scheme, host, port and path with query.
+    """Where a URL points: scheme, host, port and path with query; a host's name in ASCII letters.
 
-    Raises ValueError if the URL is not http or https with a host, or has a user and password.
+    Raises ValueError if the URL is not http or https with a host and a port that there can be, or
+    has a user and password, or what may not stand in a request.
     """
 
     __slots__ = ("host", "is_tls", "path", "port")
@@ -66,18 +68,18 @@ class Address:
     def __init__(self, url: str) -> None:
         scheme, separator, rest = url.partition("://")
         if scheme.lower() not in ("http", "https") or not separator:
-            raise ValueError(f"{url!r}: expected http://… or https://…")
+            raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
         self.is_tls = scheme.lower() == "https"
         authority, slash, path = rest.partition("/")
         if "@" in authority:
-            raise ValueError("expected no user and password in the URL")
+            raise ValueError("expected no user and password in the URL, but in the headers")
         host, colon, port = authority.rpartition(":")
         if not colon or authority.endswith("]"):
             host, port = authority, "443" if self.is_tls else "80"
-        if not host or not port.isdecimal():
-            raise ValueError(f"{url!r}: expected a host and a numeric port")
-        self.host = host.strip("[]")
-        self.port = int(port)
+        self.host = host_name(host)
+        self.port = port_number(port)
+        if not path.isascii() or " " in path or not path.isprintable():
+            raise ValueError("expected a path of ASCII letters without spaces, percent-encoded")
         self.path = slash + path or "/"
 
     @property
@@ -85,6 +87,32 @@ class Address:
         """Host and port for the Host header; without the port if it is the scheme's."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
+
+
+def host_name(text: str) -> str:
+    """A host's name as it is looked up, or its number without brackets. Raises ValueError."""
+    if text.startswith("[") and text.endswith("]"):
+        return text[1:-1]
+    if not text.isascii():
+        try:
+            text = text.encode("idna").decode()
+        except UnicodeError:
+            raise ValueError("expected a host's name that IDNA has") from None
+    if not text or not text.isprintable() or any(letter in text for letter in " []"):
+        raise ValueError("expected a host, without spaces")
+    # RFC 1035, 2.3.4; one dot may end it.
+    for label in text.removesuffix(".").split("."):
+        if not 0 < len(label) <= _LABEL_LENGTH_MAX:
+            raise ValueError(f"expected 1 to {_LABEL_LENGTH_MAX} letters between a host's dots")
+    return text
+
+
+def port_number(text: str) -> int:
+    """A port's number. Raises ValueError."""
+    port = int(text) if text.isdecimal() and len(text) <= len(str(_PORT_MAX)) else 0
+    if not 0 < port <= _PORT_MAX:
+        raise ValueError(f"expected a port from 1 to {_PORT_MAX}")
+    return port
 
 
 def get_message(address: Address, path: str, headers: Mapping[str, str]) -> bytes:

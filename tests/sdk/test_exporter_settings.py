@@ -118,7 +118,9 @@ def test_the_daemons_address_is_read_in_both_forms(value: str, address: tuple[st
     assert ExporterSettings({"AWS_XRAY_DAEMON_ADDRESS": value}).daemon == address
 
 
-URL = "expected http://HOST:PORT or https://HOST:PORT, credentials in the headers"
+URL = "expected http://HOST:PORT or https://HOST:PORT"
+USER = "expected no user and password in the URL, but in the headers"
+PORT = "expected a port from 1 to 65535"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,21 @@ URL = "expected http://HOST:PORT or https://HOST:PORT, credentials in the header
             "'1.5': expected a whole number from 1 to 1000000000",
         ),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", f"'localhost:4318': {URL}"),
-        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://user:secret@host/v1/logs", f"'…': {URL}"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://user:secret@host/v1/logs", f"'…': {USER}"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:65536", f"'http://h:65536': {PORT}"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:0", f"'http://h:0': {PORT}"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h:99999/x", f"'http://h:99999/x': {PORT}"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "https://otlp..example",
+            "'https://otlp..example': expected 1 to 63 letters between a host's dots",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://öö..example",
+            "'http://öö..example': expected a host's name that IDNA has",
+        ),
+        ("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:65536", f"'127.0.0.1:65536': {PORT}"),
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
             "a=%E2%82%AC",

@@ -188,6 +188,7 @@ def test_nobody_listening_is_a_send_error_that_names_the_address() -> None:
         ("HTTP://h/p?q=1", (False, "h", 80, "/p?q=1")),
         ("http://[::1]:4318/x", (False, "::1", 4318, "/x")),
         ("http://[::1]/x", (False, "::1", 80, "/x")),
+        ("http://bücher.example.:1", (False, "xn--bcher-kva.example.", 1, "/")),
     ],
 )
 def test_an_address_is_what_the_url_says(url: str, expected: tuple[bool, str, int, str]) -> None:
@@ -196,7 +197,13 @@ def test_an_address_is_what_the_url_says(url: str, expected: tuple[bool, str, in
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost:4318", "ftp://h", "http://", "http://h:port", "http://u:p@h"]
+    "url",
+    [
+        *("", "localhost:4318", "ftp://h", "http://", "http://h:port", "http://u:p@h"),
+        *("http://h:0", "http://h:65536", "http://h:", "http://h:" + "9" * 5000, "http://:80"),
+        *("http://a..b", "http://" + "a" * 64, "http://ö..b", "http://a b", "http://[::1"),
+        *("http://h/a b", "http://h/\r\nx: y", "http://h/€"),
+    ],
 )
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -215,6 +222,18 @@ def test_a_tls_peer_that_never_shakes_hands_is_given_up_after_the_timeout() -> N
 def test_a_name_that_nobody_has_is_a_send_error() -> None:
     address = Address("http://nobody.invalid:4318")
     with pytest.raises(SendError, match=r"nobody\.invalid:4318: "):
+        Connection(address).post(post_head(address, "/", {}), b"", 10)
+
+
+def test_a_name_that_no_thread_can_look_up_is_a_send_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    address = Address("http://nobody.invalid:4318")
+    with pytest.raises(SendError, match="no thread to look the name up in: can't start new"):
         Connection(address).post(post_head(address, "/", {}), b"", 10)
 
 
