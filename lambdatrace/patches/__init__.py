@@ -3,14 +3,14 @@
 A patch module is a door of the post-import hook: it is loaded when the user's code imports the
 library, and no sooner. It has `NAME`, what the library is called in `LAMBDATRACE_PATCHES`, and
 `attach(module)`, which puts wrappers in place of the library's functions with `wrap`. A wrapper
-asks `is_wanted(NAME)` at each call, opens a `calls.Call` within the guard, lets the library work,
-and ends the call within the guard: what goes wrong in here reaches neither the library nor its
-caller. What a request tells of itself is found by pure functions (`aws_attributes`, `aws_context`,
-`http_attributes`).
+asks for the `recorder(NAME)` at each call, opens a `calls.Call` within the guard, lets the library
+work, and ends the call within the guard: what goes wrong in here reaches neither the library nor
+its caller. What a request tells of itself is found by pure functions (`aws_attributes`,
+`aws_context`, `http_attributes`).
 
 A library is recorded once: a library that another tracer patches (`leave`, or an active
 OpenTelemetry instrumentor) is left to it, and within a call that is recorded already nothing of
-the libraries below it is (`calls.is_within_call`).
+the libraries below it is (`calls.within`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from lambdatrace.telemetry import Telemetry
+
     # The bound original, the instance, and what it is called with, as in `wrapt`.
     Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -36,21 +38,25 @@ _INSTRUMENTORS = {
     "requests": ("opentelemetry.instrumentation.requests", "RequestsInstrumentor"),
 }
 
+_NO_INSTRUMENTOR = ("", "")
+
 _left: set[str] = set()
 _wrapped: set[tuple[type, str]] = set()
 
 
-def is_wanted(name: str) -> bool:
-    """Whether our patch of the library `name` is to record: it is set so, and no other one does."""
+def recorder(name: str) -> Telemetry | None:
+    """What records the calls of the library `name`; None if it is not set so, or another does."""
     current = telemetry.installed()
     if current is None or not current.is_active or name in _left:
-        return False
+        return None
     wanted = current.settings.patches
     if wanted is not None and name not in wanted:
-        return False
-    module_name, class_name = _INSTRUMENTORS.get(name, ("", ""))
+        return None
+    module_name, class_name = _INSTRUMENTORS.get(name, _NO_INSTRUMENTOR)
     module = sys.modules.get(module_name)
-    return module is None or not _is_instrumented(getattr(module, class_name, None))
+    if module is not None and _is_instrumented(getattr(module, class_name, None)):
+        return None
+    return current
 
 
 def _is_instrumented(instrumentor: Any) -> bool:

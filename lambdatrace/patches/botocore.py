@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from lambdatrace import telemetry
-from lambdatrace.patches import aws_attributes, is_wanted, wrap
+from lambdatrace.patches import aws_attributes, recorder, wrap
 from lambdatrace.patches.aws_context import add_context, has_place
 from lambdatrace.patches.calls import Call, is_suppressed, scope, x_ray_header
 from lambdatrace.propagation import X_RAY
@@ -63,20 +62,17 @@ class _AwsCall(Call):
 def _call_api(
     wrapped: Callable[..., Any], client: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
-    current = telemetry.installed()
-    if current is None or not is_wanted(NAME):
+    current = recorder(NAME)
+    if current is None:
         return wrapped(*arguments, **keywords)
     call = current.guard.run(_begin, current, client, *arguments, **keywords)
     if call is None:
         return wrapped(*arguments, **keywords)
-    call.enter()
     try:
-        response = wrapped(call.operation, call.parameters)
+        response = call.run(wrapped, (call.operation, call.parameters), {})
     except BaseException as error:
-        call.leave()
         current.guard.run(_fail, call, error)
         raise
-    call.leave()
     current.guard.run(_finish, call, response)
     return response
 
@@ -174,8 +170,8 @@ def _prepare_request(
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
 ) -> Any:
-    current = telemetry.installed()
-    if current is not None and is_wanted(NAME):
+    current = recorder(NAME)
+    if current is not None:
         current.guard.run(_put_header, current, *arguments, **keywords)
     return wrapped(*arguments, **keywords)
 

@@ -5,6 +5,8 @@ Source: OpenTelemetry semantic conventions, "HTTP client"; "URL" for what is red
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
@@ -27,6 +29,28 @@ SECRET_PARAMETERS = frozenset(
 )
 
 
+class Server:
+    """Whom requests go to; `address` is host and port, `root` the URL without a path."""
+
+    __slots__ = ("address", "host", "port", "root")
+
+    def __init__(self, scheme: str, host: str, port: int | None) -> None:
+        self.host = host
+        self.port = port
+        self.address = f"{host}:{port or _DEFAULT_PORTS.get(scheme)}"
+        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        authority = shown if port in (None, _DEFAULT_PORTS.get(scheme)) else f"{shown}:{port}"
+        self.root = f"{scheme}://{authority}"
+
+    def url(self, target: str) -> str:
+        """The URL of a request for `target`, which is one itself when it goes to a proxy."""
+        is_url = target[:1] != "/" and "://" in target.partition("?")[0]
+        return target if is_url else self.root + target
+
+
+server_of = lru_cache(maxsize=64)(Server)  # made once for all requests to it
+
+
 def span_name(method: str) -> str:
     """The method, when it is one of HTTP's; a URL would give each span a name of its own."""
     return method if method in _METHODS else "HTTP"
@@ -34,25 +58,17 @@ def span_name(method: str) -> str:
 
 def request_attributes(method: str, url: str, host: str, port: int | None) -> dict[str, Any]:
     """The attributes known before the request is sent; `url` has its secrets redacted."""
+    is_known = method in _METHODS
     attributes: dict[str, Any] = {
-        "http.request.method": method if method in _METHODS else "_OTHER",
+        "http.request.method": method if is_known else "_OTHER",
         "url.full": url,
         "server.address": host,
     }
     if port is not None:
         attributes["server.port"] = port
-    if method not in _METHODS:
+    if not is_known:
         attributes["http.request.method_original"] = method
     return attributes
-
-
-def absolute_url(scheme: str, host: str, port: int | None, target: str) -> str:
-    """The URL of a request for `target`, which is one itself when it goes to a proxy."""
-    if "://" in target.partition("?")[0]:
-        return target
-    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    authority = shown if port in (None, _DEFAULT_PORTS.get(scheme)) else f"{shown}:{port}"
-    return f"{scheme}://{authority}{target}"
 
 
 def redact_url(url: str, secret_keys: Iterable[re.Pattern[str]] = ()) -> str:
@@ -60,6 +76,8 @@ def redact_url(url: str, secret_keys: Iterable[re.Pattern[str]] = ()) -> str:
 
     Those are SECRET_PARAMETERS, and what one of the patterns `secret_keys` finds in the name.
     """
+    if "?" not in url and "@" not in url and "#" not in url:
+        return url  # as most are
     url = url.partition("#")[0]
     start = url.find("://") + 3
     if start > 2:  # noqa: PLR2004 - there is a scheme

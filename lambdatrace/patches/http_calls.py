@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from lambdatrace.patches.calls import Call, is_suppressed, is_within_call
+from sys import modules
+
+from lambdatrace.patches.calls import HTTP_SUPPRESSED, Call, is_subsegment, is_suppressed
 from lambdatrace.patches.http_attributes import redact_url, request_attributes, span_name
+from lambdatrace.tracing import CURRENT_SPAN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from lambdatrace.patches.http_attributes import Server
     from lambdatrace.records import Scope
     from lambdatrace.telemetry import Telemetry
 
@@ -19,23 +23,21 @@ def begin(
     scope: Scope,
     method: str,
     url: str,
-    host: str,
-    port: int | None,
-    headers: Mapping[Any, Any],
+    server: Server,
+    headers: Mapping[Any, Any] | Iterable[bytes],
 ) -> Call | None:
-    """The call of a request; None if a library above has its span, or it is the SDK's business."""
-    if is_within_call(current, headers) or is_suppressed() or is_own(current, url, host, port):
+    """The call of a request; None if another tracer has its span, or it is the SDK's business."""
+    if "opentelemetry.context" in modules and is_suppressed(HTTP_SUPPRESSED):
+        return None
+    above = CURRENT_SPAN.get()
+    if above is not None and is_subsegment(above, headers):
+        return None
+    # To the Runtime API, or with telemetry.
+    if current.function.runtime_api == server.address or url.startswith(current.exporters.urls):
         return None
     method = method.upper()
     call = Call(current, span_name(method), scope)
     if call.span.context.is_sampled:
         shown = redact_url(url, current.settings.redacted_keys)
-        call.span.set_attributes(request_attributes(method, shown, host, port))
+        call.span.attributes.update(request_attributes(method, shown, server.host, server.port))
     return call
-
-
-def is_own(current: Telemetry, url: str, host: str, port: int | None) -> bool:
-    """Whether the request is to the Runtime API, or delivers telemetry."""
-    if current.function.runtime_api == f"{host}:{port or 80}":
-        return True
-    return url.startswith(current.exporters.urls)

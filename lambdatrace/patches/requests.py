@@ -5,9 +5,12 @@ What goes through requests' own HTTPAdapter is a request of urllib3's, and recor
 
 from __future__ import annotations
 
-from lambdatrace import telemetry
-from lambdatrace.patches import is_wanted, urllib3, wrap
-from lambdatrace.patches.calls import missing, outgoing, scope
+from functools import lru_cache
+from sys import modules
+
+from lambdatrace.patches import recorder, wrap
+from lambdatrace.patches.calls import missing, outgoing, scope, within
+from lambdatrace.patches.http_attributes import Server
 from lambdatrace.patches.http_calls import begin
 
 TYPE_CHECKING = False
@@ -31,44 +34,51 @@ def attach(module: ModuleType) -> None:
 def _send(
     wrapped: Callable[..., Any], session: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
-    current = telemetry.installed()
-    if current is None or not is_wanted(NAME) or not arguments:
+    current = recorder(NAME) if within() is None else None
+    if current is None or not arguments:
         return wrapped(*arguments, **keywords)
     begun = current.guard.run(_begin, current, session, arguments[0])
     if begun is None:
         return wrapped(*arguments, **keywords)
     call, added = begun
-    call.enter()
     try:
-        response = wrapped(*arguments, **keywords)
+        response = call.run(wrapped, arguments, keywords)
     except BaseException as error:
-        call.leave()
         current.guard.run(_take_headers, arguments[0], added)
         current.guard.run(call.fail, error)
         raise
-    call.leave()
     current.guard.run(_take_headers, arguments[0], added)
-    current.guard.run(_finish, call, response)
+    current.guard.run(call.end_with_status, getattr(response, "status_code", None))
     return response
 
 
 def _begin(current: Telemetry, session: Any, request: Any) -> tuple[Call, dict[str, str]] | None:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(request.url or "")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    url, headers = request.url or "", request.headers
+    if recorder("urllib3") is not None and _is_sent_by_urllib3(session, url):
         return None
-    if is_wanted(urllib3.NAME) and _is_sent_by_urllib3(session, request.url):
+    server = _server(url.partition("?")[0])
+    if server is None:
         return None
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    method = request.method or ""
-    call = begin(current, SCOPE, method, request.url, parts.hostname, port, request.headers)
+    call = begin(current, SCOPE, request.method or "", url, server, headers)
     if call is None:
         return None
     # In place, and taken out again: the adapter and the response have the caller's own request.
-    added = missing(outgoing(current, call.span), request.headers)
-    request.headers.update(added)
+    added = missing(outgoing(current, call.span), headers)
+    for name, value in added.items():
+        headers[name] = value
     return call, added
+
+
+@lru_cache(maxsize=64)
+def _server(url: str) -> Server | None:
+    """Whom an HTTP URL, without its query, names; None if it is no such URL."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return Server(parts.scheme, parts.hostname, port)
 
 
 def _is_sent_by_urllib3(session: Any, url: str) -> bool:
@@ -77,15 +87,17 @@ def _is_sent_by_urllib3(session: Any, url: str) -> bool:
     As `Session.get_adapter` chooses. A session that chooses in its own way is not asked, since
     that runs the user's code once more.
     """
-    from requests import Session
-    from requests.adapters import HTTPAdapter
-
-    if type(session).get_adapter is not Session.get_adapter:
+    requests: Any = modules["requests.sessions"]
+    if type(session).get_adapter is not requests.Session.get_adapter:
         return False
+    # The method, not the class: one derived from HTTPAdapter may send in its own way.
+    senders = {getattr(type(adapter), "send", None) for adapter in session.adapters.values()}
+    if senders == {requests.HTTPAdapter.send}:
+        return True
+    url = url.lower()
     for prefix, adapter in session.adapters.items():
-        if url.lower().startswith(prefix.lower()):
-            # The method, not the class: one derived from HTTPAdapter may send in its own way.
-            return getattr(type(adapter), "send", None) is HTTPAdapter.send
+        if url.startswith(prefix.lower()):
+            return getattr(type(adapter), "send", None) is requests.HTTPAdapter.send
     return True
 
 
@@ -93,8 +105,3 @@ def _take_headers(request: Any, added: dict[str, str]) -> None:
     for name, value in added.items():
         if request.headers.get(name) == value:
             del request.headers[name]
-
-
-def _finish(call: Call, response: Any) -> None:
-    call.note_status(getattr(response, "status_code", None))
-    call.end()

@@ -6,11 +6,11 @@ headers of their own, as the conventions for HTTP clients want. Versions 1.26 an
 
 from __future__ import annotations
 
-from lambdatrace import telemetry
-from lambdatrace.patches import is_wanted, wrap
-from lambdatrace.patches.calls import missing, outgoing, scope
-from lambdatrace.patches.http_attributes import absolute_url
+from lambdatrace.patches import recorder, wrap
+from lambdatrace.patches.calls import missing, outgoing, scope, within
+from lambdatrace.patches.http_attributes import server_of
 from lambdatrace.patches.http_calls import begin
+from lambdatrace.patches.http_client import adds_headers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAME = "urllib3"
 SCOPE = scope(NAME)
 # Connection, method, target and body: after them the headers are, if not given by keyword.
-_BEFORE_HEADERS = 4
+_WITH_TARGET, _BEFORE_HEADERS = 3, 4
 
 
 def attach(module: ModuleType) -> None:
@@ -35,49 +35,40 @@ def attach(module: ModuleType) -> None:
 def _make_request(
     wrapped: Callable[..., Any], pool: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
-    current = telemetry.installed()
-    if current is None or len(arguments) > _BEFORE_HEADERS or not is_wanted(NAME):
+    current = recorder(NAME) if within() is None else None
+    if current is None or not _WITH_TARGET <= len(arguments) <= _BEFORE_HEADERS:
         # urllib3 itself gives the headers by keyword. Of others' calls http.client's patch sees it.
         return wrapped(*arguments, **keywords)
-    begun = current.guard.run(_begin, current, pool, *arguments, **keywords)
-    if begun is None:
+    call = current.guard.run(_begin, current, pool, arguments, keywords)
+    if call is None:
         return wrapped(*arguments, **keywords)
-    call, headers = begun
-    call.enter()
     try:
-        response = wrapped(*arguments, **{**keywords, "headers": headers})
+        response = call.run(wrapped, arguments, keywords)
     except BaseException as error:
-        call.leave()
         current.guard.run(call.fail, error)
         raise
-    call.leave()
-    current.guard.run(_finish, call, response)
+    current.guard.run(call.end_with_status, getattr(response, "status", None))
     return response
 
 
 def _begin(
-    current: Telemetry,
-    pool: Any,
-    _connection: Any,
-    method: str,
-    target: str,
-    *_: Any,
-    headers: Any = None,
-    retries: Any = None,
-    **_others: Any,
-) -> tuple[Call, Any] | None:
-    url = absolute_url(pool.scheme, pool.host, pool.port, target)
-    call = begin(current, SCOPE, method, url, pool.host, pool.port, headers or {})
+    current: Telemetry, pool: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> Call | None:
+    """The call of an attempt; other headers are put into `keywords` if need be."""
+    connection, method, target = arguments[:3]
+    headers = keywords.get("headers")
+    server = server_of(pool.scheme, pool.host, pool.port)
+    call = begin(current, SCOPE, method, server.url(target), server, headers or {})
     if call is None:
         return None
-    attempts = len(getattr(retries, "history", ()))
-    if attempts:
-        call.span.set_attribute("http.request.resend_count", attempts)
-    own = headers.copy() if headers is not None else {}
-    own.update(missing(outgoing(current, call.span), own))
-    return call, own
-
-
-def _finish(call: Call, response: Any) -> None:
-    call.note_status(getattr(response, "status", None))
-    call.end()
+    history = getattr(keywords.get("retries"), "history", None)
+    if history:
+        call.span.set_attribute("http.request.resend_count", len(history))
+    carrier = outgoing(current, call.span)
+    if adds_headers(connection):
+        call.unsent = carrier
+    else:
+        own = headers.copy() if headers is not None else {}
+        own.update(missing(carrier, own))
+        keywords["headers"] = own
+    return call

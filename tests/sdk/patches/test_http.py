@@ -237,6 +237,54 @@ def test_nothing_is_recorded_where_opentelemetry_says_so(
     assert all("traceparent" not in head for head in web.heads)
 
 
+def test_a_connection_that_writes_its_own_heads_has_the_context_among_the_headers(
+    recorded: Recorded, handle: Handle, web: WebServer
+) -> None:
+    class Connection(urllib3.connection.HTTPConnection):
+        def endheaders(self, *arguments: Any, **keywords: Any) -> None:
+            super().endheaders(*arguments, **keywords)
+
+    headers = {"Accept": "text/plain"}
+    with urllib3.HTTPConnectionPool("127.0.0.1", web.server_port, headers=headers) as pool:
+        pool.ConnectionCls = Connection
+        handle(lambda: pool.request("GET", "/200"))
+    (head,) = web.heads
+    assert head["traceparent"].split("-")[2] == recorded.span("GET").span_id
+    assert headers == {"Accept": "text/plain"}
+
+
+def test_what_may_not_stand_in_a_head_is_left_out_of_it(
+    recorded: Recorded, handle: Handle, web: WebServer
+) -> None:
+    def call() -> None:
+        span = recorded.telemetry.tracer.current_span()
+        assert span is not None
+        span.context.trace_state = "a=1\r\nX-Own: 1"
+        by_requests(f"{web.url}/200")
+
+    handle(call)
+    (head,) = web.heads
+    assert "tracestate" not in head
+    assert "x-own" not in head
+    assert head["traceparent"].split("-")[2] == recorded.span("GET").span_id
+
+
+def test_calls_of_several_traces_have_headers_of_their_own(
+    recorded: Recorded, handle: Handle, web: WebServer
+) -> None:
+    def call() -> None:
+        by_urllib3(f"{web.url}/200")
+        by_http_client(f"{web.url}/201")
+
+    handle(call)
+    handle(call)
+    spans = [span for span in recorded.spans if span.name == "GET"]
+    assert len({span.trace_id for span in spans}) == 2
+    assert [head["traceparent"] for head in web.heads] == [
+        f"00-{span.trace_id}-{span.span_id}-01" for span in spans
+    ]
+
+
 def test_where_urllib3_is_left_http_client_below_it_is_seen(
     recorded: Recorded, handle: Handle, web: WebServer
 ) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from lambdatrace.patches.http_attributes import (
-    absolute_url,
+    Server,
     redact_url,
     request_attributes,
     span_name,
@@ -43,7 +43,7 @@ def test_a_url_shows_no_credentials_and_no_secret_parameters(url: str, expected:
 def test_a_url_is_put_together_from_where_a_request_goes(
     scheme: str, host: str, port: int | None, target: str, expected: str
 ) -> None:
-    assert absolute_url(scheme, host, port, target) == expected
+    assert Server(scheme, host, port).url(target) == expected
 
 
 def test_a_method_of_no_standard_is_other() -> None:
