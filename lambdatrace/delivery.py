@@ -9,13 +9,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.invocation_spans import InvocationSpans
+    from lambdatrace.journal import Entry
     from lambdatrace.pipelines import Pipelines
     from lambdatrace.records import Span
     from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
     from lambdatrace.telemetry import Telemetry
-
-JOURNAL_FULL_SHARE = 0.5  # from here on it is looked through for what has been sent
 
 
 class Delivery:
@@ -138,27 +137,28 @@ class Delivery:
         journal = current.journal
         if journal is None:
             return
+        journal.settle(self._is_all_settled, _compacted)
+        if journal.dropped:
+            current.guard.report("the journal was full", f"{journal.dropped} entries not kept")
+
+    def _is_all_settled(self) -> bool:
+        current = self._telemetry
         spans = current.tracer.spans()
-        if not (
-            len(current.buffer)
-            or current.ended
+        return not (
+            current.ended
             or current.running_now
             or spans.invocation is not None
             or spans.by_id
             or current.metering.is_waiting
-        ):
-            journal.reset()
-        elif journal.used > JOURNAL_FULL_SHARE:
-            from lambdatrace.recovery import compacted
-
-            journal.compact(compacted)
-        journal.map()
-        if journal.dropped:
-            current.guard.report("the journal was full", f"{journal.dropped} entries not kept")
+            or len(current.buffer)
+            or self.pipelines.is_sending()
+            or len(current.buffer)  # what another thread could not send, and has put back meanwhile
+        )
 
     def _note_settled(self, spans: list[Span]) -> None:
         current = self._telemetry
         if current.journal is not None:
+            current.journal.settled += len(spans)
             current.journal.write(("settled", [span.span_id for span in spans]))
 
     def losses(self) -> str:
@@ -186,3 +186,9 @@ class Delivery:
     def _write_metrics_meanwhile(self) -> None:
         # Guarded: whatever fails here must not look like a failure of the send it runs within.
         self._telemetry.guard.run(self._telemetry.metering.write)
+
+
+def _compacted(entries: list[Entry]) -> list[Entry]:
+    from lambdatrace.recovery import compacted
+
+    return compacted(entries)

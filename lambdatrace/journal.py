@@ -23,15 +23,16 @@ An entry is a tuple whose first item says which:
     metric      a metric as it was given, when, and the ids of the span it was recorded in
     written     when those metrics were recorded that have been written
 
-On the file: `MAGIC`, a key of 8 bytes, and frames of length (4 bytes), hash (8) and entry. The hash
-is keyed, so that another key makes all frames void at once. A frame whose hash is wrong was torn,
-or is of an earlier key: it ends the file. `marshal` is what an entry is written with, being built
-into the interpreter; it must not read what it has not written, so nothing is read whose hash is
-wrong.
+On the file: `MAGIC`, a key of 8 bytes, frames of length (4 bytes), hash (8) and entry, and four
+zero bytes, which each frame is written with and the next is written over: to write them at the
+front makes all frames void at once. A frame whose hash is wrong was torn and ends the file too.
+`marshal` is what an entry is written with, being built into the interpreter; it must not read what
+it has not written, so nothing is read whose hash is wrong.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 from _imp import source_hash  # SipHash, in the interpreter itself; zlib would cost 0.3 ms
 from marshal import dumps, loads
@@ -50,10 +51,14 @@ if TYPE_CHECKING:
 # A file's name goes on with the process's number and its start, which no other has both of.
 PREFIX = ".lambdatrace-"
 NEW = ".new"  # at the end of it while the file is made that is to take its place
-MAGIC = b"lmdtrac1"
+MAGIC = b"lmdtrac2"
+_MAGIC_BYTES = len(MAGIC)
 HEADER_BYTES = 16
 FRAME_BYTES = 12
+END = bytes(4)  # a frame of no length
 SIZE_MAX = 1 << 20  # five thousand spans; the buffer's default is two
+_END_MAX = SIZE_MAX - len(END)
+FULL_SHARE = 0.5  # from here on it is looked through for what has been sent
 FORMAT = 2  # of marshal: the last without back references, 20 % faster
 _ENTRY_DEPTH = 4  # levels of an entry that are its own; what is deeper is bounded
 _SCALARS = frozenset((str, bool, int, float, bytes))
@@ -62,7 +67,8 @@ LENGTHS = [size.to_bytes(4, "little") for size in range(LENGTHS_MAX)]
 # The first letter of a body that is a line of text; marshal's is a parenthesis.
 OPENED, CLOSED = "o", "c"
 _KEYS = 1 << 63  # what `source_hash` takes
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILES_MAX = 100  # of one process: of what it has loaded anew
 _START_TIME_FIELD = 22  # of /proc/PID/stat, counted from 1 (proc_pid_stat(5))
 # Headers that say who called; the others of a request may hold secrets.
 _CARRIED = ("traceparent", "tracestate", "baggage", "b3", "x-b3-", "x-amzn-trace-id")
@@ -71,41 +77,53 @@ _CARRIED = ("traceparent", "tracestate", "baggage", "b3", "x-b3-", "x-amzn-trace
 class Journal:
     """The journal of this process, a file called `name` in `folder`.
 
-    `dropped` counts the entries that had no room. Safe to use from several threads.
+    `dropped` counts the entries that had no room. Safe to use from several threads, without a lock
+    from the first `settle` on: an interpreter changes threads at calls, jumps and exceptions alone,
+    so the lines that are marked as one step are that.
     """
 
     __slots__ = (
         "_descriptor",
+        "_kept",
         "_key",
         "_mapped",
         "_position",
+        "_settling",
+        "_writing",
         "dropped",
         "folder",
         "name",
+        "settled",
+        "ticks",
     )
 
     def __init__(self, folder: str) -> None:
         """Make this process's file in `folder`. Raises OSError."""
         self.folder = folder
         self.dropped = 0
+        self.settled = 0  # entries that are of no use any more, since it was looked through
+        self._kept = 0  # entries that were, then
         # No folder of its own: to make one costs as much as all the rest.
         pid = os.getpid()
-        self.name = f"{PREFIX}{pid}-{start_ticks(pid)}"
+        self.ticks = start_ticks(pid)  # since boot, when this process started
         self._key = int.from_bytes(os.urandom(8), "little") % _KEYS
         self._mapped: Any = None
         self._position = HEADER_BYTES
-        self._descriptor = os.open(f"{folder}/{self.name}", _FLAGS, 0o600)
-        os.pwrite(self._descriptor, MAGIC + self._key.to_bytes(8, "little"), 0)
+        self._writing = _thread.allocate_lock()  # until the file is mapped
+        self._settling = _thread.allocate_lock()
+        self.name = f"{PREFIX}{pid}-{self.ticks}"
+        self._descriptor = self._open_new()
+        self._put_all(MAGIC + self._key.to_bytes(8, "little"), 0)
 
-    @property
-    def ticks(self) -> int:
-        """When this process started, in the kernel's ticks since boot."""
-        return int(self.name.rpartition("-")[2])
-
-    @property
-    def used(self) -> float:
-        """The share of its size that is taken."""
-        return self._position / SIZE_MAX
+    def _open_new(self) -> int:
+        """Make a file that nobody has: not what this module, loaded twice, has made before."""
+        name = self.name
+        for number in range(1, _FILES_MAX):
+            try:
+                return os.open(f"{self.folder}/{self.name}", _FLAGS, 0o600)
+            except FileExistsError:
+                self.name = f"{name}-{number}"
+        return os.open(f"{self.folder}/{self.name}", _FLAGS, 0o600)
 
     def write(self, entry: Entry) -> None:
         """Add `entry`; values that are no plain ones are written as their `str`."""
@@ -122,21 +140,37 @@ class Journal:
     def _append(self, body: bytes) -> None:
         size = len(body)
         length = LENGTHS[size] if size < LENGTHS_MAX else size.to_bytes(4, "little")
-        frame = length + source_hash(self._key, body) + body
-        # No call until the place is taken: the interpreter changes threads at calls only.
-        start = self._position
-        end = start + FRAME_BYTES + size
-        if end > SIZE_MAX:
-            self.dropped += 1
+        frame = length + source_hash(self._key, body) + body + END
+        size += FRAME_BYTES
+        if self._mapped is None:
+            self._put(frame)
             return
-        self._position = end
-        if self._mapped is not None:
-            self._mapped[start:end] = frame
-            return
-        try:
-            os.pwrite(self._descriptor, frame, start)
-        except OSError:  # the disk is full
+        start = self._position  # one step from here …
+        end = start + size
+        if end < _END_MAX:
+            self._position = end
+            self._mapped[start : end + 4] = frame  # … to here
+        else:
             self.dropped += 1
+
+    def _put(self, frame: bytes) -> None:
+        with self._writing:
+            if self._mapped is None:
+                try:
+                    self._put_all(frame, self._position)
+                except OSError:
+                    self.dropped += 1
+                else:
+                    self._position += len(frame) - len(END)
+                return
+        self._append(frame[FRAME_BYTES : -len(END)])  # another thread has mapped it meanwhile
+
+    def _put_all(self, data: bytes, position: int) -> None:
+        """Write all of `data`, or raise OSError; half of a frame ends the file as none does."""
+        if position + len(data) > SIZE_MAX:
+            raise OSError("the journal is full")
+        if os.pwrite(self._descriptor, data, position) < len(data):
+            raise OSError("the disk is full")
 
     def span(self, span: Span) -> None:
         """Note a span as it stands: that it has begun, or, when it has ended, all of it."""
@@ -183,59 +217,113 @@ class Journal:
         names = os.listdir(self.folder)  # noqa: PTH208 - pathlib costs 2.8 ms
         return [name for name in names if name.startswith(PREFIX) and name != self.name]
 
-    def reset(self) -> None:
-        """Forget all: everything has been sent."""
-        if self._position == HEADER_BYTES:
+    def settle(
+        self, is_empty: Callable[[], bool], keep: Callable[[list[Entry]], list[Entry]]
+    ) -> None:
+        """Forget all if then `is_empty`, or, once much is settled, all but what `keep` leaves.
+
+        From now on, if not before, entries are cheap. Called when there is time for it; where
+        another thread is at it, nothing is done.
+        """
+        if not self._settling.acquire(blocking=False):
             return
-        key = (self._key + 1) % _KEYS
-        self._put_key(key)
-        self._key = key
-        self._position = HEADER_BYTES
+        try:
+            self._map()
+            position = self._position
+            if is_empty():
+                self._reset(position)
+            elif self._position > FULL_SHARE * SIZE_MAX and self.settled > self._kept // 4:
+                self._compact(keep)
+        finally:
+            self._settling.release()
 
-    def compact(self, keep: Callable[[list[Entry]], list[Entry]]) -> None:
-        """Hold only what `keep` leaves, in a new file that takes the place of the old at once."""
-        read_to = self._position
-        entries = list(read_entries(os.pread(self._descriptor, read_to, 0)))
-        body = b"".join(self._frame(entry) for entry in keep(entries))
-        path = f"{self.folder}/{self.name}"
-        new = os.open(path + NEW, _FLAGS, 0o600)
-        # With what other threads have added meanwhile.
-        body += os.pread(self._descriptor, self._position - read_to, read_to)
-        os.pwrite(new, MAGIC + self._key.to_bytes(8, "little") + body, 0)
-        os.rename(path + NEW, path)  # noqa: PTH104 - see above
-        old, self._descriptor, self._mapped = self._descriptor, new, None
-        self._position = HEADER_BYTES + len(body)
-        os.close(old)
-        self.map()
-
-    def map(self) -> None:
-        """Make entries cheaper from now on; once, when there is time for it."""
+    def _reset(self, position: int) -> None:
+        """Forget all, unless something was added behind `position`."""
         if self._mapped is None:
-            from mmap import mmap
+            with self._writing:
+                if self._position == position:
+                    self._put_all(END, HEADER_BYTES)
+                    self._position = HEADER_BYTES
+        elif self._position == position:  # one step from here …
+            self._mapped[HEADER_BYTES : HEADER_BYTES + 4] = END
+            self._position = HEADER_BYTES  # … to here
+        self.settled = self._kept = 0
 
-            try:
-                os.posix_fallocate(self._descriptor, 0, SIZE_MAX)
-                self._mapped = mmap(self._descriptor, SIZE_MAX)
-            except (OSError, ValueError):
-                pass  # no room, or a file system that cannot: entries are written as before
+    def _compact(self, keep: Callable[[list[Entry]], list[Entry]]) -> None:
+        """Hold only what `keep` leaves, in a new file that takes the place of the old at once.
+
+        Raises OSError if there is no room for it; all is as it was then.
+        """
+        old = self._mapped
+        if old is None:
+            return
+        read_to = self._position
+        kept = keep(list(read_entries(old[:read_to])))
+        self._kept, self.settled = len(kept), 0
+        body = b"".join(self._frame(entry) for entry in kept)
+        path = f"{self.folder}/{self.name}"
+        new = _new_mapping(path + NEW)
+        try:
+            at = HEADER_BYTES + len(body)
+            new[len(MAGIC) : at] = self._key.to_bytes(8, "little") + body
+            # With what other threads have added meanwhile: one step from here …
+            end = at + self._position - read_to
+            new[at : end + 4] = old[read_to : self._position + 4]
+            new[:_MAGIC_BYTES] = MAGIC  # it counts from now on, under either name
+            self._mapped = new
+            self._position = end  # … to here
+        except IndexError as error:
+            os.unlink(path + NEW)  # noqa: PTH108 - pathlib costs 2.8 ms
+            raise OSError("the journal is full") from error
+        os.rename(path + NEW, path)  # noqa: PTH104 - see above
+
+    def _map(self) -> None:
+        """Have entries copied into the file's pages from now on, if it can be had."""
+        if self._mapped is None:
+            with self._writing:
+                try:
+                    self._mapped = _mapping(self._descriptor)
+                except (OSError, ValueError):
+                    return  # no room, or a file system that cannot: entries are written as before
+                self._close_descriptor()
+
+    def _close_descriptor(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def close(self, *, is_parents: bool = False) -> None:
         """Let go of the file; it is deleted unless it `is_parents`."""
-        self._mapped = None
-        os.close(self._descriptor)
-        if not is_parents:
+        if is_parents:  # nor its locks, which a thread of the parent's may have held
+            self._close_descriptor()
+            return
+        with self._writing:
+            self._close_descriptor()
             os.unlink(f"{self.folder}/{self.name}")  # noqa: PTH108 - see above
 
     def _frame(self, entry: Entry) -> bytes:
         body = dumps(entry, FORMAT)
         return len(body).to_bytes(4, "little") + source_hash(self._key, body) + body
 
-    def _put_key(self, key: int) -> None:
-        value = key.to_bytes(8, "little")
-        if self._mapped is not None:
-            self._mapped[len(MAGIC) : HEADER_BYTES] = value
-        else:
-            os.pwrite(self._descriptor, value, len(MAGIC))
+
+def _mapping(descriptor: int) -> Any:
+    """The pages of a file, all of which the file system has. Raises OSError or ValueError."""
+    from mmap import mmap
+
+    os.posix_fallocate(descriptor, 0, SIZE_MAX)
+    return mmap(descriptor, SIZE_MAX)
+
+
+def _new_mapping(path: str) -> Any:
+    """The pages of a new file, which is gone again if there is no room. Raises OSError."""
+    descriptor = os.open(path, _FLAGS, 0o600)
+    try:
+        return _mapping(descriptor)
+    except BaseException:
+        os.unlink(path)  # noqa: PTH108 - pathlib costs 2.8 ms
+        raise
+    finally:
+        os.close(descriptor)  # the mapping has its own
 
 
 def start_ticks(pid: int) -> int:
@@ -260,9 +348,10 @@ def read_entries(data: bytes) -> Iterator[Entry]:
     position = HEADER_BYTES
     while position + FRAME_BYTES < len(data):
         start = position + FRAME_BYTES
-        end = start + int.from_bytes(data[position : position + 4], "little")
+        size = int.from_bytes(data[position : position + 4], "little")
+        end = start + size
         body = data[start:end]
-        if len(body) != end - start or source_hash(key, body) != data[position + 4 : start]:
+        if not size or len(body) != size or source_hash(key, body) != data[position + 4 : start]:
             return
         if body[:1] in (b"o", b"c"):
             yield _entry_of_line(body.decode("utf-8", "replace"))

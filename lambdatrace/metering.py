@@ -141,6 +141,7 @@ class Metering:
         export_metrics(current, recorder, context, request_id)
         if current.journal is not None and recorder.taken:
             written, recorder.taken = recorder.taken, []
+            current.journal.settled += len(written)
             current.journal.write(("written", written))
 
     def collect(self, spans: InvocationSpans | None = None) -> None:

@@ -123,6 +123,11 @@ class Pipelines:
                 self._guard.report(place, f"{buffer.dropped} dropped")
         return is_all_sent
 
+    def is_sending(self) -> bool:
+        """Whether spans are with a thread that sends them."""
+        sender = self._senders.get(TRACES)
+        return sender is not None and sender.is_sending()
+
     def losses(self) -> str:
         """What was dropped, refused or is still waiting, in one line; empty when nothing was."""
         parts = []

@@ -109,6 +109,10 @@ class Sender:
                 return False
         return True
 
+    def is_sending(self) -> bool:
+        """Whether a thread has taken records that are neither sent nor put back yet."""
+        return self._lock.locked()
+
     def close(self) -> None:
         """Close the sink's connection, if it has one; a later send opens another."""
         close = getattr(self._sink, "close", None)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +16,10 @@ from hypothesis import strategies as st
 from lambdatrace.journal import HEADER_BYTES, SIZE_MAX, Journal, plain, read_entries
 from lambdatrace.plain import type_alone
 from lambdatrace.records import ERROR, Event, Link, Span, SpanContext
+from lambdatrace.recovery import is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -22,6 +27,25 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     journal = Journal(str(tmp_path))
     yield journal
     journal.close()
+
+
+def everything(entries: list[Any]) -> list[Any]:
+    return entries
+
+
+def forget(journal: Journal) -> None:
+    journal.settle(lambda: True, everything)
+
+
+def look_through(
+    journal: Journal, keep: Callable[[list[Any]], list[Any]] = everything, settled: int = 1
+) -> None:
+    """Say that some entries are of no use any more, and not that all are."""
+    journal.settled += settled
+    journal.settle(lambda: False, keep)
+
+
+FILLER = ("timeout", "x" * 100_000)
 
 
 def held(journal: Journal) -> list[Any]:
@@ -34,11 +58,11 @@ def test_what_is_written_is_read_in_order_until_it_is_reset(
     journal: Journal, *, is_mapped: bool
 ) -> None:
     if is_mapped:
-        journal.map()
+        forget(journal)
     for number in range(100):
         journal.write(("end", str(number), number, ""))
     assert held(journal) == [("end", str(number), number, "") for number in range(100)]
-    journal.reset()
+    forget(journal)
     assert held(journal) == []
     journal.write(("timeout", "after"))
     assert held(journal) == [("timeout", "after")], "and none of those before, which lie behind it"
@@ -46,19 +70,155 @@ def test_what_is_written_is_read_in_order_until_it_is_reset(
 
 def test_mapping_keeps_what_was_written_before(journal: Journal) -> None:
     journal.write(("timeout", "before"))
-    journal.map()
+    look_through(journal)
     journal.write(("timeout", "after"))
     assert held(journal) == [("timeout", "before"), ("timeout", "after")]
 
 
 def test_compacting_keeps_what_is_wanted_and_goes_on_after_it(journal: Journal) -> None:
-    journal.map()
-    for name in ("a", "b", "c"):
-        journal.write(("timeout", name))
-    journal.compact(lambda entries: entries[1:2])
+    for entry in (*("abc"), *[FILLER] * 6):
+        journal.write(("timeout", *entry) if entry != FILLER else FILLER)
+    look_through(journal, lambda entries: entries[1:2])
     journal.write(("timeout", "d"))
     assert held(journal) == [("timeout", "b"), ("timeout", "d")]
     assert [path.name for path in Path(journal.folder).iterdir()] == [journal.name]
+
+
+def test_it_is_compacted_only_when_there_is_little_room_and_enough_is_settled(
+    journal: Journal,
+) -> None:
+    looked: list[int] = []
+
+    def keep(entries: list[Any]) -> list[Any]:
+        looked.append(len(entries))
+        return entries
+
+    look_through(journal, keep, settled=5)
+    forget(journal)
+    for _ in range(8):
+        journal.write(FILLER)
+    look_through(journal, keep, settled=0)
+    assert looked == [], "there was room, and then nothing to be had"
+    look_through(journal, keep)
+    for _ in range(3):
+        look_through(journal, keep, settled=0)
+    look_through(journal, keep, settled=2)
+    assert looked == [8], "a quarter of what was kept has to be of no use"
+    look_through(journal, keep)
+    assert looked == [8, 8]
+
+
+def test_what_is_added_while_it_is_compacted_is_kept(journal: Journal) -> None:
+    for _ in range(8):
+        journal.write(FILLER)
+
+    def keep(_entries: list[Any]) -> list[Any]:
+        journal.write(("timeout", "meanwhile"))
+        return [("timeout", "kept")]
+
+    look_through(journal, keep)
+    assert held(journal) == [("timeout", "kept"), ("timeout", "meanwhile")]
+
+
+def test_what_is_added_while_all_is_found_settled_is_kept(journal: Journal) -> None:
+    forget(journal)
+
+    def is_empty() -> bool:
+        journal.write(("timeout", "meanwhile"))
+        return True
+
+    journal.settle(is_empty, everything)
+    assert held(journal) == [("timeout", "meanwhile")]
+    forget(journal)
+    assert held(journal) == []
+
+
+def test_threads_lose_nothing_while_it_is_forgotten_and_compacted(journal: Journal) -> None:
+    written: list[list[str]] = [[], [], []]
+    kept: set[str] = set()
+    is_over = threading.Event()
+
+    def write(own: list[str], thread: int) -> None:
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            name = f"{thread}-{number}"
+            before = journal.dropped
+            journal.write(("timeout", name, "x" * 500))
+            if journal.dropped == before:
+                own.append(name)
+
+    def keep(entries: list[Any]) -> list[Any]:
+        assert all(entry[0] == "timeout" for entry in entries)
+        kept.update(entry[1] for entry in entries)
+        return entries[-10:]
+
+    threads = [
+        threading.Thread(target=write, args=(own, thread)) for thread, own in enumerate(written)
+    ]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            look_through(journal, keep, settled=1000)
+    finally:
+        is_over.set()
+        sys.setswitchinterval(before)
+        for thread in threads:
+            thread.join()
+    kept.update(entry[1] for entry in held(journal))
+    missing = [name for own in written for name in own if name not in kept]
+    assert not missing
+    assert sum(map(len, written)) > 100
+
+
+def test_a_disk_without_room_leaves_the_journal_as_it_was(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.write(("timeout", "first"))
+    for _ in range(8):
+        journal.write(FILLER)
+    look_through(journal, settled=0)
+    whole = held(journal)
+    descriptors = sorted(Path("/proc/self/fd").iterdir())
+
+    def is_full(*_arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", is_full)
+    with pytest.raises(OSError, match="No space"):
+        look_through(journal, lambda entries: entries[:1])
+    assert held(journal) == whole
+    assert sorted(Path("/proc/self/fd").iterdir()) == descriptors
+    assert [path.name for path in Path(journal.folder).iterdir()] == [journal.name]
+    journal.write(("timeout", "later"))
+    assert held(journal)[-1] == ("timeout", "later")
+
+
+def test_half_an_entry_on_a_full_disk_is_counted_and_written_over(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda f, data, at: pwrite(f, data[:20], at))
+    journal.write(("timeout", "half"))
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    assert (held(journal), journal.dropped) == ([], 1)
+    journal.write(("timeout", "whole"))
+    assert held(journal) == [("timeout", "whole")]
+
+
+def test_two_in_one_process_have_a_file_each(journal: Journal) -> None:
+    forget(journal)
+    again = Journal(journal.folder)
+    journal.write(("timeout", "first"))
+    again.write(("timeout", "second"))
+    assert held(journal) == [("timeout", "first")]
+    assert held(again) == [("timeout", "second")]
+    assert is_alive(again.name)
+    again.close()
 
 
 def test_a_full_journal_counts_what_it_could_not_hold(journal: Journal) -> None:

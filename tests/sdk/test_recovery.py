@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from lambdatrace import telemetry
 from lambdatrace.guard import Guard
 from lambdatrace.handler import begin
 from lambdatrace.invocation_spans import InvocationSpans
-from lambdatrace.journal import SIZE_MAX, Journal
+from lambdatrace.journal import MAGIC, SIZE_MAX, Journal
 from lambdatrace.recovery import compacted, is_alive
 from lambdatrace.sinks import Outcome
 from lambdatrace.testing import START_NS, LambdaContext, MemorySink, recording
@@ -23,7 +24,6 @@ from lambdatrace.tracing import enter, leave
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from lambdatrace.records import Span
     from lambdatrace.testing import Recorded
@@ -237,7 +237,7 @@ def test_an_init_that_never_ended_is_told_of_in_the_trace_of_the_invocation_that
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a journal", b"lmdtrac1" + bytes(100), bytes(SIZE_MAX + 1)]
+    "content", [b"", b"not a journal", MAGIC + bytes(100), bytes(SIZE_MAX + 1)]
 )
 def test_a_file_that_is_no_journal_is_refused_with_one_line_and_deleted(
     tmp_path: Path, content: bytes
@@ -249,7 +249,7 @@ def test_a_file_that_is_no_journal_is_refused_with_one_line_and_deleted(
         recorded.telemetry.guard = Guard(write=lines.append)
         recorded.telemetry.flush()
         assert recorded.spans == []
-        assert len(lines) == (not content.startswith(b"lmdtrac1"))
+        assert len(lines) == (not content.startswith(MAGIC))
         assert not (folder / DEAD).exists()
 
 
@@ -286,6 +286,27 @@ def test_a_journal_that_a_process_died_over_is_taken_by_the_next(tmp_path: Path)
         after.telemetry.flush()
         assert [span.name for span in after.spans] == ["orders"]
         assert [path.name for path in tmp_path.iterdir()] == [_own_name(after)]
+
+
+def test_a_compacted_journal_that_was_not_yet_renamed_counts(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        (tmp_path / "old").write_bytes(_file(recorded).read_bytes())
+        with lambdatrace.span("later"):
+            pass
+        die(recorded)
+    (tmp_path / DEAD).rename(tmp_path / f"{DEAD}.new")
+    (tmp_path / "old").rename(tmp_path / DEAD)
+    with process(tmp_path) as after:
+        after.telemetry.flush()
+        assert [span.name for span in after.spans] == ["later", "orders"]
+        assert [path.name for path in tmp_path.iterdir()] == [_own_name(after)]
+
+
+def _file(recorded: Recorded) -> Path:
+    journal = recorded.telemetry.journal
+    assert journal is not None
+    return Path(journal.folder, journal.name)
 
 
 def _own_name(recorded: Recorded) -> str:
