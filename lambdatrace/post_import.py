@@ -2,6 +2,7 @@
 
 A *door* is a module of ours that stands for one of theirs (`DOORS`). It has
 `attach(module)`, called once, right after `module` was executed and before its importer sees it.
+A door that imports what another door watches is loaded to its end before that other one is.
 A function that never imports the package pays for one dictionary look-up per import it makes.
 Source: PEP 302 / PEP 451, "meta path finders"; the way `wrapt.when_imported` does it.
 """
@@ -9,6 +10,7 @@ Source: PEP 302 / PEP 451, "meta path finders"; the way `wrapt.when_imported` do
 from __future__ import annotations
 
 import sys
+from _thread import get_ident
 from importlib import import_module
 
 TYPE_CHECKING = False
@@ -35,6 +37,9 @@ DOORS: dict[str, str] = {
 
 _is_armed = False
 
+# By thread that imports a door at this moment: the doors and modules that have to wait for it.
+_loading: dict[int, list[tuple[str, ModuleType]]] = {}
+
 
 def arm_doors(guard: Guard) -> bool:
     """Arm DOORS, once in a process; False if that was done before."""
@@ -54,13 +59,31 @@ def arm(doors: Mapping[str, str], guard: Guard) -> None:
         if module is None:
             waiting[watched] = door
         else:
-            guard.run(_attach, door, module)
+            attach(door, module, guard)
     if waiting:
         sys.meta_path.insert(0, PostImportFinder(waiting, guard))
 
 
-def _attach(door: str, module: ModuleType) -> None:
-    import_module(door).attach(module)
+def attach(door: str, module: ModuleType, guard: Guard) -> None:
+    """Load `door` and attach it to `module`, after the door that this thread is importing, if any.
+
+    Doors import each other, so one that was loaded from within another's import would find it
+    half done.
+    """
+    thread = get_ident()
+    later = _loading.get(thread)
+    if later is not None:
+        later.append((door, module))
+        return
+    later = _loading[thread] = []
+    try:
+        loaded = guard.run(import_module, door)
+    finally:
+        del _loading[thread]
+    if loaded is not None:
+        guard.run(loaded.attach, module)
+    for each in later:
+        attach(*each, guard)
 
 
 class PostImportFinder:
@@ -88,7 +111,7 @@ class PostImportFinder:
         """`module` has been executed: load its door, once."""
         door = self._waiting.pop(module.__name__, None)
         if door is not None:
-            self._guard.run(_attach, door, module)
+            attach(door, module, self._guard)
 
 
 def find_past(

@@ -12,6 +12,7 @@ has them.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 from lambdatrace.errors import SettingError
@@ -66,6 +67,7 @@ WELL_KNOWN: tuple[Row, ...] = (
 )
 
 _waiting: dict[str, list[str]] = {}  # module of a library → its instrumentors
+_executed: set[str] = set()  # the modules of instrumentors, and the libraries, that are there
 
 
 def arm(index_path: str, wanted: Collection[str], disabled: Collection[str], guard: Guard) -> None:
@@ -78,15 +80,38 @@ def arm(index_path: str, wanted: Collection[str], disabled: Collection[str], gua
             VARIABLE,
             SettingError(VARIABLE, ",".join(unknown), f"all, none or some of {', '.join(names)}"),
         )
+    watched = dict.fromkeys((library for _, library, _ in chosen), __name__)
     for _, library, instrumentor in chosen:
         _waiting.setdefault(library, []).append(instrumentor)
-    arm_hook(dict.fromkeys(_waiting, __name__), guard)
+        watched[_module_of(instrumentor)] = __name__
+    arm_hook(watched, guard)
 
 
 def attach(module: ModuleType) -> None:
-    """A library has been imported: switch its instrumentors on, those that are installed."""
-    for place in _waiting.pop(module.__name__, ()):
-        switch_on(place)
+    """A library or an instrumentor was imported: switch on those installed whose library is there.
+
+    An instrumentor's own import may be what imports the library: it is on when that is done.
+    """
+    _executed.add(module.__name__)
+    for library in list(_waiting):
+        if library in _executed:
+            _switch_on_those_of(library)
+
+
+def _switch_on_those_of(library: str) -> None:
+    places, left = _waiting.pop(library), []
+    for place in places:
+        name = _module_of(place)
+        if name in sys.modules and name not in _executed:
+            left.append(place)
+        else:
+            switch_on(place)
+    if left:
+        _waiting[library] = left
+
+
+def _module_of(place: str) -> str:
+    return place.partition(":")[0]
 
 
 def switch_on(place: str) -> bool:
