@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,6 @@ from lambdatrace.cli.start import add_function_arguments, functions, print_log
 
 if TYPE_CHECKING:
     import argparse
-
-PATH_CHARACTERS_MAX = 4096  # a longer argument is JSON, and asking the file system would fail
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,16 +53,26 @@ def run(arguments: argparse.Namespace) -> int:
 def read_event(text: str) -> bytes:
     """The event: a file's content, standard input for `-`, else the text itself.
 
-    Raises HarnessSettingsError if `text` is no file and not JSON, OSError if a file is unreadable.
+    What is JSON and names a file as well, as `1` may, is the file. Raises HarnessSettingsError if
+    `text` is no file and not JSON, OSError if a file is unreadable.
     """
     from lambdatrace.harness.errors import HarnessSettingsError
 
     if text == "-":
         return sys.stdin.buffer.read()
-    if len(text) < PATH_CHARACTERS_MAX and Path(text).is_file():
+    if _is_file(text):
         return Path(text).read_bytes()
     try:
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessSettingsError(f"event '{text}': no such file, and not JSON: {error}") from None
     return text.encode()
+
+
+def _is_file(text: str) -> bool:
+    # A device or a pipe counts, as of the shell's <(…). Text that no path can be (too long, with
+    # a NUL) is none: how long a path may be is the file system's own.
+    try:
+        return not stat.S_ISDIR(Path(text).stat().st_mode)
+    except (OSError, ValueError):
+        return False

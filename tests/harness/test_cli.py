@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from lambdatrace.cli.invoke import read_event
+from lambdatrace.harness.errors import HarnessSettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +61,32 @@ def test_an_event_comes_from_a_file_or_standard_input(tmp_path: Path, event: str
     (tmp_path / "event.json").write_text("[1]")
     _, out, _ = lambdatrace(tmp_path, "invoke", "app.handler", "-e", event, stdin="[1]")
     assert out.startswith('{"event": [1],')
+
+
+@pytest.mark.parametrize("length", [2, 255, 256, 300, 4095, 4096, 10_000])
+def test_an_event_is_read_from_json_of_any_length(length: int) -> None:
+    text = json.dumps("x" * (length - 2))
+    assert read_event(text) == text.encode()
+    deep = '{"a": ' * (length // 20) + "1" + "}" * (length // 20)
+    assert read_event(deep) == deep.encode()
+    folders = json.dumps("/".join("x" * (length // 4)))  # as a path of short names
+    assert read_event(folders) == folders.encode()
+
+
+@pytest.mark.parametrize("text", ["", "missing.json", ".", "x" * 300, "a\0b", "{" * 5000])
+def test_what_is_neither_a_file_nor_json_is_said(text: str) -> None:
+    with pytest.raises(HarnessSettingsError, match="no such file, and not JSON"):
+        read_event(text)
+
+
+def test_a_file_is_preferred_to_the_json_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1").write_text("[2]")
+    assert read_event("1") == b"[2]"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"[3]")))
+    assert read_event("-") == b"[3]"
 
 
 def test_a_function_that_fails_is_printed_and_told_by_the_exit_status(tmp_path: Path) -> None:
