@@ -1,9 +1,8 @@
 """What must not leave the function, and its removal from any value: by key, and by its looks.
 
-A key is judged by its last part (`http.request.header.authorization`), in words, so that `apiKey`,
-`x-api-key` and `API_KEY` are the same, and `input_tokens` or `token_type` are no secret. Text is
-searched for tokens, keys and card numbers. Nothing is changed in place; what needs no change is
-given back as it is. All built-in patterns take time linear in the text.
+Keys are judged by `secret_names.py`, and by what the user adds. Text is searched for tokens, keys
+and card numbers. Nothing is changed in place; what needs no change is given back as it is. All
+built-in patterns take time linear in the text.
 Sources: OpenTelemetry semantic conventions, "URL" (what to redact, and by which word); RFC 7519,
 RFC 6750; IAM User Guide, "Unique identifiers"; ISO/IEC 7812 (Luhn).
 """
@@ -19,6 +18,7 @@ from operator import is_
 from lambdatrace.errors import SettingError
 from lambdatrace.plain import CUT, DEPTH_MAX, type_alone
 from lambdatrace.records import OWN_SCOPE, Event, Link, LogRecord, Scope, Span
+from lambdatrace.secret_names import is_secret_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,23 +29,6 @@ REDACTED = "REDACTED"
 ITEMS_MAX = 5_000  # of one value, in all its lists and mappings
 TEXT_LENGTH_MAX = 64 * 1024  # longer text is cut; it bounds the time a user's pattern can take
 _KNOWN_LENGTH_MAX = 128  # of texts whose answer is kept: most come again with each invocation
-
-# What a key ends with, its words put together: `api key`, `x-api-key` and `apiKey` are `apikey`.
-SECRET_KEYS = frozenset(
-    (
-        *("authorization", "cookie", "cookies", "password", "passwd", "pwd", "passphrase"),
-        *("secret", "token", "apikey", "accesskey", "privatekey", "secretkey", "credential"),
-        *("credentials", "signature", "jwt", "csrf", "xsrf", "sessionid", "cardnumber"),
-        *("cvv", "cvc", "sig", "awsaccesskeyid", "secretstring", "secretbinary"),
-        # No `tokens`: a language model's are counted.
-        *("secrets", "passwords", "apikeys", "accesskeys", "privatekeys", "secretkeys"),
-        *("accesstokens", "refreshtokens", "authtokens", "cardnumbers"),
-    )
-)
-# These end like a secret and are a page's place in a list.
-_HARMLESS_KEYS = frozenset(("nexttoken", "pagetoken", "continuationtoken", "startingtoken"))
-
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 # What names and holds the value where headers, tags or variables are mappings in a list.
 _NAME_KEYS, _VALUE_KEYS = ("name", "Name", "key", "Key"), ("value", "Value")
@@ -75,7 +58,7 @@ class Redaction:
         self._known_text = lru_cache(maxsize=1024)(self._search)
 
         def is_secret(key: str) -> bool:
-            return _is_secret_by_name(key) or any(pattern.search(key) for pattern in keys)
+            return is_secret_name(key) or any(pattern.search(key) for pattern in keys)
 
         self._is_secret: Callable[[str], bool] = lru_cache(maxsize=1024)(is_secret)
 
@@ -424,14 +407,6 @@ def _basic_credentials(match: re.Match[str]) -> str:
     except ValueError:
         return match[0]
     return match[1] + REDACTED if b":" in credentials else match[0]
-
-
-def _is_secret_by_name(key: str) -> bool:
-    last = key.rpartition(".")[2] or key
-    words = [word.lower() for word in _WORDS.findall(last)]
-    one, two = "".join(words[-1:]), "".join(words[-2:])
-    is_secret = one in SECRET_KEYS or two in SECRET_KEYS or "".join(words) in SECRET_KEYS
-    return is_secret and two not in _HARMLESS_KEYS
 
 
 def _card(match: re.Match[str]) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from lambdatrace.secret_names import is_secret_name
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
@@ -18,15 +20,8 @@ _METHODS = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "QUERY")
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Compared in lower case. The first four are the conventions', then what signs AWS's URLs.
-SECRET_PARAMETERS = frozenset(
-    (
-        *("awsaccesskeyid", "signature", "sig", "x-goog-signature"),
-        *("x-amz-signature", "x-amz-credential", "x-amz-security-token"),
-        *("password", "passwd", "pwd", "secret", "client_secret", "api_key", "apikey"),
-        *("token", "access_token", "refresh_token", "id_token"),
-    )
-)
+
+_is_secret_name = lru_cache(maxsize=64)(is_secret_name)  # the same few come with each request
 
 
 class Server:
@@ -74,7 +69,7 @@ def request_attributes(method: str, url: str, host: str, port: int | None) -> di
 def redact_url(url: str, secret_keys: Iterable[re.Pattern[str]] = ()) -> str:
     """`url` without its credentials and fragment, and without the values of secret parameters.
 
-    Those are SECRET_PARAMETERS, and what one of the patterns `secret_keys` finds in the name.
+    Secret is what `secret_names.py` says, and what one of `secret_keys` finds in the name.
     """
     if "?" not in url and "@" not in url and "#" not in url:
         return url  # as most are
@@ -100,5 +95,5 @@ def _redact_parameter(parameter: str, secret_keys: Iterable[re.Pattern[str]]) ->
         from urllib.parse import unquote
 
         key = unquote(name)
-    is_secret = key.lower() in SECRET_PARAMETERS or any(p.search(key) for p in secret_keys)
+    is_secret = _is_secret_name(key) or any(p.search(key) for p in secret_keys)
     return f"{name}={REDACTED}" if equals and is_secret else parameter

@@ -23,6 +23,8 @@ from lambdatrace.patches.http_attributes import (
         ("https://x/?X-Amz%2DSignature=1", "https://x/?X-Amz%2DSignature=REDACTED"),
         ("https://x/?cart=1", "https://x/?cart=REDACTED"),
         ("https://x/?", "https://x/?"),
+        ("https://x/?apiKey=1&session_id=2", "https://x/?apiKey=REDACTED&session_id=REDACTED"),
+        ("https://x/?passphrase=1&nextToken=2", "https://x/?passphrase=REDACTED&nextToken=2"),
         ("/only/a/path", "/only/a/path"),
     ],
 )
@@ -54,3 +56,15 @@ def test_a_method_of_no_standard_is_other() -> None:
         "url.full": "http://x/",
         "server.address": "x",
     }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"),
+        *("X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token"),
+        *("password", "pwd", "client_secret", "api_key", "token", "access_token", "id_token"),
+    ],
+)
+def test_what_the_conventions_and_signed_urls_call_a_secret_is_one(name: str) -> None:
+    assert redact_url(f"https://x/?{name}=1") == f"https://x/?{name}=REDACTED"
