@@ -31,6 +31,7 @@ from lambdatrace.aggregation import (
     Sum,
 )
 from lambdatrace.metric_points import CUMULATIVE, DELTA, UNSPECIFIED, Exemplar, MetricData
+from lambdatrace.plain import INT64_MAX, INT64_MIN
 from lambdatrace.records import OWN_SCOPE
 
 TYPE_CHECKING = False
@@ -95,8 +96,6 @@ _OVERFLOW_KEY = frozenset((("otel.metric.overflow", True),))
 INSTRUMENT_COUNT_MAX = 1000  # an instrument's name may come from the user's data
 DISTRIBUTION_COUNT_MAX = 10_000  # values of one collection, where they are kept as they are
 OBSERVATION_S_MAX = 1.0  # for all callbacks of one collection together
-
-_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
 class Instrument:
@@ -438,7 +437,7 @@ def _number(value: Any) -> float | None:
             value = float(value)
         except (TypeError, ValueError, OverflowError):
             return None
-    if type(value) is int and not _INT64_MIN <= value <= _INT64_MAX:
+    if type(value) is int and not INT64_MIN <= value <= INT64_MAX:
         try:
             value = float(value)
         except OverflowError:

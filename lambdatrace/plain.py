@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1  # what OTLP, and a parser of JSON, takes
 CUT = "…"  # in place of what is beyond the limits
 DEPTH_MAX = 10
 ATTRIBUTE_DEPTH_MAX = 16

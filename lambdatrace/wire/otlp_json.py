@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from binascii import b2a_base64
 
-from lambdatrace.plain import bounded, text_of
-from lambdatrace.wire.otlp_protobuf import INT64_MAX, INT64_MIN, SCHEMA_URL, trace_flags
+from lambdatrace.plain import INT64_MAX, INT64_MIN, bounded, text_of
+from lambdatrace.wire.otlp_protobuf import SCHEMA_URL, trace_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class JsonEncoder:
                 encoded = self._encode_record(record)
                 scope = _text(_scope_group(record.scope))
                 text = _text(encoded)  # here, where what has no JSON costs the one record only
-            except BaseException as error:  # noqa: BLE001 - one record's odd values, not the batch's
+            except Exception as error:  # noqa: BLE001 - one record's odd values, not the batch's
                 self._on_error("a record cannot be encoded", error)
                 failed += 1
             else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from struct import pack
 
 from lambdatrace.metric_points import ExponentialPoint, HistogramPoint, NumberPoint
+from lambdatrace.plain import INT64_MAX, INT64_MIN
 from lambdatrace.wire.otlp_protobuf import (
     ProtobufEncoder,
     attribute_fields,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.metric_points import Exemplar, MetricData, Point
-
-_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
 def metric_encoder(
@@ -143,7 +142,7 @@ def _times(point: Point) -> bytes:
 
 
 def _value(value: float, *, as_double: int, as_int: int) -> bytes:
-    if isinstance(value, int) and _INT64_MIN <= value <= _INT64_MAX:
+    if isinstance(value, int) and INT64_MIN <= value <= INT64_MAX:
         return bytes((as_int,)) + pack("<q", value)
     return bytes((as_double,)) + pack("<d", value)
 

@@ -7,8 +7,8 @@ oneof's number, and of optional sums and bounds.
 from __future__ import annotations
 
 from lambdatrace.metric_points import ExponentialPoint, HistogramPoint, NumberPoint
+from lambdatrace.plain import INT64_MAX, INT64_MIN
 from lambdatrace.wire.otlp_json import JsonEncoder, json_attributes, json_double
-from lambdatrace.wire.otlp_protobuf import INT64_MAX, INT64_MIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

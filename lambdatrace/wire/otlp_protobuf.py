@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import pack
 
-from lambdatrace.plain import bounded, text_of
+from lambdatrace.plain import INT64_MAX, INT64_MIN, bounded, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _KNOWN_LENGTH_MAX = 128  # of values kept encoded, so that they take at most 100
 _FLAG_SAMPLED, _FLAG_HAS_REMOTE, _FLAG_REMOTE = 0x01, 0x100, 0x200
 
 _SCALARS = frozenset((str, bool, int, float, bytes))
-INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
 class ProtobufEncoder:
@@ -61,7 +60,7 @@ class ProtobufEncoder:
                     scope = record.scope
                     group = groups.setdefault((encode_scope(scope), scope.schema_url), [])
                     last = scope
-            except BaseException as error:  # noqa: BLE001 - one record's odd values, not the batch's
+            except Exception as error:  # noqa: BLE001 - one record's odd values, not the batch's
                 self._on_error("a record cannot be encoded", error)
                 failed += 1
             else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from json.encoder import encode_basestring_ascii
 from math import isfinite
 
+from lambdatrace.plain import INT64_MAX, INT64_MIN
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -13,7 +15,6 @@ DEPTH_MAX = 16
 ITEMS_MAX = 5_000  # of one value, in all its lists and mappings
 CUT = "…"  # in place of what is beyond these
 
-_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 _DIGITS_MAX = 100  # of an integer that is written as text
 
 
@@ -55,7 +56,7 @@ def quoted(text: str) -> str:
 
 
 def _integer(value: int) -> str:
-    if _INT64_MIN <= value <= _INT64_MAX:
+    if INT64_MIN <= value <= INT64_MAX:
         return int.__repr__(value)
     # In hex when it is long: Python refuses to write over 4300 decimal digits.
     return (

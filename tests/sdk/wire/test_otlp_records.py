@@ -282,3 +282,21 @@ def test_json_has_hex_ids_numbers_as_enums_and_names_for_what_is_no_number() -> 
             }
         ]
     }
+
+
+class Interrupted(dict[str, str]):
+    """Attributes at which the user presses Ctrl-C."""
+
+    def __bool__(self) -> bool:
+        raise KeyboardInterrupt
+
+    def items(self) -> Any:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("encoders", [otlp_json, otlp_protobuf])
+def test_the_end_of_the_program_is_no_record_that_cannot_be_encoded(encoders: Any) -> None:
+    span = Span("s", SpanContext("1" * 32, "2" * 16), None, 1)
+    span.attributes = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        encoders.span_encoder({}, fail).encode([span])
