@@ -78,11 +78,12 @@ def read_request(
     service: str, operation: str, parameters: Parameters, region: str = ""
 ) -> Attributes:
     """The attributes that the parameters of a call give."""
-    attributes = {
-        key: parameters[name]
-        for name, key in _PLAIN.get(service, {}).items()
-        if isinstance(parameters.get(name), (str, int))
-    }
+    attributes: Attributes = {}
+    plain = _PLAIN.get(service)
+    if plain is not None:
+        for name, value in parameters.items():
+            if name in plain and isinstance(value, (str, int)):
+                attributes[plain[name]] = value
     more = _REQUESTS.get(service)
     if more is not None:
         more(operation, parameters, attributes, region)

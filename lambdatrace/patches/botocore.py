@@ -2,7 +2,8 @@
 
 The HTTP requests below it, retries among them, have no spans of their own: how often the request
 was sent again is an attribute. The trace goes out in each request's `X-Amzn-Trace-Id`, and where
-`aws_context` says in what the request carries.
+`aws_context` says in what the request carries. Both are added where botocore makes a request of the
+parameters, after its events for them: `botocore.stub.Stubber` sees what the caller has given.
 Source: OpenTelemetry semantic conventions, "AWS SDK".
 """
 
@@ -11,8 +12,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 from lambdatrace.patches import aws_attributes, recorder, wrap
-from lambdatrace.patches.aws_context import add_context, has_place
-from lambdatrace.patches.calls import Call, is_suppressed, scope, x_ray_header
+from lambdatrace.patches.aws_context import (
+    add_context,
+    add_to_body,
+    has_place,
+    has_place_in_body,
+)
+from lambdatrace.patches.calls import Call, is_suppressed, outgoing, scope, within, x_ray_header
 from lambdatrace.propagation import X_RAY
 from lambdatrace.records import CLIENT, PRODUCER
 
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
 
 NAME = "botocore"
@@ -38,25 +45,48 @@ _NOT_RECORDED = {
 
 def attach(module: ModuleType) -> None:
     """Patch `botocore.client`."""
-    from botocore.endpoint import Endpoint  # loaded by it
+    client = module.BaseClient
+    wrap(client, "_convert_to_request_dict", _make_request)
+    wrap(client, "_make_api_call", _call_api)
 
-    wrap(Endpoint, "prepare_request", _prepare_request)
-    wrap(module.BaseClient, "_make_api_call", _call_api)
+
+class _Operation:
+    """What the calls of an operation by clients for the same endpoint have alike."""
+
+    __slots__ = ("attributes", "has_place", "kind", "name", "region", "service", "title")
+
+    def __init__(self, service: str, name: str, region: str, endpoint_url: str) -> None:
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(endpoint_url)
+        self.service = service
+        self.name = name
+        self.title = f"{service}.{name}"
+        self.region = region
+        self.kind = PRODUCER if aws_attributes.is_send(service, name) else CLIENT
+        self.has_place = has_place(service, name)
+        self.attributes: dict[str, Any] = {
+            "rpc.system": "aws-api",
+            "rpc.service": service,
+            "rpc.method": name,
+            **({"cloud.region": region} if region else {}),
+            "server.address": parts.hostname or "",
+            "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+        }
+
+
+_operation = lru_cache(maxsize=256)(_Operation)
 
 
 class _AwsCall(Call):
-    """A call of an AWS API."""
+    """A call of an AWS API; `client` is whose it is, until its request has been made."""
 
-    __slots__ = ("operation", "parameters", "service")
+    __slots__ = ("client", "operation")
 
-    def __init__(
-        self, current: Telemetry, service: str, operation: str, parameters: dict[str, Any]
-    ) -> None:
-        kind = PRODUCER if aws_attributes.is_send(service, operation) else CLIENT
-        super().__init__(current, f"{service}.{operation}", SCOPE, kind=kind)
-        self.service = service
+    def __init__(self, current: Telemetry, operation: _Operation, client: Any) -> None:
+        super().__init__(current, operation.title, SCOPE, operation.kind)
         self.operation = operation
-        self.parameters = parameters
+        self.client = client
 
 
 def _call_api(
@@ -69,7 +99,7 @@ def _call_api(
     if call is None:
         return wrapped(*arguments, **keywords)
     try:
-        response = call.run(wrapped, (call.operation, call.parameters), {})
+        response = call.run(wrapped, arguments, keywords)
     except BaseException as error:
         current.guard.run(_fail, call, error)
         raise
@@ -80,51 +110,112 @@ def _call_api(
 def _begin(
     current: Telemetry, client: Any, operation_name: str, api_params: Any
 ) -> _AwsCall | None:
-    service = str(client.meta.service_model.service_id)
+    meta = client.meta
+    service = str(meta.service_model.service_id)
     if (service, operation_name) in _NOT_RECORDED or is_suppressed():
         return None
-    call = _AwsCall(current, service, operation_name, api_params)
+    operation = _operation(service, operation_name, meta.region_name, meta.endpoint_url)
+    call = _AwsCall(current, operation, client)
     span = call.span
     if span.context.is_sampled:
-        region = client.meta.region_name
-        span.attributes = {
-            "rpc.system": "aws-api",
-            "rpc.service": service,
-            "rpc.method": operation_name,
-            **({"cloud.region": region} if region else {}),
-            **_server(client.meta.endpoint_url),
-        }
-        current.guard.run(_describe_request, call, region)
-    if has_place(service, operation_name):
-        # Guarded apart: a request whose context cannot be added goes out as it was.
-        call.parameters = current.guard.run(_with_context, current, call) or api_params
+        span.attributes.update(operation.attributes)
+        current.guard.run(_describe_request, span, operation, api_params)
     return call
 
 
-def _describe_request(call: _AwsCall, region: str) -> None:
-    found = aws_attributes.read_request(call.service, call.operation, call.parameters, region)
-    call.span.set_attributes(found)
+def _describe_request(span: Span, operation: _Operation, parameters: Any) -> None:
+    found = aws_attributes.read_request(
+        operation.service, operation.name, parameters, operation.region
+    )
+    span.attributes.update(found)
 
 
-def _with_context(current: Telemetry, call: _AwsCall) -> dict[str, Any]:
-    fields: dict[str, str] = {}
-    current.tracer.inject(call.span, fields)
-    fields.pop(X_RAY, None)  # AWS's services take it from the request's own header
+def _make_request(
+    wrapped: Callable[..., Any],
+    client: Any,
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+) -> Any:
+    """The request, as a mapping, with the trace of the call it is made for."""
+    call = within()
+    model = arguments[1] if len(arguments) > 1 else keywords.get("operation_model")
+    if (
+        not isinstance(call, _AwsCall)
+        or call.client is not client
+        or getattr(model, "name", "") != call.operation.name
+    ):
+        return wrapped(*arguments, **keywords)  # of a URL that is signed, perhaps
+    call.client = None
+    if call.operation.has_place:
+        request = _make_with_context(wrapped, call, arguments, keywords)
+    else:
+        request = wrapped(*arguments, **keywords)
+    if call.span.context.is_sampled:
+        call.guard.run(_put_header, call, request)
+    return request
+
+
+def _make_with_context(
+    wrapped: Callable[..., Any],
+    call: _AwsCall,
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+) -> Any:
+    """The request with the trace context in what it carries, or as it was if that fails."""
+    parameters: Any = arguments[0] if arguments else keywords.get("api_params")
+    operation = call.operation
+    if has_place_in_body(operation.service, operation.name, parameters):
+        request = wrapped(*arguments, **keywords)
+        if call.guard.run(_add_to_body, call, request, parameters):
+            return request
+    changed = call.guard.run(_with_context, call, parameters) or parameters
+    if arguments:
+        arguments = (changed, *arguments[1:])
+    else:
+        keywords["api_params"] = changed
+    return wrapped(*arguments, **keywords)
+
+
+def _add_to_body(call: _AwsCall, request: dict[str, Any], parameters: dict[str, Any]) -> bool:
+    """Add the trace context to the body; False if the body is of another kind."""
+    body = add_to_body(request.get("body"), parameters, _fields(call))
+    if body is None:
+        return False
+    request["body"] = body
+    return True
+
+
+def _with_context(call: _AwsCall, parameters: dict[str, Any]) -> dict[str, Any]:
     return add_context(
-        call.service,
-        call.operation,
-        call.parameters,
-        fields,
-        x_ray_header(current, call.span),
-        current.settings.payload_context,
+        call.operation.service,
+        call.operation.name,
+        parameters,
+        _fields(call),
+        x_ray_header(call.current, call.span),
+        call.current.settings.payload_context,
     )
 
 
+def _fields(call: _AwsCall) -> dict[str, str]:
+    fields = outgoing(call.current, call.span)
+    fields.pop(X_RAY, None)  # AWS's services take it from the request's own header
+    return fields
+
+
+def _put_header(call: _AwsCall, request: dict[str, Any]) -> None:
+    """Make the span the Parent; botocore puts Lambda's own header only where there is none.
+
+    It leaves this header out of the signature.
+    """
+    request["headers"].setdefault(X_RAY, x_ray_header(call.current, call.span))
+
+
 def _finish(call: _AwsCall, response: Any) -> None:
-    if call.span.context.is_sampled and isinstance(response, dict):
-        _note_metadata(call, response)
-        found = aws_attributes.read_response(call.service, call.operation, response)
-        call.span.set_attributes(found)
+    span, operation = call.span, call.operation
+    if span.context.is_sampled and isinstance(response, dict):
+        _note_metadata(span.attributes, response)
+        found = aws_attributes.read_response(operation.service, operation.name, response)
+        span.attributes.update(found)
     call.end()
 
 
@@ -132,16 +223,15 @@ def _fail(call: _AwsCall, error: BaseException) -> None:
     response = getattr(error, "response", None)  # of a ClientError: what the service answered
     code = ""
     if isinstance(response, dict):
-        _note_metadata(call, response)
+        _note_metadata(call.span.attributes, response)
         code = str((response.get("Error") or {}).get("Code") or "")
     call.fail(error, code)
 
 
-def _note_metadata(call: _AwsCall, response: dict[str, Any]) -> None:
+def _note_metadata(attributes: dict[str, Any], response: dict[str, Any]) -> None:
     metadata = response.get("ResponseMetadata")
     if not isinstance(metadata, dict):
         return
-    attributes = call.span.attributes
     status = metadata.get("HTTPStatusCode")
     if isinstance(status, int):
         attributes["http.response.status_code"] = status
@@ -153,38 +243,3 @@ def _note_metadata(call: _AwsCall, response: dict[str, Any]) -> None:
         attributes["aws.extended_request_id"] = extended_id
     if metadata.get("RetryAttempts"):
         attributes["http.request.resend_count"] = metadata["RetryAttempts"]
-
-
-@lru_cache(maxsize=64)
-def _server(endpoint_url: str) -> dict[str, Any]:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(endpoint_url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return {"server.address": parts.hostname or "", "server.port": port}
-
-
-def _prepare_request(
-    wrapped: Callable[..., Any],
-    _endpoint: Any,
-    arguments: tuple[Any, ...],
-    keywords: dict[str, Any],
-) -> Any:
-    current = recorder(NAME)
-    if current is not None:
-        current.guard.run(_put_header, current, *arguments, **keywords)
-    return wrapped(*arguments, **keywords)
-
-
-def _put_header(current: Telemetry, request: Any) -> None:
-    """Make the current span the Parent, in place of Lambda's that botocore has put there.
-
-    The request is signed already; botocore leaves this header out of the signature.
-    """
-    span = current.tracer.current_span()
-    if span is None or not span.context.is_sampled or span.scope is not SCOPE:
-        return
-    headers = request.headers
-    if X_RAY in headers:
-        del headers[X_RAY]
-    headers[X_RAY] = x_ray_header(current, span)

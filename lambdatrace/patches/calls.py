@@ -41,17 +41,17 @@ class Call:
     `unsent` are headers that `http.client` is to put on the request it sends for this call.
     """
 
-    __slots__ = ("_current", "span", "unsent")
+    __slots__ = ("current", "span", "unsent")
 
     def __init__(self, current: Telemetry, name: str, scope: Scope, kind: int = CLIENT) -> None:
-        self._current = current
+        self.current = current
         self.span = current.tracer.start_span(name, kind=kind, scope=scope)
         self.unsent: dict[str, str] | None = None
 
     @property
     def guard(self) -> Guard:
         """What keeps from the library what goes wrong in here."""
-        return self._current.guard
+        return self.current.guard
 
     def run(
         self, wrapped: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
@@ -67,7 +67,7 @@ class Call:
 
     def end(self) -> None:
         """End the span."""
-        self._current.tracer.end_span(self.span)
+        self.current.tracer.end_span(self.span)
 
     def end_with_status(self, status: Any) -> None:
         """End the span with the HTTP status code; from 400, a client counts it as an error."""
@@ -78,11 +78,11 @@ class Call:
             if status >= 400:  # noqa: PLR2004 - HTTP semantic conventions, "Status"
                 attributes["error.type"] = str(int(status))
                 span.set_status(ERROR)
-        self._current.tracer.end_span(span)
+        self.current.tracer.end_span(span)
 
     def fail(self, error: BaseException, error_type: str = "") -> None:
         """End the span with `error`; `error_type` where there is a better one than its class."""
-        tracer = self._current.tracer
+        tracer = self.current.tracer
         tracer.record_exception(self.span, error)
         if error_type:
             self.span.set_attribute("error.type", error_type)

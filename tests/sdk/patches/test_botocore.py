@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import botocore.client
 import botocore.session
@@ -13,6 +14,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, ParamValidationError
+from botocore.serialize import create_serializer
+from botocore.stub import Stubber
 
 import lambdatrace
 import lambdatrace.testing
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
     Handle = Callable[[Callable[[], Any]], Any]
 
 TRACE = f"{1:032x}"
+ANSWERS = {  # with what the services' models require of them
+    "send_message_batch": {"Successful": [], "Failed": []},
+    "put_record": {"ShardId": "a", "SequenceNumber": "1"},
+}
+ENTRY = {"Id": "1", "MessageBody": "1"}
 SQS_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/orders"
 
 
@@ -212,6 +220,79 @@ def test_the_callers_own_parameters_are_not_changed(recorded: Recorded, handle: 
     assert [entry["MessageAttributes"] for entry in entries] == [{"traceparent": sent}] * 2
     assert span.attributes["messaging.batch.message_count"] == 2
     assert span.attributes["aws.failed_entry_count"] == 1
+
+
+def is_as_expected(service: str, operation: str, parameters: dict[str, Any]) -> bool:
+    """Make a call with `parameters` of a Stubber that expects just these, or raises."""
+    stubbed = client(service)
+    with Stubber(stubbed) as stubber:
+        answer = ANSWERS.get(operation, {})
+        stubber.add_response(operation, answer, copy.deepcopy(parameters))
+        getattr(stubbed, operation)(**parameters)
+        stubber.assert_no_pending_responses()
+    return True
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters"),
+    [
+        ("sqs", "send_message", {"QueueUrl": SQS_URL, "MessageBody": "1"}),
+        ("sqs", "send_message_batch", {"QueueUrl": SQS_URL, "Entries": [ENTRY]}),
+        ("sns", "publish", {"TopicArn": "arn:aws:sns:eu-west-1:123456789012:a", "Message": "1"}),
+        ("events", "put_events", {"Entries": [{"Source": "a", "Detail": "{}"}]}),
+        ("lambda", "invoke", {"FunctionName": "charge"}),
+        ("kinesis", "put_record", {"StreamName": "a", "Data": b"{}", "PartitionKey": "1"}),
+    ],
+)
+def test_a_stubber_sees_the_parameters_that_the_caller_has_given(
+    recorded: Recorded,
+    handle: Handle,
+    service: str,
+    operation: str,
+    parameters: dict[str, Any],
+) -> None:
+    assert handle(lambda: is_as_expected(service, operation, parameters))
+    assert [span for span in recorded.spans if span.kind in (CLIENT, PRODUCER)]
+
+
+def test_a_message_with_attributes_of_the_callers_keeps_them(
+    recorded: Recorded, handle: Handle
+) -> None:
+    answer = Answer()
+    own = {"kind": {"DataType": "String", "StringValue": "paid"}}
+    parameters = {"QueueUrl": SQS_URL, "MessageBody": "é", "MessageAttributes": own}
+    handle(lambda: answer.to("sqs").send_message(**parameters))
+    span = recorded.span("SQS.SendMessage")
+    sent = {"DataType": "String", "StringValue": f"00-{TRACE}-{span.span_id}-01"}
+    assert answer.body_sent == {**parameters, "MessageAttributes": {**own, "traceparent": sent}}
+
+
+def test_a_message_in_another_protocol_has_the_context_all_the_same(
+    recorded: Recorded, handle: Handle
+) -> None:
+    answer = Answer(body=b"<a/>")
+    queried = answer.to("sqs")
+    queried._serializer = create_serializer("query")  # as botocore before 1.29.127 has it for SQS
+    handle(lambda: queried.send_message(QueueUrl=SQS_URL, MessageBody="1"))
+    span = recorded.span("SQS.SendMessage")
+    assert f"00-{TRACE}-{span.span_id}-01" in unquote(answer.requests[-1].body)
+
+
+def test_a_url_that_is_signed_within_a_call_is_none_of_its_requests(
+    recorded: Recorded, handle: Handle
+) -> None:
+    answer = Answer()
+    sqs = answer.to("sqs")
+    urls = []
+
+    def sign(**_: Any) -> None:
+        urls.append(sqs.generate_presigned_url("list_queues"))
+
+    sqs.meta.events.register("before-parameter-build.sqs.SendMessage", sign)
+    handle(lambda: sqs.send_message(QueueUrl=SQS_URL, MessageBody="1"))
+    assert "trace" not in urls[0].lower()
+    assert "traceparent" in answer.body_sent["MessageAttributes"]
+    assert recorded.span("SQS.SendMessage").span_id in answer.trace_headers[0]
 
 
 def test_an_invoked_function_finds_the_context_where_the_runtime_looks(
