@@ -321,9 +321,12 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """`value` for a message, short; writing out a huge integer would raise."""
-    is_huge = isinstance(value, int) and not -VALUE_MAX <= value <= VALUE_MAX
-    return "a huge integer" if is_huge else f"{value!r:.{NAME_LENGTH_MAX}}"
+    """`value` for a message, short; of what cannot be written out, its type."""
+    try:
+        return f"{value!r:.{NAME_LENGTH_MAX}}"
+    except Exception:  # noqa: BLE001 - a huge integer, or a user's __repr__
+        is_huge = isinstance(value, int)
+        return "a huge integer" if is_huge else type(value).__qualname__
 
 
 def _check(name: Any, unit: Any, resolution_s: Any, namespace: Any) -> None:

@@ -50,17 +50,27 @@ def span(
     of OpenTelemetry's SpanKinds: internal, server, client, producer, consumer; any other counts as
     internal.
     """
-    number = KINDS.get(str(kind), INTERNAL)
+    try:
+        number = KINDS.get(kind, INTERNAL)
+    except Exception as error:  # noqa: BLE001 - the guard's own
+        number = INTERNAL
+        telemetry.current().guard.take("span", error)
     if callable(name):
-        title = getattr(name, "__qualname__", type(name).__qualname__)
+        current = telemetry.current()
+        title = current.guard.run(_title, name) or "?"
         return SpanScope(telemetry.current, title, number, attributes, links)(name)
     return SpanScope(telemetry.current, name, number, attributes, links)
+
+
+def _title(function: Any) -> Any:
+    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def current_span() -> SpanHandle:
     """The innermost open span; outside of any, one whose methods do nothing."""
     current = telemetry.current()
-    return SpanHandle(current.tracer, current.guard, current.tracer.current_span())
+    tracer, guard = current.tracer, current.guard
+    return SpanHandle(tracer, guard, guard.run(tracer.current_span))
 
 
 def metric(
@@ -103,10 +113,10 @@ def messages(event: Any) -> Iterator[Any]:
     The span is linked to the span that sent the message, where that can be told. Of an event that
     is no batch, nothing. Sources: SQS.
     """
-    records = event.get("Records") if isinstance(event, dict) else None
+    current = telemetry.current()
+    records = current.guard.run(_records, event)
     if not isinstance(records, list):
         return
-    current = telemetry.current()
     for record in records:
         opened = current.guard.run(_start_message_span, record)
         if opened is None:
@@ -122,6 +132,10 @@ def messages(event: Any) -> Iterator[Any]:
             raise
         deactivate(token)
         current.guard.run(current.tracer.end_span, opened)
+
+
+def _records(event: Any) -> Any:
+    return event.get("Records") if isinstance(event, dict) else None
 
 
 def _start_message_span(record: Any) -> Any:
@@ -158,4 +172,5 @@ def statistics() -> dict[str, Any]:
     refused by the endpoint (`rejected`), `dropped`, by reason, and how many are `waiting`. And the
     `failures` inside lambdatrace.
     """
-    return telemetry.current().delivery.statistics()
+    current = telemetry.current()
+    return current.guard.run(current.delivery.statistics) or {}

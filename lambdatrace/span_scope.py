@@ -55,7 +55,7 @@ class SpanHandle:
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute: str, bool, int, float, bytes, or a list or dict of these."""
         if self._span is not None:
-            self._guard.run(self._tracer.set_attributes, self._span, {key: value})
+            self._guard.run(self._set_attribute, self._span, key, value)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
@@ -70,7 +70,8 @@ class SpanHandle:
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None) -> None:
         """Record that something happened now."""
         if self._span is not None:
-            self._guard.run(self._tracer.add_event, self._span, name, attributes or {})
+            more = {} if attributes is None else attributes
+            self._guard.run(self._tracer.add_event, self._span, name, more)
 
     def record_exception(self, error: BaseException) -> None:
         """Record `error` as an event and set the ERROR status."""
@@ -93,6 +94,10 @@ class SpanHandle:
         if self._span is not None:
             self._guard.run(self._tracer.inject, self._span, carrier)
         return carrier
+
+    def _set_attribute(self, span: Span, key: str, value: Any) -> None:
+        # In here, so that a key that cannot be one fails within the guard.
+        self._tracer.set_attributes(span, {key: value})
 
 
 class SpanScope:
@@ -183,6 +188,10 @@ class SpanScope:
 
     def __call__(self, function: F) -> F:
         """`function` with a span around each call."""
+        around = self._recorder().guard.run(self._around, function)
+        return function if around is None else around
+
+    def _around(self, function: F) -> F:
         around: Any
         flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
         if flags & _COROUTINE:

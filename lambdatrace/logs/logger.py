@@ -56,8 +56,15 @@ def logger(
     `level` is the lowest that is written, by default LAMBDATRACE_LOG_LEVEL; Lambda's own level of
     the function's logs, AWS_LAMBDA_LOG_LEVEL, is never gone below. In a share of `sample_rate` of
     the invocations DEBUG is written too. `keys` are on each line; those of an existing logger stay.
-    Raises ValueError for a level that is none.
+    Of a service, level or share that is none one line is said, and it is the default.
     """
+    share = _checked(_share, sample_rate)
+    return _logger(_checked(_name, service), _checked(_level, level), share, keys)
+
+
+def _logger(
+    service: str | None, level: int | None, sample_rate: float | None, keys: dict[str, Any]
+) -> StructuredLogger:
     current = telemetry.current()
     settings = current.settings
     name = service or settings.service_name or current.function.name or "service_undefined"
@@ -66,13 +73,13 @@ def logger(
     if handler is not None:
         handler.keys.append(keys)
         if level is not None:
-            handler.set_level(inner, _level(level))
+            handler.set_level(inner, level)
         return StructuredLogger(inner, handler)
     share = settings.debug_share if sample_rate is None else sample_rate
     if share:
         keys["sampling_rate"] = share
     handler = _Output(name, Keys(_invocation, keys), share)
-    handler.set_level(inner, _level(level if level is not None else settings.log_level))
+    handler.set_level(inner, _level(settings.log_level) if level is None else level)
     inner.addHandler(handler)
     if share:
         inner.addFilter(handler.is_wanted)
@@ -109,13 +116,54 @@ class StructuredLogger(Adapter):
         options["extra"] = keys
         return msg, options
 
-    def append_keys(self, **keys: Any) -> None:
+    # As `logging.LoggerAdapter` has them, but within the guard, and with room for keys that are
+    # called like its own parameters.
+
+    def debug(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write a line of this level; what is no argument of `logging`'s is a key of it."""
+        self._write(logging.DEBUG, msg, args, kwargs)
+
+    def info(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]
+        """As `debug`."""
+        self._write(logging.INFO, msg, args, kwargs)
+
+    def warning(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]
+        """As `debug`."""
+        self._write(logging.WARNING, msg, args, kwargs)
+
+    def error(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]
+        """As `debug`."""
+        self._write(logging.ERROR, msg, args, kwargs)
+
+    def exception(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]
+        """An ERROR with the exception that is being handled."""
+        self._write(logging.ERROR, msg, args, {"exc_info": True, **kwargs})
+
+    def critical(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]
+        """As `debug`."""
+        self._write(logging.CRITICAL, msg, args, kwargs)
+
+    def log(self, level: int, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]
+        """As `debug`, with any level."""
+        self._write(level, msg, args, kwargs)
+
+    def _write(self, level: int, msg: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        try:
+            if self.isEnabledFor(level):
+                msg, options = self.process(msg, kwargs)
+                # The caller is above this and the method that was called.
+                options["stacklevel"] = options.get("stacklevel", 1) + 2
+                self.logger.log(level, msg, *args, **options)
+        except Exception as error:  # noqa: BLE001 - the guard's own
+            telemetry.current().guard.take("logger", error)
+
+    def append_keys(self, /, **keys: Any) -> None:
         """Have `keys` on each line from now on."""
         self._output.keys.append(keys)
 
     def remove_keys(self, keys: Iterable[str]) -> None:
         """Have the keys of these names no more."""
-        self._output.keys.remove(keys)
+        telemetry.current().guard.run(self._output.keys.remove, keys)
 
     def clear_state(self) -> None:
         """Have no keys but those that the logger was made with."""
@@ -126,7 +174,7 @@ class StructuredLogger(Adapter):
         return self._output.keys.current()
 
     @contextmanager
-    def append_context_keys(self, **keys: Any) -> Iterator[None]:
+    def append_context_keys(self, /, **keys: Any) -> Iterator[None]:
         """Have `keys` on each line of the `with` block; after it, all is as before."""
         saved = self._output.keys.save()
         self.append_keys(**keys)
@@ -145,14 +193,18 @@ class StructuredLogger(Adapter):
 
     def child(self, name: str) -> StructuredLogger:
         """A logger with a level and filters of its own, and keys and output of this one."""
-        return StructuredLogger(self.logger.getChild(name), self._output)
+        inner = telemetry.current().guard.run(self.logger.getChild, name)
+        return StructuredLogger(self.logger if inner is None else inner, self._output)
 
     def setLevel(self, level: int | str) -> None:  # noqa: N802 - logging's name
-        """Write records of `level` and above. Raises ValueError for a level that is none."""
+        """Write records of `level` and above; of one that is none one line is said."""
+        number = _checked(_level, level)
+        if number is None:
+            return
         if self._output in self.logger.handlers:
-            self._output.set_level(self.logger, _level(level))
+            self._output.set_level(self.logger, number)
         else:
-            self.logger.setLevel(level)
+            self.logger.setLevel(number)
 
     if TYPE_CHECKING:
 
@@ -262,6 +314,24 @@ class _Output(StandardOutput):
         """
         request_id = telemetry.current().request_id
         return crc32(request_id.encode()) / _HASH_COUNT < self._debug_share
+
+
+def _checked(check: Callable[[Any], Any], value: Any) -> Any:
+    """What `check` makes of `value`; None for None, and for what is none, which is said."""
+    return None if value is None else telemetry.current().guard.run(check, value)
+
+
+def _name(service: Any) -> str:
+    if not isinstance(service, str):
+        raise TypeError(f"the service of a logger is {type(service).__name__}: expected str")
+    return str(service)
+
+
+def _share(sample_rate: Any) -> float:
+    share = float(sample_rate)
+    if not 0 <= share <= 1:
+        raise ValueError(f"sample_rate {share}: expected 0 to 1")
+    return share
 
 
 def _level(level: str | int) -> int:

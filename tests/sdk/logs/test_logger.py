@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lambdatrace
+from lambdatrace.guard import Guard
 from lambdatrace.logs import correlation_paths
 from lambdatrace.logs.correlation_paths import look_up
 from lambdatrace.logs.json_lines import timestamp
@@ -281,9 +282,16 @@ def test_the_level_is_the_callers_or_the_settings_and_never_below_lambdas(
     assert [line["level"] for line in lines(recorded)] == written
 
 
-def test_a_level_that_is_none_is_an_error_of_the_caller(name: str) -> None:
-    with recording(), pytest.raises(ValueError, match="'LOUD' is no level of logging"):
-        lambdatrace.logger(name, "LOUD")
+def test_a_level_that_is_none_is_said_and_the_default_is_taken(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with recording() as recorded:
+        recorded.telemetry.guard = Guard()
+        assert lambdatrace.logger(name, "LOUD").getEffectiveLevel() == logging.INFO
+    assert capsys.readouterr().err == (
+        "[lambdatrace] _level: ValueError: 'LOUD' is no level of logging: "
+        "expected DEBUG, INFO, WARNING, … (said once)\n"
+    )
 
 
 def test_a_share_of_the_invocations_writes_debug_too(name: str) -> None:
