@@ -105,7 +105,17 @@ def bounded(value: Any) -> Any:
     What is of no such type is its `str`, and where that fails, its type. Of the items and levels
     beyond ATTRIBUTE_ITEMS_MAX, ATTRIBUTE_SIZE_MAX and ATTRIBUTE_DEPTH_MAX there is how many.
     """
-    return _Bounded().of(value, 0)
+    return _Bounded(ATTRIBUTE_ITEMS_MAX).of(value, 0)
+
+
+def as_it_is_now(value: Any) -> Any:
+    """`value`; of a list or mapping, which its owner may go on to change, a copy.
+
+    It leaves room in `bounded` for what it says itself of what was left out.
+    """
+    if not isinstance(value, (list, dict)):
+        return value
+    return _Bounded(ATTRIBUTE_ITEMS_MAX - ATTRIBUTE_DEPTH_MAX).of(value, 0)
 
 
 class _Bounded:
@@ -113,8 +123,8 @@ class _Bounded:
 
     __slots__ = ("items", "left")
 
-    def __init__(self) -> None:
-        self.items = ATTRIBUTE_ITEMS_MAX
+    def __init__(self, items_max: int) -> None:
+        self.items = items_max
         self.left = ATTRIBUTE_SIZE_MAX
 
     def of(self, value: Any, depth: int) -> Any:

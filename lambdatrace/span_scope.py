@@ -27,6 +27,23 @@ _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 _NO_TRACE_ID, _NO_SPAN_ID = "0" * 32, "0" * 16
 
 
+# What nobody can change once it is set.
+_UNCHANGING = frozenset((str, int, float, bool, bytes, type(None)))
+
+
+def _now(value: Any) -> Any:
+    from lambdatrace.plain import as_it_is_now  # loaded when there is a list or a mapping
+
+    return as_it_is_now(value)
+
+
+def _all_now(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`attributes`, with copies of those that their owner may go on to change."""
+    if _UNCHANGING.issuperset(map(type, attributes.values())):
+        return attributes
+    return {key: _now(value) for key, value in attributes.items()}
+
+
 class SpanHandle:
     """What users hold of a span; once it has ended, and where there is none, calls do nothing."""
 
@@ -60,7 +77,7 @@ class SpanHandle:
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
         if self._span is not None:
-            self._guard.run(self._tracer.set_attributes, self._span, attributes)
+            self._guard.run(self._set_attributes, self._span, attributes)
 
     def update_name(self, name: str) -> None:
         """Give the span another name."""
@@ -70,8 +87,7 @@ class SpanHandle:
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None) -> None:
         """Record that something happened now."""
         if self._span is not None:
-            more = {} if attributes is None else attributes
-            self._guard.run(self._tracer.add_event, self._span, name, more)
+            self._guard.run(self._add_event, self._span, name, attributes)
 
     def record_exception(self, error: BaseException) -> None:
         """Record `error` as an event and set the ERROR status."""
@@ -97,7 +113,15 @@ class SpanHandle:
 
     def _set_attribute(self, span: Span, key: str, value: Any) -> None:
         # In here, so that a key that cannot be one fails within the guard.
-        self._tracer.set_attributes(span, {key: value})
+        self._tracer.set_attributes(
+            span, {key: value if type(value) in _UNCHANGING else _now(value)}
+        )
+
+    def _set_attributes(self, span: Span, attributes: Mapping[str, Any]) -> None:
+        self._tracer.set_attributes(span, _all_now(attributes))
+
+    def _add_event(self, span: Span, name: str, attributes: Mapping[str, Any] | None) -> None:
+        self._tracer.add_event(span, name, {} if attributes is None else _all_now(attributes))
 
 
 class SpanScope:
@@ -140,8 +164,11 @@ class SpanScope:
         current = self._recorder()
         self._tracer, self._guard = tracer, guard = current.tracer, current.guard
         try:
+            attributes = self._attributes
+            if attributes is not None:
+                attributes = _all_now(attributes)
             self._span = span = tracer.start_span(
-                self._name, kind=self._kind, attributes=self._attributes, links=self._links
+                self._name, kind=self._kind, attributes=attributes, links=self._links
             )
             self._token = CURRENT_SPAN.set(span)
         except Exception as error:  # noqa: BLE001 - the guard's own

@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -30,6 +31,28 @@ def invoke(function: Callable[[], T]) -> T:
         return function()
 
     return lambdatrace.instrument(handler)({}, LambdaContext())
+
+
+def test_a_list_or_mapping_is_recorded_as_it_was_when_it_was_set(recorded: Recorded) -> None:
+    items = ["first"]
+    order: defaultdict[str, list[Any]] = defaultdict(list, {"items": items})
+
+    def body() -> None:
+        with lambdatrace.span("pay", attributes={"given": items}) as span:
+            span.set_attribute("items", items)
+            span.set_attributes({"order": order})
+            span.add_event("paid", {"items": items})
+            items.append("second")
+            order["more"].append(1)
+
+    invoke(body)
+    span = recorded.span("pay")
+    assert span.attributes == {
+        "given": ["first"],
+        "items": ["first"],
+        "order": {"items": ["first"]},
+    }
+    assert span.events[0].attributes == {"items": ["first"]}
 
 
 def tree(recorded: Recorded) -> dict[str, str]:
