@@ -1,6 +1,8 @@
-"""requests, as far as urllib3 does not see it: sessions with transport adapters of another kind.
+"""requests, as far as urllib3 does not see it: transport adapters that send in their own way.
 
-What goes through requests' own HTTPAdapter is a request of urllib3's, and recorded there.
+What goes through requests' own HTTPAdapter is a request of urllib3's, and recorded there. So it is
+an adapter's `send` that is patched, once a session has such an adapter mounted, and other sessions
+cost nothing.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from sys import modules
 
+from lambdatrace import telemetry
 from lambdatrace.patches import recorder, wrap
 from lambdatrace.patches.calls import missing, outgoing, scope, within
 from lambdatrace.patches.http_attributes import Server
@@ -25,19 +28,52 @@ if TYPE_CHECKING:
 NAME = "requests"
 SCOPE = scope(NAME)
 
+ADAPTERS_MAX = 100  # classes; a program that makes them as it runs has them kept by the patch
+
+_adapters: set[type] = set()
+
 
 def attach(module: ModuleType) -> None:
     """Patch `requests.sessions`."""
-    wrap(module.Session, "send", _send)
+    wrap(module.Session, "mount", _mount)
+
+
+def _mount(
+    wrapped: Callable[..., Any], session: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
+    result = wrapped(*arguments, **keywords)
+    current = telemetry.installed()
+    if current is not None and current.is_active:
+        current.guard.run(_patch_adapters, session)
+    return result
+
+
+def _patch_adapters(session: Any) -> None:
+    for adapter in session.adapters.values():
+        sender = _sender(adapter)
+        if sender is not None and len(_adapters) < ADAPTERS_MAX and not _is_seen_below(sender):
+            wrap(sender, "send", _send)
+            _adapters.add(sender)
+
+
+def _sender(adapter: Any) -> type | None:
+    """Whose the method is that sends: a class derived from HTTPAdapter may have its own."""
+    return next((kind for kind in type(adapter).__mro__ if "send" in vars(kind)), None)
+
+
+def _is_seen_below(sender: type | None) -> bool:
+    """Whether what this class sends is recorded as a request of urllib3's."""
+    requests: Any = modules["requests.sessions"]
+    return sender is requests.HTTPAdapter and recorder("urllib3") is not None
 
 
 def _send(
-    wrapped: Callable[..., Any], session: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    wrapped: Callable[..., Any], adapter: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> Any:
     current = recorder(NAME) if within() is None else None
     if current is None or not arguments:
         return wrapped(*arguments, **keywords)
-    begun = current.guard.run(_begin, current, session, arguments[0])
+    begun = current.guard.run(_begin, current, adapter, arguments[0])
     if begun is None:
         return wrapped(*arguments, **keywords)
     call, added = begun
@@ -52,10 +88,10 @@ def _send(
     return response
 
 
-def _begin(current: Telemetry, session: Any, request: Any) -> tuple[Call, dict[str, str]] | None:
-    url, headers = request.url or "", request.headers
-    if recorder("urllib3") is not None and _is_sent_by_urllib3(session, url):
+def _begin(current: Telemetry, adapter: Any, request: Any) -> tuple[Call, dict[str, str]] | None:
+    if _is_seen_below(_sender(adapter)):
         return None
+    url, headers = request.url or "", request.headers
     server = _server(url.partition("?")[0])
     if server is None:
         return None
@@ -79,26 +115,6 @@ def _server(url: str) -> Server | None:
         return None
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return Server(parts.scheme, parts.hostname, port)
-
-
-def _is_sent_by_urllib3(session: Any, url: str) -> bool:
-    """Whether requests itself sends to `url`, or nobody does, which `send` will say.
-
-    As `Session.get_adapter` chooses. A session that chooses in its own way is not asked, since
-    that runs the user's code once more.
-    """
-    requests: Any = modules["requests.sessions"]
-    if type(session).get_adapter is not requests.Session.get_adapter:
-        return False
-    # The method, not the class: one derived from HTTPAdapter may send in its own way.
-    senders = {getattr(type(adapter), "send", None) for adapter in session.adapters.values()}
-    if senders == {requests.HTTPAdapter.send}:
-        return True
-    url = url.lower()
-    for prefix, adapter in session.adapters.items():
-        if url.startswith(prefix.lower()):
-            return getattr(type(adapter), "send", None) is requests.HTTPAdapter.send
-    return True
 
 
 def _take_headers(request: Any, added: dict[str, str]) -> None:

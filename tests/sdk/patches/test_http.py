@@ -378,6 +378,19 @@ def test_an_adapter_of_the_users_gets_the_request_itself(
     assert request.headers == before, "as the caller left them"
 
 
+def test_requests_are_seen_by_requests_where_urllib3s_are_not(
+    handle: Handle, web: WebServer
+) -> None:
+    with lambdatrace.testing.recording({"LAMBDATRACE_PATCHES": "requests"}) as recorded:
+        assert handle(lambda: by_requests(f"{web.url}/200")) == 200
+        span = recorded.span("GET")
+        assert span.scope.name == "lambdatrace.patches.requests"
+        assert web.heads[0]["traceparent"].split("-")[2] == span.span_id
+    with lambdatrace.testing.recording() as recorded:
+        assert handle(lambda: by_requests(f"{web.url}/200")) == 200
+        assert recorded.span("GET").scope.name == "lambdatrace.patches.urllib3"
+
+
 def test_a_session_chooses_its_adapter_once_and_refuses_in_its_own_words(
     recorded: Recorded, handle: Handle
 ) -> None:
