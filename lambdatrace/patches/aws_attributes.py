@@ -61,6 +61,19 @@ _PLAIN: dict[str, dict[str, str]] = {
     },
 }
 
+# What answers name: made by the call, or looked up. Service → field and attribute.
+_MADE: dict[str, tuple[tuple[str, str], ...]] = {
+    "SQS": (("QueueUrl", "aws.sqs.queue.url"),),
+    "SNS": (("TopicArn", "aws.sns.topic.arn"),),
+    "Lambda": (("UUID", "aws.lambda.resource_mapping.id"),),
+    "Secrets Manager": (("ARN", "aws.secretsmanager.secret.arn"),),
+    "SFN": (
+        ("executionArn", "aws.step_functions.execution.arn"),
+        ("stateMachineArn", "aws.step_functions.state_machine.arn"),
+        ("activityArn", "aws.step_functions.activity.arn"),
+    ),
+}
+
 _SYSTEMS = {
     "SQS": "aws_sqs",
     "SNS": "aws.sns",
@@ -94,11 +107,8 @@ def read_response(service: str, operation: str, response: Parameters) -> Attribu
     """The attributes that the answer to a call gives."""
     if service == "DynamoDB":
         return _read_dynamodb_answer(response)
-    if service == "Secrets Manager" and isinstance(response.get("ARN"), str):
-        return {"aws.secretsmanager.secret.arn": response["ARN"]}
-    if service == "SFN" and isinstance(response.get("executionArn"), str):
-        return {"aws.step_functions.execution.arn": response["executionArn"]}
-    attributes: Attributes = {}
+    made = _MADE.get(service, ())
+    attributes = {key: response[name] for name, key in made if isinstance(response.get(name), str)}
     if is_send(service, operation):
         message_id = response.get("MessageId")
         if isinstance(message_id, str):
@@ -177,7 +187,8 @@ def _read_eventbridge(
 def _read_s3(_operation: str, parameters: Parameters, attributes: Attributes, _: str) -> None:
     source = parameters.get("CopySource")
     if isinstance(source, dict):
-        source = f"{source.get('Bucket')}/{source.get('Key')}"
+        version = f"?versionId={source['VersionId']}" if "VersionId" in source else ""
+        source = f"{source.get('Bucket')}/{source.get('Key')}{version}"
     if isinstance(source, str):
         attributes["aws.s3.copy_source"] = source
     delete = parameters.get("Delete")
@@ -241,18 +252,17 @@ def _read_dynamodb(
     attributes["db.operation.name"] = operation
     if region:
         attributes["db.namespace"] = region
-    tables = _tables(parameters)[:NAMES_MAX]
-    if tables:
-        attributes["aws.dynamodb.table_names"] = tables
-    if len(tables) == 1:
-        attributes["db.collection.name"] = tables[0]
-    size = _batch_size(parameters)
-    if size > 1:
-        attributes["db.operation.batch.size"] = size
+    table = parameters.get("TableName")
+    if isinstance(table, str):
+        attributes["aws.dynamodb.table_names"] = [table]
+        attributes["db.collection.name"] = table
+    elif "RequestItems" in parameters or "TransactItems" in parameters:
+        _read_batch(parameters, attributes)
     names = [name for name in _list(parameters.get("AttributesToGet")) if isinstance(name, str)]
     if names:
         attributes["aws.dynamodb.attributes_to_get"] = names[:NAMES_MAX]
-    _read_table(parameters, attributes)
+    if operation in ("CreateTable", "UpdateTable"):
+        _read_table(parameters, attributes)
 
 
 def _read_table(parameters: Parameters, attributes: Attributes) -> None:
@@ -265,14 +275,29 @@ def _read_table(parameters: Parameters, attributes: Attributes) -> None:
         ):
             if isinstance(throughput.get(name), int):
                 attributes[key] = float(throughput[name])
-    indexes = _list(parameters.get("GlobalSecondaryIndexes"))
-    if indexes:
-        attributes["aws.dynamodb.global_secondary_indexes"] = _json_rows(indexes)
+    for name, key in (
+        ("AttributeDefinitions", "aws.dynamodb.attribute_definitions"),
+        ("GlobalSecondaryIndexes", "aws.dynamodb.global_secondary_indexes"),
+        ("GlobalSecondaryIndexUpdates", "aws.dynamodb.global_secondary_index_updates"),
+        ("LocalSecondaryIndexes", "aws.dynamodb.local_secondary_indexes"),
+    ):
+        rows = _list(parameters.get(name))
+        if rows:
+            attributes[key] = _json_rows(rows)
+
+
+def _read_batch(parameters: Parameters, attributes: Attributes) -> None:
+    tables = _tables(parameters)[:NAMES_MAX]
+    if tables:
+        attributes["aws.dynamodb.table_names"] = tables
+    if len(tables) == 1:
+        attributes["db.collection.name"] = tables[0]
+    size = _batch_size(parameters)
+    if size > 1:
+        attributes["db.operation.batch.size"] = size
 
 
 def _tables(parameters: Parameters) -> list[str]:
-    if isinstance(parameters.get("TableName"), str):
-        return [parameters["TableName"]]
     if isinstance(parameters.get("RequestItems"), dict):
         return sorted(name for name in parameters["RequestItems"] if isinstance(name, str))
     found = {

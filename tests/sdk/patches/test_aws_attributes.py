@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdatrace.patches import aws_attributes, aws_context
-from lambdatrace.patches.aws_attributes import function_name, read_request
+from lambdatrace.patches.aws_attributes import function_name, read_request, read_response
 
 # What the conventions have no key for.
 OWN_KEYS = {
@@ -54,6 +54,41 @@ def test_every_attribute_is_of_the_conventions_or_listed_as_our_own() -> None:
     assert len(used) > 40
 
 
+def test_every_attribute_the_conventions_have_for_these_services_is_used_but_for_one() -> None:
+    source = Path(aws_attributes.__file__).read_text()
+    services = ("dynamodb", "kinesis", "s3", "secretsmanager", "sns", "sqs", "step_functions")
+    named = {key for key in conventions() if key.startswith(tuple(f"aws.{s}." for s in services))}
+    assert {key for key in named if f'"{key}"' not in source} == {
+        # It has the values of the items' keys.
+        "aws.dynamodb.item_collection_metrics",
+    }
+    assert len(named) > 30
+
+
+def test_what_a_call_has_made_is_named_as_its_answer_says() -> None:
+    assert read_response("SQS", "GetQueueUrl", {"QueueUrl": "https://q/1/jobs"}) == {
+        "aws.sqs.queue.url": "https://q/1/jobs"
+    }
+    assert read_response("SNS", "CreateTopic", {"TopicArn": "arn:news"}) == {
+        "aws.sns.topic.arn": "arn:news"
+    }
+    assert read_response("SFN", "CreateActivity", {"activityArn": "arn:a"}) == {
+        "aws.step_functions.activity.arn": "arn:a"
+    }
+    mapping = {"UUID": "1-2", "EventSourceArn": "arn:q"}
+    assert read_response("Lambda", "CreateEventSourceMapping", mapping) == {
+        "aws.lambda.resource_mapping.id": "1-2"
+    }
+
+
+def test_a_copied_object_is_named_with_its_version() -> None:
+    source = {"Bucket": "photos", "Key": "a.png", "VersionId": "7"}
+    assert read_request("S3", "CopyObject", {"Bucket": "b", "CopySource": source}) == {
+        "aws.s3.bucket": "b",
+        "aws.s3.copy_source": "photos/a.png?versionId=7",
+    }
+
+
 def test_every_operation_and_parameter_is_one_of_the_services() -> None:
     session = botocore.session.get_session()
     models = {
@@ -83,6 +118,9 @@ def test_a_table_that_is_created_tells_its_capacity_and_indexes() -> None:
         "AttributesToGet": ["id", "day"],
         "ProvisionedThroughput": {"ReadCapacityUnits": 5, "WriteCapacityUnits": 6},
         "GlobalSecondaryIndexes": [index],
+        "AttributeDefinitions": [{"AttributeName": "day", "AttributeType": "S"}],
+        "LocalSecondaryIndexes": [{"IndexName": "by_hour"}],
+        "GlobalSecondaryIndexUpdates": [{"Delete": {"IndexName": "by_year"}}],
     }
     assert read_request("DynamoDB", "CreateTable", parameters) == {
         "db.system.name": "aws.dynamodb",
@@ -92,6 +130,9 @@ def test_a_table_that_is_created_tells_its_capacity_and_indexes() -> None:
         "aws.dynamodb.attributes_to_get": ["id", "day"],
         "aws.dynamodb.provisioned_read_capacity": 5.0,
         "aws.dynamodb.provisioned_write_capacity": 6.0,
+        "aws.dynamodb.attribute_definitions": ['{"AttributeName": "day", "AttributeType": "S"}'],
+        "aws.dynamodb.local_secondary_indexes": ['{"IndexName": "by_hour"}'],
+        "aws.dynamodb.global_secondary_index_updates": ['{"Delete": {"IndexName": "by_year"}}'],
         "aws.dynamodb.global_secondary_indexes": [
             '{"IndexName": "by_day", "KeySchema": [{"AttributeName": "day", "KeyType": "HASH"}]}'
         ],
