@@ -85,9 +85,21 @@ class _Copy:
             if self.left <= 0:
                 copied[CUT] = f"{len(values) - len(copied)} more"
                 break
-            name = self.text(str.__str__(key) if isinstance(key, str) else self.as_text(key))
+            name = self.text(self.key(key))
             copied[name] = self.of(item, depth)
         return copied
+
+    def key(self, key: Any) -> str:
+        """A key as JSON writes it; bytes as the text they hold, to be found by its name."""
+        if isinstance(key, str):
+            return str.__str__(key)
+        if isinstance(key, bytes):
+            return bytes.decode(key, "utf-8", "replace")
+        if key is None or key is True or key is False:
+            return {None: "null", True: "true", False: "false"}[key]
+        if isinstance(key, int):
+            return int.__repr__(key) if _INT_MIN < key < _INT_MAX else CUT
+        return float.__repr__(key) if isinstance(key, float) else self.as_text(key)
 
     def sequence(self, values: Any, depth: int) -> list[Any]:
         copied: list[Any] = []
@@ -168,7 +180,10 @@ class _Bounded:
                 copied[CUT] = f"{len(values) - len(copied)} more"
                 break
             self.items -= 1
-            copied[str(self.of(key, ATTRIBUTE_DEPTH_MAX))] = self.of(item, depth)
+            name = self.of(key, ATTRIBUTE_DEPTH_MAX)
+            if isinstance(name, bytes):
+                name = name.decode("utf-8", "replace")
+            copied[str(name)] = self.of(item, depth)
         return copied
 
     def sequence(self, values: Any, depth: int) -> list[Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import lambdatrace
 from lambdatrace.payload import payload_text
-from lambdatrace.plain import plain_copy
+from lambdatrace.plain import bounded, plain_copy
 from lambdatrace.redaction import Redaction
 from lambdatrace.testing import LambdaContext, recording
 
@@ -114,6 +114,26 @@ def test_what_json_has_no_type_for_is_told_by_its_type_and_no_code_of_it_is_run(
     text = payload_text(plain_copy({"odd": Odd(), 1: float("inf")}, 1000), None, 1000)
     assert text.startswith('{"odd":"<tests.sdk.test_payload.')
     assert text.endswith(':"inf"}')
+
+
+def test_keys_are_as_json_writes_them_and_bytes_are_text() -> None:
+    value = {b"a": 1, b"\xff": 2, 3: 4, None: 5, True: 6, 1.5: 7, (8, 9): 10}
+    assert plain_copy(value, 1000) == {
+        "a": 1,
+        "\ufffd": 2,
+        "3": 4,
+        "null": 5,
+        "true": 6,
+        "1.5": 7,
+        "<builtins.tuple>": 10,
+    }
+    assert bounded({"a": {b"key": 1}}) == {"a": {"key": 1}}
+
+
+def test_a_secret_under_a_key_in_bytes_is_redacted() -> None:
+    assert captured({b"password": "x", "id": 7}, capture_payload=True)["faas.event"] == (
+        '{"password":"REDACTED","id":7}'
+    )
 
 
 def test_a_list_that_holds_itself_ends() -> None:
