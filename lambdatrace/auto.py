@@ -108,6 +108,9 @@ except BaseException as error:  # noqa: BLE001 - raised again, whatever it is
         from lambdatrace.failed_init import report_failed_init
 
         _telemetry.guard.run(report_failed_init, _telemetry, error)
+        from lambdatrace.runtime_responses import hide_our_frames
+
+        _telemetry.guard.run(hide_our_frames)
     # As if there had been no second import between: the frames of the first are above.
     raise error.with_traceback(_of_the_function(error.__traceback__))  # noqa: B904 - the same one
 handler = lambdatrace.instrument(_function)

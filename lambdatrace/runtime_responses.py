@@ -1,5 +1,7 @@
 """What becomes of a handler's answer in the runtime client: a coroutine is run, an error is noted.
 
+And of an error: its stack trace is that of the function alone.
+
 The client calls a handler as a plain function and writes what it returns as JSON. It lets authors
 replace what does that, `LambdaRuntimeClient.marshaller`, and there is the one place where it can
 be told that nobody is going to await a coroutine: decorators above ours may do it, as `asyncio.run`
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from lambdatrace.telemetry import Telemetry
 
 _CLIENT = "awslambdaric.lambda_runtime_client"
+_BOOTSTRAP = "awslambdaric.bootstrap"
+_MARK = "__lambdatrace_watched__"
 
 
 def watch_responses() -> None:
@@ -31,6 +35,42 @@ def watch_responses() -> None:
     marshaller = getattr(owner, "marshaller", None)
     if marshaller is not None and not isinstance(marshaller, WatchedMarshaller):
         owner.marshaller = WatchedMarshaller(marshaller)
+    hide_our_frames()
+
+
+def hide_our_frames() -> None:
+    """Have the stack trace of an error, which callers and the log get, as if we were not there.
+
+    Our frames are in it wherever a decorator stands, and only the client's first are left out.
+    Source: awslambdaric, `bootstrap.extract_traceback`, a list of (file, line, function, source).
+    """
+    bootstrap: Any = sys.modules.get(_BOOTSTRAP)
+    extract = getattr(bootstrap, "extract_traceback", None)
+    if extract is None or getattr(extract, _MARK, False):
+        return
+
+    def extract_traceback(traceback: Any) -> Any:
+        frames = extract(traceback)
+        kept = telemetry.current().guard.run(without_ours, frames)
+        return frames if kept is None else kept
+
+    setattr(extract_traceback, _MARK, True)
+    bootstrap.extract_traceback = extract_traceback
+
+
+def without_ours(frames: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Without the frames in our files, and those of asyncio's by which we run a coroutine."""
+    own = without_ours.__code__.co_filename.rpartition("runtime_responses")[0]
+    examples = f"{own}cli/"  # the demo's functions
+    kept, is_within = [], False
+    for frame in frames:
+        file = frame[0]
+        if file.startswith(own) and not file.startswith(examples):
+            is_within = True
+        elif not (is_within and "/asyncio/" in file):
+            is_within = False
+            kept.append(frame)
+    return kept
 
 
 class WatchedMarshaller:

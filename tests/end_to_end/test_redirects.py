@@ -220,9 +220,7 @@ def test_an_import_that_fails_is_reported_and_raised_as_without_us(
     bare = deploy({"app.py": source}, "bare", handler="app.handler")
     name = deploy({"app.py": source}, environment={"LAMBDATRACE_HANDLER": "app.handler"})
     expected, found = (harness.invoke(function, {}).json() for function in (bare, name))
-    trace = [frame for frame in found["stackTrace"] if "lambdatrace/auto.py" not in frame]
-    assert len(found["stackTrace"]) - len(trace) == bool("." not in error_type or "Odd" in source)
-    shown = json.dumps({**found, "stackTrace": trace, "requestId": ""})
+    shown = json.dumps({**found, "requestId": ""})
     folders = ("/orders/", "/bare/")
     assert shown.replace(*folders) == json.dumps({**expected, "requestId": ""})
     init, imported = receiver.named(f"init {name}")[0], receiver.named("import app")[0]
