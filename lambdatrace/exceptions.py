@@ -34,9 +34,10 @@ def qualified_name(kind: type) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """The text of an exception."""
+    """The text of an exception; of the runtime client's own, the message that it answers."""
     try:
-        text = str(error)
+        # A FaultException, whose `str` is all that it was made with.
+        text = str(getattr(error, "msg", error) if hasattr(error, "exception_type") else error)
     except Exception:  # noqa: BLE001 - a user's __str__ may do anything
         return "<unprintable>"
     return text if len(text) <= STACK_TEXT_MAX else text[: STACK_TEXT_MAX - 1] + "…"

@@ -8,6 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from awslambdaric.lambda_runtime_exception import FaultException
 
 import lambdatrace
 from lambdatrace.exceptions import STACK_TEXT_MAX, StackTrace
@@ -54,6 +55,11 @@ def test_an_exception_whose_text_fails_is_recorded_without_it(kind: type[Excepti
     assert found["exception.message"] == "<unprintable>"
     assert found["exception.type"] == f"tests.sdk.test_exceptions.{kind.__name__}"
     assert f"{kind.__name__}: <exception str() failed>" in found["exception.stacktrace"]
+
+
+def test_an_error_of_the_runtimes_has_its_message_as_text() -> None:
+    error = FaultException(FaultException.MARSHAL_ERROR, "Unable to marshal response")
+    assert recorded_exception(error)["exception.message"] == "Unable to marshal response"
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="ExceptionGroup is of Python 3.11")
