@@ -21,6 +21,38 @@ def write_warning(message: str) -> None:
     sys.stderr.write(f"[lambdatrace] {message}\n")
 
 
+_OWN = write_warning.__code__.co_filename.rpartition("guard")[0]
+_CAUSES_MAX = 10
+
+
+def interruption(error: BaseException) -> BaseException | None:
+    """What a signal handler raised while our code ran, if that is `error` or made us raise it.
+
+    A timeout of the user's for one: it is meant for the code that we are called from. Python calls
+    the handler with the frame that it interrupts, which tells it from all else that raises below
+    our frames, a value's `__str__` for one.
+    """
+    found: BaseException | None = error
+    for _ in range(_CAUSES_MAX):
+        if found is None:
+            break
+        traceback = found.__traceback__
+        # A cause that we have not caught is one that the user's code was handling before.
+        if found is not error and (
+            traceback is None or not traceback.tb_frame.f_code.co_filename.startswith(_OWN)
+        ):
+            break
+        while traceback is not None and traceback.tb_next is not None:
+            frame, traceback = traceback.tb_frame, traceback.tb_next
+            code, values = traceback.tb_frame.f_code, traceback.tb_frame.f_locals
+            for name in code.co_varnames:
+                value = values.get(name)
+                if value is frame or (type(value) is tuple and value[1:] == (frame,)):
+                    return found
+        found = found.__cause__ or found.__context__
+    return None
+
+
 class Guard:
     """Runs the SDK's own steps; an exception is counted, reported once per place, and swallowed.
 
@@ -48,9 +80,15 @@ class Guard:
             return None
 
     def take(self, place: str, error: Exception) -> None:
-        """Swallow and report `error`, caught at `place`; a strict guard raises it."""
+        """Swallow and report `error`, caught at `place`; a strict guard raises it.
+
+        What a signal handler of the user's raised while our code ran goes on: see `interruption`.
+        """
         if self.is_strict:
             raise error
+        interrupted_by = interruption(error)
+        if interrupted_by is not None:
+            raise interrupted_by
         try:  # noqa: SIM105 - contextlib is not loaded on 3.10
             self.report(place, error)
         except Exception:  # noqa: BLE001, S110 - no stack left, at the end of a recursion
