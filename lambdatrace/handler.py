@@ -10,7 +10,7 @@ from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
 from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation, attribute, called
 from lambdatrace.records import CONSUMER, SERVER
-from lambdatrace.runtime_responses import watch_responses
+from lambdatrace.runtime_client import watch_responses
 from lambdatrace.settings import PROPAGATORS_DEFAULT
 from lambdatrace.tracing import activate, deactivate, enter, entered, leave
 from lambdatrace.triggers import read_trigger
@@ -163,6 +163,8 @@ def begin(
     running = RunningInvocation(current, start_ns, request_id, context, trigger)
     if current.function.is_multi_concurrent:
         current.note_begin(running)
+    if running.number == 0:
+        current.guard.run(current.watch)
     if current.extension is not None:
         current.extension.started_request_id = running.request_id
         current.extension.is_suspended = False
@@ -429,8 +431,10 @@ class RunningInvocation:
         leave(self._within)
 
     def _hand_over(self) -> None:
-        """Leave the rest to the extension; without one, do it now, in bounded time."""
+        """Leave the rest to what comes after the response; else do it now, in bounded time."""
         current = self.current
+        if current.is_told_of_next:
+            return
         if current.extension is not None:
             current.extension.end_invocation(self.request_id)
         elif current.background is not None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from lambdatrace.sinks import Sink
     from lambdatrace.snapshot import SnapshotHooks
     from lambdatrace.tracing import Sampler
+    from lambdatrace.watchdog import Watchdog
 
 # Without an extension the send stands before the response; it may cost at most this. So may a send
 # for an invocation of which nothing is known but that it is over.
@@ -55,9 +56,6 @@ ENDED_COUNT_MAX = 1_000
 
 # Where Lambda keeps files as long as the environment lasts; a TMPDIR goes before.
 TMP = "/tmp"  # noqa: S108 - it is the function's alone
-JOURNAL_FULL_SHARE = 0.5  # from here on it is looked through for what has been sent
-
-_MARK = "__lambdatrace_watched__"
 
 METRIC_BUFFER_SIZE_MAX = 2048  # OpenTelemetry has no setting for it; as many as spans
 
@@ -99,6 +97,8 @@ class Telemetry:
             propagators=settings.propagators,
             is_holding=bool(settings.keep_unsampled),
         )
+        self.is_told_of_next = False  # by the runtime client, which then has posted the answer
+        self.watchdog: Watchdog | None = None
         self.extension: InternalExtension | None = None
         self.background: BackgroundSender | None = None
         self._is_extension_started = False
@@ -196,6 +196,8 @@ class Telemetry:
         elif self.function.is_multi_concurrent:
             write_warning("several invocations at a time: spans are sent in the background")
             self._start_background()
+        elif _is_told_of_next():
+            self.is_told_of_next = True
         else:
             from lambdatrace.extension import InternalExtension
 
@@ -322,6 +324,19 @@ class Telemetry:
         self.running_now.pop(id(running), None)
         self.ended.append(running)
 
+    def watch(self) -> None:
+        """The first invocation begins: see to it that none is cut off by its deadline."""
+        if self.is_told_of_next and self.watchdog is None:
+            from lambdatrace.watchdog import Watchdog
+
+            self.watchdog = Watchdog(self)
+            self.watchdog.start()
+
+    def runtime_asks_for_next(self) -> None:
+        """The runtime client has posted its answer to the last event, if it had one."""
+        if self.is_told_of_next and self.invocation_count:
+            self.invocation_ended()
+
     def invocation_completed(self, outcome: InvocationOutcome) -> None:
         """Pass on how an invocation ended; called once for each."""
         for listener in self.on_completed:
@@ -431,7 +446,7 @@ class Telemetry:
             self._delivery.forget_parent()
         if self._metering is not None:
             self._metering.forget_parent()
-        self.extension = None
+        self.extension = self.watchdog = None
         if self.background is not None:
             self._start_background()
 
@@ -465,7 +480,7 @@ class Telemetry:
 
         record_outcome(self, outcome)
 
-    # -- InvocationListener: called by the extension's thread -----------------------------------
+    # -- InvocationListener: called by the extension's thread, or the runtime's -----------------
 
     def invocation_ended(self) -> None:
         """The response is out: write and send what waits, within the invocation's time."""
@@ -492,6 +507,12 @@ class Telemetry:
 
     def __repr__(self) -> str:
         return f"<Telemetry {__version__} of {self.function.name or 'no function'}>"
+
+
+def _is_told_of_next() -> bool:
+    from lambdatrace.runtime_client import watch_next  # which asks for what is installed here
+
+    return watch_next()
 
 
 _telemetry: Telemetry | None = None

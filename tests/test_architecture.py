@@ -148,17 +148,13 @@ def test_the_public_names_are_these() -> None:
 # What decorating a handler loads in a function, once the runtime client is there. Each of these is
 # paid for at every cold start: a new one needs a measurement (benchmarks/cold_start.py).
 COLD_START_MODULES = {
-    "_socket",
     "_contextvars",
     "lambdatrace",
     "lambdatrace.buffer",
     "lambdatrace.clock",
     "lambdatrace.errors",
-    "lambdatrace.extension",
-    "lambdatrace.flushing",
     "lambdatrace.guard",
     "lambdatrace.handler",
-    "lambdatrace.http1",
     "lambdatrace.initialization",
     "lambdatrace.invocation",
     "lambdatrace.invocation_spans",
@@ -166,7 +162,7 @@ COLD_START_MODULES = {
     "lambdatrace.journal",
     "lambdatrace.log_watch",
     "lambdatrace.records",
-    "lambdatrace.runtime_responses",
+    "lambdatrace.runtime_client",
     "lambdatrace.settings",
     "lambdatrace.telemetry",
     "lambdatrace.tracing",

@@ -96,7 +96,7 @@ def test_it_never_delays_the_response(
         assert harness.invoke(name, {}).json() == {"ok": True}
         assert receiver.arrived.acquire(timeout=WAIT_S)
         (environment,) = harness.environments(name)
-        assert environment.phase == "invoke", "and Lambda waits for the extension"
+        assert environment.phase == "invoke", "and Lambda waits for what is sent"
         receiver.gate.set()
         harness.wait_frozen(name)
         receiver.gate.clear()
@@ -345,12 +345,38 @@ def test_the_layers_exec_wrapper_traces_a_function_without_touching_its_code(
     check_traced_without_code(receiver, name)
 
 
+# A runtime client that cannot be had to tell when it asks for the next event.
+SILENT_CLIENT = textwrap.dedent("""
+    import functools
+    from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient as Client
+
+    ask = Client.wait_next_invocation
+    Client.wait_next_invocation = property(lambda client: functools.partial(ask, client))
+""")
+
+
+def test_under_a_client_that_tells_nothing_an_extension_sends_after_the_response(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    name = deploy(SILENT_CLIENT + textwrap.dedent(TRACED))
+    receiver.gate.clear()
+    assert harness.invoke(name, {}).json() == {"ok": True}
+    assert receiver.arrived.acquire(timeout=WAIT_S)
+    (environment,) = harness.environments(name)
+    assert environment.phase == "invoke", "and Lambda waits for the extension"
+    receiver.gate.set()
+    harness.wait_frozen(name)
+    assert [len(receiver.named(span)) for span in (name, "work")] == [1, 1]
+    assert any(e.message.startswith("EXTENSION") for e in harness.logs(name))
+
+
 def test_without_an_extensions_api_spans_are_sent_before_the_response(
     harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
     # Another extension has taken the name: ours is refused.
     name = deploy(
-        """
+        SILENT_CLIENT
+        + textwrap.dedent("""
         import json, os, urllib.request
         api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2020-01-01/extension"
 
@@ -371,7 +397,7 @@ def test_without_an_extensions_api_spans_are_sent_before_the_response(
         @lambdatrace.instrument
         def handler(event, context):
             return {"ok": True}
-        """
+        """)
     )
     assert harness.invoke(name, {}).json() == {"ok": True}
     assert len(receiver.named(name)) == 1, "before the response"

@@ -11,7 +11,7 @@ from awslambdaric.lambda_runtime_exception import FaultException
 import lambdatrace
 from lambdatrace import event_loop
 from lambdatrace.records import ERROR
-from lambdatrace.runtime_responses import WatchedMarshaller, watch_responses
+from lambdatrace.runtime_client import WatchedMarshaller, watch_responses
 from lambdatrace.testing import LambdaContext, recording
 
 if TYPE_CHECKING:
