@@ -11,13 +11,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from lambdatrace.patches import aws_attributes, recorder, wrap
-from lambdatrace.patches.aws_context import (
-    add_context,
-    add_to_body,
-    has_place,
-    has_place_in_body,
-)
+from lambdatrace.patches import recorder, wrap
 from lambdatrace.patches.calls import Call, is_suppressed, outgoing, scope, within, x_ray_header
 from lambdatrace.propagation import X_RAY
 from lambdatrace.records import CLIENT, PRODUCER
@@ -43,6 +37,10 @@ _NOT_RECORDED = {
 }
 
 
+# The services of `aws_context`: for others it need not be loaded.
+_WITH_PLACES = frozenset(("SQS", "SNS", "EventBridge", "Kinesis", "Lambda", "SFN"))
+
+
 def attach(module: ModuleType) -> None:
     """Patch `botocore.client`."""
     client = module.BaseClient
@@ -51,12 +49,28 @@ def attach(module: ModuleType) -> None:
 
 
 class _Operation:
-    """What the calls of an operation by clients for the same endpoint have alike."""
+    """What the calls of an operation by clients for the same endpoint have alike.
 
-    __slots__ = ("attributes", "has_place", "kind", "name", "region", "service", "title")
+    What reads and writes their parameters is loaded with the first. `context` is what adds the
+    trace to those of operations that have a place for it, else None.
+    """
+
+    __slots__ = (
+        "attributes",
+        "context",
+        "kind",
+        "name",
+        "read_request",
+        "read_response",
+        "region",
+        "service",
+        "title",
+    )
 
     def __init__(self, service: str, name: str, region: str, endpoint_url: str) -> None:
         from urllib.parse import urlsplit
+
+        from lambdatrace.patches import aws_attributes
 
         parts = urlsplit(endpoint_url)
         self.service = service
@@ -64,7 +78,13 @@ class _Operation:
         self.title = f"{service}.{name}"
         self.region = region
         self.kind = PRODUCER if aws_attributes.is_send(service, name) else CLIENT
-        self.has_place = has_place(service, name)
+        self.read_request = aws_attributes.read_request
+        self.read_response = aws_attributes.read_response
+        self.context: ModuleType | None = None
+        if service in _WITH_PLACES:
+            from lambdatrace.patches import aws_context
+
+            self.context = aws_context if aws_context.has_place(service, name) else None
         self.attributes: dict[str, Any] = {
             "rpc.system": "aws-api",
             "rpc.service": service,
@@ -124,10 +144,9 @@ def _begin(
 
 
 def _describe_request(span: Span, operation: _Operation, parameters: Any) -> None:
-    found = aws_attributes.read_request(
-        operation.service, operation.name, parameters, operation.region
+    span.attributes.update(
+        operation.read_request(operation.service, operation.name, parameters, operation.region)
     )
-    span.attributes.update(found)
 
 
 def _make_request(
@@ -146,8 +165,8 @@ def _make_request(
     ):
         return wrapped(*arguments, **keywords)  # of a URL that is signed, perhaps
     call.client = None
-    if call.operation.has_place:
-        request = _make_with_context(wrapped, call, arguments, keywords)
+    if call.operation.context is not None:
+        request = _make_with_context(wrapped, call, call.operation.context, arguments, keywords)
     else:
         request = wrapped(*arguments, **keywords)
     if call.span.context.is_sampled:
@@ -158,17 +177,18 @@ def _make_request(
 def _make_with_context(
     wrapped: Callable[..., Any],
     call: _AwsCall,
+    context: Any,
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
 ) -> Any:
     """The request with the trace context in what it carries, or as it was if that fails."""
     parameters: Any = arguments[0] if arguments else keywords.get("api_params")
     operation = call.operation
-    if has_place_in_body(operation.service, operation.name, parameters):
+    if context.has_place_in_body(operation.service, operation.name, parameters):
         request = wrapped(*arguments, **keywords)
-        if call.guard.run(_add_to_body, call, request, parameters):
+        if call.guard.run(_add_to_body, call, context, request, parameters):
             return request
-    changed = call.guard.run(_with_context, call, parameters) or parameters
+    changed = call.guard.run(_with_context, call, context, parameters) or parameters
     if arguments:
         arguments = (changed, *arguments[1:])
     else:
@@ -176,17 +196,19 @@ def _make_with_context(
     return wrapped(*arguments, **keywords)
 
 
-def _add_to_body(call: _AwsCall, request: dict[str, Any], parameters: dict[str, Any]) -> bool:
+def _add_to_body(
+    call: _AwsCall, context: Any, request: dict[str, Any], parameters: dict[str, Any]
+) -> bool:
     """Add the trace context to the body; False if the body is of another kind."""
-    body = add_to_body(request.get("body"), parameters, _fields(call))
+    body = context.add_to_body(request.get("body"), parameters, _fields(call))
     if body is None:
         return False
     request["body"] = body
     return True
 
 
-def _with_context(call: _AwsCall, parameters: dict[str, Any]) -> dict[str, Any]:
-    return add_context(
+def _with_context(call: _AwsCall, context: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    changed: dict[str, Any] = context.add_context(
         call.operation.service,
         call.operation.name,
         parameters,
@@ -194,6 +216,7 @@ def _with_context(call: _AwsCall, parameters: dict[str, Any]) -> dict[str, Any]:
         x_ray_header(call.current, call.span),
         call.current.settings.payload_context,
     )
+    return changed
 
 
 def _fields(call: _AwsCall) -> dict[str, str]:
@@ -214,7 +237,7 @@ def _finish(call: _AwsCall, response: Any) -> None:
     span, operation = call.span, call.operation
     if span.context.is_sampled and isinstance(response, dict):
         _note_metadata(span.attributes, response)
-        found = aws_attributes.read_response(operation.service, operation.name, response)
+        found = operation.read_response(operation.service, operation.name, response)
         span.attributes.update(found)
     call.end()
 

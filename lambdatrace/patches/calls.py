@@ -10,7 +10,6 @@ from _contextvars import ContextVar
 from sys import modules
 
 from lambdatrace import __version__, propagation
-from lambdatrace.propagators import inject
 from lambdatrace.records import CLIENT, ERROR, Scope
 from lambdatrace.tracing import CURRENT_SPAN
 
@@ -130,6 +129,8 @@ class _Headers:
     __slots__ = ("carried", "fields", "is_sampled", "spans", "trace_id", "trace_state", "x_ray")
 
     def __init__(self, current: Telemetry, span: Span) -> None:
+        from lambdatrace.propagators import inject  # as all here, once for a trace
+
         context = span.context
         self.spans = span.opened_in
         self.trace_id = context.trace_id

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from lambdatrace.secret_names import is_secret_name
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
@@ -20,8 +18,6 @@ _METHODS = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "QUERY")
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-_is_secret_name = lru_cache(maxsize=64)(is_secret_name)  # the same few come with each request
 
 
 class Server:
@@ -86,6 +82,13 @@ def redact_url(url: str, secret_keys: Iterable[re.Pattern[str]] = ()) -> str:
         return url
     parts = [_redact_parameter(part, secret_keys) for part in query.split("&")]
     return path + mark + "&".join(parts)
+
+
+@lru_cache(maxsize=64)  # the same few come with each request
+def _is_secret_name(name: str) -> bool:
+    from lambdatrace.secret_names import is_secret_name
+
+    return is_secret_name(name)
 
 
 def _redact_parameter(parameter: str, secret_keys: Iterable[re.Pattern[str]]) -> str:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdatrace.patches import aws_attributes, aws_context
+from lambdatrace.patches import botocore as botocore_patch
 from lambdatrace.patches.aws_attributes import function_name, read_request, read_response
 
 # What the conventions have no key for.
@@ -98,6 +99,7 @@ def test_every_operation_and_parameter_is_one_of_the_services() -> None:
     }
     for service, operation in [*aws_attributes.SENDS, *aws_context._WRITERS]:
         assert operation in models[service].operation_names
+    assert {service for service, _ in aws_context._WRITERS} == botocore_patch._WITH_PLACES
     for (service, operation), batch in aws_attributes.SENDS.items():
         members = models[service].operation_model(operation).input_shape.members
         assert batch is None or batch in members
