@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     import pytest
 
 SCRIPT = """
+import logging
+
 import lambdatrace
 from lambdatrace.testing import LambdaContext
 
 @lambdatrace.instrument
 def handler(event, context):
-    return None
+    logging.getLogger().warning("low stock")
 
 handler({}, LambdaContext())
 """
@@ -41,6 +43,11 @@ def run(**environment: str) -> list[str]:
 def test_what_was_lost_is_said_in_one_line_when_the_process_ends() -> None:
     lines = run(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
     assert lines[-1] == "[lambdatrace] lost: spans: 3 not sent"
+
+
+def test_each_log_record_that_was_lost_is_counted_once() -> None:
+    lines = run(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_LOGS_EXPORTER="otlp")
+    assert lines[-1] == "[lambdatrace] lost: spans: 3 not sent; log records: 1 not sent"
 
 
 def test_nothing_is_said_when_all_is_well() -> None:
