@@ -15,6 +15,8 @@ __version__ = "0.1.0"
 # When the function's module began to import us, in Unix time: the first it tells of its own import.
 _imported_ns = _time_ns()
 
+OFF = frozenset(("false", "0", "no", "off", "n", "f"))  # what a setting is switched off with
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, ModuleType
@@ -71,7 +73,7 @@ def is_switched_off() -> bool:
         return False
     return (
         _environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
-        or _environ.get("LAMBDATRACE_ENABLED", "").lower() == "false"
+        or _environ.get("LAMBDATRACE_ENABLED", "").lower() in OFF
     )
 
 

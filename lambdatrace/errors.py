@@ -10,18 +10,38 @@ None of these reaches a handler: the guard at each entry point counts and report
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class LambdatraceError(Exception):
     """Any error of the SDK's own."""
 
 
 class SettingError(LambdatraceError):
-    """An environment variable has a value that cannot be used."""
+    """An environment variable has a value, or a part of one, that cannot be used.
 
-    def __init__(self, name: str, value: str, expected: str) -> None:
-        super().__init__(f"{name} is {value!r}: expected {expected}")
+    `fact` and `remedy` are the two halves of its line. `instead` is what of the value can be used,
+    None where all of it is left out; `taken` is what holds, as it would be written.
+    """
+
+    def __init__(self, name: str, value: str, expected: str, instead: Any = None) -> None:
+        super().__init__(name, value, expected)
         self.name = name
-        self.value = value
+        self.fact = f"{name} is {value!r}"
+        self.expected = expected
+        self.instead = instead
+        self.taken: str | None = None
+
+    @property
+    def remedy(self) -> str:
+        """What was expected, and what is taken."""
+        taken = "" if self.taken is None else f"; taken: {self.taken or 'nothing'}"
+        return f"expected {self.expected}{taken}"
+
+    def __str__(self) -> str:
+        return f"{self.fact}: {self.remedy}"
 
 
 class MetricError(LambdatraceError):

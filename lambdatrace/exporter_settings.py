@@ -1,6 +1,8 @@
-"""The settings of what sends: a second table, read when the first record is about to be sent.
+"""The settings of what sends: a second table, read once, when the first record is about to be sent.
 
-That is after the first response, so that its many names cost no cold start. Names and meanings are
+That is after the first response, so that its many names cost no cold start, and so that what the
+function's init puts into `os.environ` counts: an API key it has fetched, which Lambda's own
+variables cannot refer to. Names and meanings are
 those of the OpenTelemetry specification, "OpenTelemetry Protocol Exporter": each
 OTEL_EXPORTER_OTLP_X also exists for one signal, as OTEL_EXPORTER_OTLP_TRACES_X, and goes before.
 """
@@ -8,7 +10,7 @@ OTEL_EXPORTER_OTLP_X also exists for one signal, as OTEL_EXPORTER_OTLP_TRACES_X,
 from __future__ import annotations
 
 from lambdatrace.errors import SettingError
-from lambdatrace.settings import one_of, pairs, positive
+from lambdatrace.settings import boolean, one_of, pairs, positive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def _protocol(name: str, value: str) -> str:
 
 def _headers(name: str, value: str) -> dict[str, str]:
     """Pairs that may stand in an HTTP request."""
-    found = pairs(name, value)
+    found = pairs(name, value, "…")
     letters = "".join(found) + "".join(found.values())
     try:
         letters.encode("latin-1")
@@ -70,6 +72,15 @@ def _daemon(name: str, value: str) -> tuple[str, int]:
             except ValueError as error:
                 raise SettingError(name, value, str(error).removeprefix("expected ")) from None
     raise SettingError(name, value, "HOST:PORT, or tcp:HOST:PORT udp:HOST:PORT")
+
+
+def _auto_or_boolean(name: str, value: str) -> str:
+    if value.lower() == "auto":
+        return "auto"
+    try:
+        return "true" if boolean(name, value) else "false"
+    except SettingError:
+        raise SettingError(name, value, "auto, true or false") from None
 
 
 def _file(name: str, value: str) -> str:
@@ -149,7 +160,7 @@ EXPORTER_TABLE: tuple[Row, ...] = (
     (
         "LAMBDATRACE_OTLP_SIGV4",
         "sigv4",
-        one_of("auto", "true", "false"),
+        _auto_or_boolean,
         "auto",
         "Sign requests (SigV4): `auto` for the hosts of AWS's OTLP endpoints, `true` or `false`.",
     ),
@@ -206,7 +217,7 @@ class ExporterSettings:
         self._environ = environ
         self._general: dict[str, Any] = {}
         for name, attribute, parse, default, _ in EXPORTER_TABLE:
-            value = self._read(name, parse, parse(name, default))
+            value = self._read(name, parse, parse(name, default), default)
             if name.startswith(_PREFIX):
                 self._general[attribute] = value
             else:
@@ -224,18 +235,21 @@ class ExporterSettings:
         settings.url = self._general["endpoint"].rstrip("/") + f"/v1/{signal}"
         for name, attribute, parse, _, _ in SIGNAL_TABLE:
             own = name.replace(_PREFIX, f"{_PREFIX}{signal.upper()}_")
+            general = f"what {name} says"
             if attribute == "endpoint":
-                settings.url = self._read(own, parse, settings.url)
+                settings.url = self._read(own, parse, settings.url, general)
             else:
-                setattr(settings, attribute, self._read(own, parse, self._general[attribute]))
+                value = self._read(own, parse, self._general[attribute], general)
+                setattr(settings, attribute, value)
         return settings
 
-    def _read(self, name: str, parse: Callable[[str, str], Any], default: Any) -> Any:
+    def _read(self, name: str, parse: Callable[[str, str], Any], default: Any, shown: str) -> Any:
         value = self._environ.get(name)
         if not value:  # an empty variable counts as unset (OpenTelemetry)
             return default
         try:
             return parse(name, value)
         except SettingError as error:
+            error.taken = shown
             self.errors.append(error)
             return default

@@ -50,12 +50,18 @@ class Upstream:
 
 
 def parse_propagators(value: str) -> tuple[str, ...]:
-    """The propagators that OTEL_PROPAGATORS names. Raises SettingError for one we have not."""
+    """The propagators that OTEL_PROPAGATORS names.
+
+    Raises SettingError for one we have not; its `instead` are those we have.
+    """
     names = tuple(dict.fromkeys(name.strip().lower() for name in value.split(",") if name.strip()))
     if names == ("none",):
         return ()
-    if any(name not in _INJECTORS for name in names):
-        raise SettingError(VARIABLE, value, "none, or some of " + ", ".join(sorted(_INJECTORS)))
+    known = tuple(name for name in names if name in _INJECTORS)
+    if known != names:
+        unknown = ",".join(name for name in names if name not in known)
+        expected = "none, or some of " + ", ".join(sorted(_INJECTORS))
+        raise SettingError(VARIABLE, unknown, expected, instead=known or None)
     if "xray" in names and "xray-lambda" in names:
         raise SettingError(VARIABLE, value, "one of xray and xray-lambda, which exclude each other")
     return names

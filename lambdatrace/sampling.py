@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from lambdatrace.tracing import Sampler
 
 _TRACE_ID_BOUND = 1 << 64
+SHARE_DEFAULT = "1.0"
 
 
-def ratio_sampler(name: str, argument: str = "1.0") -> Sampler:
+def ratio_sampler(name: str, argument: str = SHARE_DEFAULT) -> Sampler:
     """The sampler called `name`: for a whole trace at its root, children follow their local parent.
 
     `traceidratio` keeps a trace when the low 64 bits of its id are below ratio x 2^64, as

@@ -7,6 +7,7 @@ not stop a function. What sends has a table of its own: `exporter_settings.py`.
 
 from __future__ import annotations
 
+from lambdatrace import OFF
 from lambdatrace.errors import SettingError
 
 TYPE_CHECKING = False
@@ -23,7 +24,19 @@ def _text(_name: str, value: str) -> str:
     return value
 
 
-def _boolean(name: str, value: str) -> bool:
+_ON = frozenset(("true", "1", "yes", "on", "y", "t"))  # as Powertools
+
+
+def boolean(name: str, value: str) -> bool:
+    """True or false, in the words people write."""
+    lowered = value.strip().lower()
+    if lowered not in _ON and lowered not in OFF:
+        raise SettingError(name, value, "true or false, 1 or 0, yes or no, on or off")
+    return lowered in _ON
+
+
+def _true_or_false(name: str, value: str) -> bool:
+    """As OpenTelemetry has booleans: only `true`, in any case, is true."""
     lowered = value.lower()
     if lowered not in ("true", "false"):
         raise SettingError(name, value, "true or false")
@@ -103,16 +116,18 @@ def _some_of(*choices: str) -> Callable[[str, str], frozenset[str] | None]:
     return parse
 
 
-def pairs(name: str, value: str) -> dict[str, str]:
-    """`key=value` pairs between commas, values percent-encoded, as OpenTelemetry writes them."""
+def pairs(name: str, value: str, shown: str = "") -> dict[str, str]:
+    """`key=value` pairs between commas, values percent-encoded, as OpenTelemetry writes them.
+
+    `shown` stands for a value that may hold a credential.
+    """
     found = {}
     for item in value.split(","):
         if not item.strip():
             continue
         key, equals, text = item.partition("=")
         if not equals or not key.strip():
-            # The value may hold a credential: only the key's place is told.
-            raise SettingError(name, "…", "key=value pairs between commas")
+            raise SettingError(name, shown or value, "key=value pairs between commas")
         found[key.strip()] = _percent_decoded(text.strip())
     return found
 
@@ -192,22 +207,22 @@ def _invocation_metrics(name: str, value: str) -> tuple[str, ...]:
 
 DEFAULT_SAMPLER = "parentbased_always_on"
 
+# name, default and sentence of what `auto.py` reads, before there are settings
+HANDLER = (
+    "LAMBDATRACE_HANDLER",
+    "",
+    "The handler that `lambdatrace.auto.handler` runs, `module.function`.",
+)
+
 # name, attribute, parser, default as written in the environment, one sentence
 TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
-    ("OTEL_SDK_DISABLED", "is_disabled", _boolean, "false", "Turn all of it off."),
+    ("OTEL_SDK_DISABLED", "is_disabled", _true_or_false, "false", "Turn all of it off."),
     (
         "LAMBDATRACE_ENABLED",
         "is_enabled",
-        _boolean,
+        boolean,
         "true",
         "Turn all of it off with `false`, for this SDK alone.",
-    ),
-    (
-        "LAMBDATRACE_HANDLER",
-        "handler",
-        _text,
-        "",
-        "The handler that `lambdatrace.auto.handler` runs, `module.function`.",
     ),
     (
         "OTEL_SERVICE_NAME",
@@ -233,7 +248,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "LAMBDATRACE_JOURNAL",
         "keeps_journal",
-        _boolean,
+        boolean,
         "true",
         "Note in a file in `/tmp` what is not sent yet, for the next process if this one dies.",
     ),
@@ -338,7 +353,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "LAMBDATRACE_LOGS_INJECTION",
         "injects_ids",
-        _boolean,
+        boolean,
         "true",
         "Whether records of `logging` get `trace_id`, `span_id` and `trace_flags`.",
     ),
@@ -366,14 +381,14 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "LAMBDATRACE_LOG_EVENT",
         "logs_event",
-        _boolean,
+        boolean,
         "false",
         "Whether `inject_lambda_context` of `lambdatrace.logger` writes the event, redacted.",
     ),
     (
         "LAMBDATRACE_CAPTURE_PAYLOAD",
         "captures_payload",
-        _boolean,
+        boolean,
         "false",
         "Whether event and response become attributes of the invocation's span, as redacted JSON.",
     ),
@@ -415,7 +430,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "LAMBDATRACE_REDACTION",
         "redacts",
-        _boolean,
+        boolean,
         "true",
         "Whether passwords, tokens, keys and card numbers are replaced by `REDACTED`.",
     ),
@@ -469,7 +484,6 @@ class Settings:
 
     is_disabled: bool
     is_enabled: bool
-    handler: str
     service_name: str
     resource_attributes: dict[str, str]
     import_spans_min_ms: int
@@ -518,6 +532,8 @@ class Settings:
                 value = parse(name, environ.get(name) or default)
             except SettingError as error:
                 settings.errors.append(error)
-                value = parse(name, default)
+                value, error.taken = error.instead, ",".join(error.instead or ())
+                if value is None:
+                    value, error.taken = parse(name, default), default
             setattr(settings, attribute, value)
         return settings

@@ -133,7 +133,7 @@ class Telemetry:
         if self.is_active:
             self._watch_logging()
             for error in settings.errors:
-                self.guard.report(error.name, error)
+                self.guard.report(error.fact, error.remedy)
 
     def _watch_logging(self) -> None:
         is_capturing = self.settings.logs_exporter != "none"
@@ -149,13 +149,14 @@ class Telemetry:
         settings = self.settings
         if self.is_active and settings.sampler == DEFAULT_SAMPLER:
             return follow_parent
-        from lambdatrace.sampling import ratio_sampler
+        from lambdatrace.sampling import SHARE_DEFAULT, ratio_sampler
 
         if not self.is_active:
             return ratio_sampler("always_off")
         try:
             return ratio_sampler(settings.sampler, settings.sampler_argument)
         except SettingError as error:
+            error.taken = SHARE_DEFAULT
             settings.errors.append(error)
             return ratio_sampler(settings.sampler)
 
@@ -458,7 +459,7 @@ class Telemetry:
 
             self._exporters = ExporterSettings(self.environ)
             for error in self._exporters.errors:
-                self.guard.report(error.name, error)
+                self.guard.report(error.fact, error.remedy)
         return self._exporters
 
     @property

@@ -11,16 +11,17 @@ import hcl2
 
 from lambdatrace.cli import COMMANDS
 from lambdatrace.exporter_settings import EXPORTER_TABLE
-from lambdatrace.settings import TABLE
+from lambdatrace.settings import HANDLER, TABLE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
 def test_the_settings_table_is_the_settings() -> None:
+    rows = [HANDLER, *((row[0], *row[3:]) for row in (*TABLE, *EXPORTER_TABLE))]
     expected = [
         f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
-        for name, _, _, default, meaning in (*TABLE, *EXPORTER_TABLE)
+        for name, default, meaning in rows
     ]
     section = README.partition("## Settings")[2].partition("\n## ")[0]
     assert [line for line in section.splitlines() if line.startswith("| `")] == expected

@@ -101,7 +101,8 @@ ours=lambdatrace.auto.handler
 others=" $ORIG_HANDLER $DD_LAMBDA_HANDLER $LUMIGO_ORIGINAL_HANDLER $NEW_RELIC_LAMBDA_HANDLER \
 $SENTRY_INITIAL_HANDLER "
 case "$OTEL_SDK_DISABLED/$LAMBDATRACE_ENABLED" in
-  [Tt][Rr][Uu][Ee]/* | */[Ff][Aa][Ll][Ss][Ee]) exec "$@" ;;
+  [Tt][Rr][Uu][Ee]/* | */[Ff][Aa][Ll][Ss][Ee] | */0 | */[Nn][Oo] | */[Oo][Ff][Ff] | */[NnFf])
+    exec "$@" ;;
 esac
 case "$others" in
   *" $ours "*) exec "$@" ;;

@@ -76,10 +76,10 @@ def arm(index_path: str, wanted: Collection[str], disabled: Collection[str], gua
     chosen, unknown = choose(rows, wanted, disabled)
     if unknown:
         names = sorted({name for name, _, _ in (*WELL_KNOWN, *rows)})
-        guard.report(
-            VARIABLE,
-            SettingError(VARIABLE, ",".join(unknown), f"all, none or some of {', '.join(names)}"),
-        )
+        expected = f"all, none or some of {', '.join(names)}"
+        error = SettingError(VARIABLE, ",".join(unknown), expected)
+        error.taken = ",".join(name for name in wanted if name not in unknown)
+        guard.report(error.fact, error.remedy)
     watched = dict.fromkeys((library for _, library, _ in chosen), __name__)
     for _, library, instrumentor in chosen:
         _waiting.setdefault(library, []).append(instrumentor)

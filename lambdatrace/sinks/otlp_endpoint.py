@@ -32,7 +32,7 @@ def otlp_sink(
     environ: Mapping[str, str],
     *,
     sigv4: str,
-    on_error: Callable[[str, BaseException], None],
+    on_error: Callable[[str, object], None],
 ) -> OtlpHttpSink:
     """What posts the records of `signal`; a proxy variable nobody can use is told to `on_error`."""
     address = Address(settings.url)
@@ -43,7 +43,8 @@ def otlp_sink(
         try:
             proxy = proxy_for(address, environ)
         except SettingError as error:
-            on_error(error.name, error)
+            error.taken = "no proxy"
+            on_error(error.fact, error.remedy)
     headers, target = settings.headers, ""
     if proxy is not None and not address.is_tls:
         headers = {**proxy.headers(), **headers}

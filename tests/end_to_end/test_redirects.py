@@ -197,7 +197,7 @@ def test_switched_off_the_function_runs_without_any_of_it(
     environment = {"OTEL_SDK_DISABLED": "true", "LAMBDATRACE_HANDLER": "app.handler"}
     if is_wrapped:
         wrapper = script(tmp_path / "lambdatrace", EXEC_WRAPPER)
-        environment = {"LAMBDATRACE_ENABLED": "false", "AWS_LAMBDA_EXEC_WRAPPER": str(wrapper)}
+        environment = {"LAMBDATRACE_ENABLED": "Off", "AWS_LAMBDA_EXEC_WRAPPER": str(wrapper)}
     handler = "app.handler" if is_wrapped else OURS
     name = deploy({"app.py": source}, handler=handler, environment=environment)
     loaded = ["lambdatrace", "lambdatrace.auto", "lambdatrace.switched_off"]

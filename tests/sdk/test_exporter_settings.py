@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambdatrace.exporter_settings import SIGNAL_TABLE, SIGNALS, ExporterSettings, SignalSettings
+from lambdatrace.exporter_settings import (
+    EXPORTER_TABLE,
+    SIGNAL_TABLE,
+    SIGNALS,
+    ExporterSettings,
+    SignalSettings,
+)
+from lambdatrace.telemetry import Telemetry
+from lambdatrace.testing import ENVIRONMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +89,7 @@ def test_the_files_of_tls_are_paths_of_files_that_can_be_read(tmp_path: Path) ->
             (
                 f"{name} is '/nowhere.pem': "
                 "expected the path of a readable PEM file (No such file or directory)"
+                f"; taken: what OTEL_EXPORTER_OTLP_{variable} says"
             )
         ]
 
@@ -116,6 +125,14 @@ def test_the_traces_url_follows_the_specification(environ: dict[str, str], url: 
 )
 def test_the_daemons_address_is_read_in_both_forms(value: str, address: tuple[str, int]) -> None:
     assert ExporterSettings({"AWS_XRAY_DAEMON_ADDRESS": value}).daemon == address
+
+
+def taken(name: str) -> str:
+    """What a line says that is taken: the default, or for one signal what holds for all."""
+    for signal in SIGNALS:
+        if f"_{signal.upper()}_" in name:
+            return f"what {name.replace(f'{signal.upper()}_', '')} says"
+    return {row[0]: row[3] for row in EXPORTER_TABLE}[name] or "nothing"
 
 
 URL = "expected http://HOST:PORT or https://HOST:PORT"
@@ -175,11 +192,27 @@ PORT = "expected a port from 1 to 65535"
             "tcp:127.0.0.1:2000",
             "'tcp:127.0.0.1:2000': expected HOST:PORT, or tcp:HOST:PORT udp:HOST:PORT",
         ),
-        ("LAMBDATRACE_OTLP_SIGV4", "yes", "'yes': expected one of auto, true, false"),
+        ("LAMBDATRACE_OTLP_SIGV4", "always", "'always': expected auto, true or false"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_once_and_the_default_taken(
     name: str, value: str, message: str
 ) -> None:
-    assert errors({name: value}) == [f"{name} is {message}"]
+    assert errors({name: value}) == [f"{name} is {message}; taken: {taken(name)}"]
     assert of_traces({name: value}) == DEFAULTS
+
+
+def test_a_key_that_the_functions_init_has_fetched_counts_and_later_ones_do_not() -> None:
+    environ = dict(ENVIRONMENT)
+    telemetry = Telemetry(environ)
+    environ["OTEL_EXPORTER_OTLP_HEADERS"] = "api-key=fetched"
+    assert telemetry.exporters.of("traces").headers == {"api-key": "fetched"}
+    environ["OTEL_EXPORTER_OTLP_HEADERS"] = "api-key=later"
+    assert telemetry.exporters.of("traces").headers == {"api-key": "fetched"}
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [("AUTO", "auto"), ("1", "true"), ("Yes", "true"), ("off", "false")]
+)
+def test_whether_to_sign_is_auto_or_any_boolean(value: str, read: str) -> None:
+    assert ExporterSettings({"LAMBDATRACE_OTLP_SIGV4": value}).sigv4 == read

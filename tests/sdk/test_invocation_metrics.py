@@ -160,7 +160,8 @@ def test_the_setting_takes_all_none_or_names_in_any_case() -> None:
     (error,) = Settings.from_env({"LAMBDATRACE_INVOCATION_METRICS": "Cost"}).errors
     assert str(error) == (
         "LAMBDATRACE_INVOCATION_METRICS is 'Cost': expected all, none, or some of ColdStart, "
-        "Errors, Duration, InitDuration, Timeouts, BatchItemFailures, EstimatedCost"
+        "Errors, Duration, InitDuration, Timeouts, BatchItemFailures, EstimatedCost; "
+        "taken: none"
     )
 
 

@@ -16,6 +16,7 @@ import lambdatrace
 from lambdatrace.errors import SettingError
 from lambdatrace.propagators import inject, parse_propagators, read_upstream
 from lambdatrace.records import Carried, SpanContext
+from lambdatrace.settings import PROPAGATORS_DEFAULT, Settings
 from lambdatrace.testing import LambdaContext, recording
 
 ONE, TWO = "0af7651916cd43dd8448eb211c80319c", "5759e988bd862e3fe1be46a994272793"
@@ -187,10 +188,24 @@ def test_no_header_is_an_error(carrier: dict[str, str], trace_header: str | None
     read_upstream(names, [carrier], trace_header, is_sampling_of_x_ray=True)
 
 
-@pytest.mark.parametrize("value", ["tracecontext,jaeger", "none,xray", "xray,xray-lambda"])
-def test_a_propagator_that_is_not_there_is_named(value: str) -> None:
-    with pytest.raises(SettingError, match=f"OTEL_PROPAGATORS is '{value}': expected "):
+@pytest.mark.parametrize(
+    ("value", "unusable", "kept"),
+    [
+        ("tracecontext,jaeger,b3,ot", "jaeger,ot", ("tracecontext", "b3")),
+        ("none,xray", "none", ("xray",)),
+        ("jaeger", "jaeger", None),
+        ("xray,xray-lambda", "xray,xray-lambda", None),
+    ],
+)
+def test_a_propagator_that_is_not_there_is_named_and_the_others_are_kept(
+    value: str, unusable: str, kept: tuple[str, ...] | None
+) -> None:
+    with pytest.raises(SettingError, match=f"OTEL_PROPAGATORS is '{unusable}': ") as raised:
         parse_propagators(value)
+    assert raised.value.instead == kept
+    settings = Settings.from_env({"OTEL_PROPAGATORS": value})
+    assert settings.propagators == (kept or PROPAGATORS_DEFAULT)
+    assert str(settings.errors[0]).endswith(f"; taken: {','.join(settings.propagators)}")
 
 
 def test_baggage_and_lineage_go_on_to_whom_we_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lambdatrace.settings import TABLE, Settings
+from lambdatrace.settings import TABLE, Settings, boolean
 
 
 def test_without_any_variable_the_defaults_hold() -> None:
@@ -10,7 +10,6 @@ def test_without_any_variable_the_defaults_hold() -> None:
     assert {attribute: getattr(settings, attribute) for _, attribute, _, _, _ in TABLE} == {
         "is_disabled": False,
         "is_enabled": True,
-        "handler": "",
         "service_name": "",
         "resource_attributes": {},
         "import_spans_min_ms": 0,
@@ -59,6 +58,19 @@ def test_every_setting_is_declared_on_the_class() -> None:
     [
         ("OTEL_SDK_DISABLED", "yes", "OTEL_SDK_DISABLED is 'yes': expected true or false"),
         (
+            "LAMBDATRACE_ENABLED",
+            "maybe",
+            (
+                "LAMBDATRACE_ENABLED is 'maybe': "
+                "expected true or false, 1 or 0, yes or no, on or off"
+            ),
+        ),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "team=a,stage",
+            "OTEL_RESOURCE_ATTRIBUTES is 'team=a,stage': expected key=value pairs between commas",
+        ),
+        (
             "LAMBDATRACE_PATCHES",
             "botocore,redis",
             (
@@ -90,10 +102,48 @@ def test_a_value_that_cannot_be_used_is_named_and_the_default_taken(
     name: str, value: str, message: str
 ) -> None:
     settings = Settings.from_env({name: value})
-    assert [str(error) for error in settings.errors] == [message]
-    attribute = {row[0]: row[1] for row in TABLE}[name]
+    [(attribute, default)] = [(row[1], row[3]) for row in TABLE if row[0] == name]
+    taken = f"; taken: {default or 'nothing'}"
+    assert [str(error) for error in settings.errors] == [message + taken]
     assert getattr(settings, attribute) == getattr(Settings.from_env({}), attribute)
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
     assert Settings.from_env({"OTEL_TRACES_EXPORTER": ""}).traces_exporter == "otlp"
+
+
+BOOLEANS = sorted({name for name, _, parse, _, _ in TABLE if parse is boolean})
+
+
+@pytest.mark.parametrize("name", BOOLEANS)
+def test_a_switch_takes_the_words_people_write(name: str) -> None:
+    attribute = {row[0]: row[1] for row in TABLE}[name]
+
+    def read(value: str) -> bool:
+        settings = Settings.from_env({name: value})
+        assert settings.errors == []
+        found: bool = getattr(settings, attribute)
+        return found
+
+    assert {read(value) for value in ("true", "True", "1", "yes", "ON", "y", "t")} == {True}
+    assert {read(value) for value in ("false", "FALSE", "0", "no", "Off", "n", "f")} == {False}
+
+
+def test_the_switches_are_all_but_opentelemetrys_own() -> None:
+    assert BOOLEANS == [
+        "LAMBDATRACE_CAPTURE_PAYLOAD",
+        "LAMBDATRACE_ENABLED",
+        "LAMBDATRACE_JOURNAL",
+        "LAMBDATRACE_LOGS_INJECTION",
+        "LAMBDATRACE_LOG_EVENT",
+        "LAMBDATRACE_REDACTION",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_disabled", "errors"),
+    [("TRUE", True, 0), ("False", False, 0), ("1", False, 1), ("yes", False, 1), ("", False, 0)],
+)
+def test_only_true_disables_opentelemetry(value: str, is_disabled: bool, errors: int) -> None:
+    settings = Settings.from_env({"OTEL_SDK_DISABLED": value})
+    assert (settings.is_disabled, len(settings.errors)) == (is_disabled, errors)

@@ -54,6 +54,9 @@ def probe(script: str, environment: dict[str, str]) -> list[str]:
         {"OTEL_SDK_DISABLED": "true"},
         {"OTEL_SDK_DISABLED": "TRUE", "LAMBDATRACE_IMPORT_SPANS_MIN_MS": "5"},
         {"LAMBDATRACE_ENABLED": "False"},
+        {"LAMBDATRACE_ENABLED": "0"},
+        {"LAMBDATRACE_ENABLED": "No"},
+        {"LAMBDATRACE_ENABLED": "off"},
     ],
 )
 def test_switched_off_nothing_is_loaded_and_nothing_done(environment: dict[str, str]) -> None:
@@ -86,7 +89,7 @@ print(json.dumps("lambdatrace.telemetry" in sys.modules))
 """
     result = subprocess.run(
         [sys.executable, "-c", script],
-        env={"AWS_LAMBDA_FUNCTION_NAME": "orders", "LAMBDATRACE_ENABLED": "no", "PATH": "/bin"},
+        env={"AWS_LAMBDA_FUNCTION_NAME": "orders", "LAMBDATRACE_ENABLED": "maybe", "PATH": "/bin"},
         capture_output=True,
         text=True,
         check=True,
