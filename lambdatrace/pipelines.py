@@ -175,6 +175,13 @@ class Pipelines:
             sink = UnmadeSink(error)
         if sink is None:
             return None
+        if signal != METRICS:
+            from lambdatrace.span_limits import LimitingSink, Limits
+
+            limits = Limits(self._environ)
+            for wrong in limits.errors:
+                self._guard.report(wrong.fact, wrong.remedy)
+            sink = LimitingSink(sink, limits)
         if self._redaction is not None:
             from lambdatrace.sinks.redacting import RedactingSink
 

@@ -23,10 +23,12 @@ UNSET, OK, ERROR = 0, 1, 2
 # The `error.type` of what Lambda ended, or answered itself, for lack of time; its own name for it.
 TIMED_OUT = "Sandbox.Timedout"
 
-# The OpenTelemetry specification's defaults for span limits.
+# The OpenTelemetry specification's defaults; `span_limits.py` sets others where a variable asks.
 ATTRIBUTE_COUNT_MAX = 128
 EVENT_COUNT_MAX = 128
 LINK_COUNT_MAX = 128
+PART_ATTRIBUTE_COUNT_MAX = 128  # of an event or a link
+LOG_ATTRIBUTE_COUNT_MAX = 128
 
 
 _new = object.__new__
@@ -369,3 +371,19 @@ class LogRecord:
         self.event_name = event_name
         self.scope = scope
         self.dropped_attributes = 0
+
+    def with_attributes(self, attributes: Mapping[str, Any], dropped: int) -> LogRecord:
+        """This record with other attributes, beside which `dropped` more were left out."""
+        copy = LogRecord(
+            self.body,
+            self.observed_ns,
+            time_ns=self.time_ns,
+            severity_number=self.severity_number,
+            severity_text=self.severity_text,
+            attributes=attributes,
+            context=self.context,
+            event_name=self.event_name,
+            scope=self.scope,
+        )
+        copy.dropped_attributes = self.dropped_attributes + dropped
+        return copy

@@ -57,6 +57,17 @@ ENDED_COUNT_MAX = 1_000
 # Where Lambda keeps files as long as the environment lasts; a TMPDIR goes before.
 TMP = "/tmp"  # noqa: S108 - it is the function's alone
 
+# What bounds how many a record takes in; `span_limits.py` is loaded early where one is set.
+COUNT_LIMITS = (
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "OTEL_SPAN_LINK_COUNT_LIMIT",
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+)
+
 METRIC_BUFFER_SIZE_MAX = 2048  # OpenTelemetry has no setting for it; as many as spans
 
 
@@ -131,6 +142,10 @@ class Telemetry:
             self.import_times = ImportTimes(self.clock, settings.import_spans_min_ms * 1_000_000)
             self.import_times.start()
         if self.is_active:
+            if any(name in environ for name in COUNT_LIMITS):
+                from lambdatrace.span_limits import Limits
+
+                Limits(environ).hold()
             self._watch_logging()
             for error in settings.errors:
                 self.guard.report(error.fact, error.remedy)

@@ -12,13 +12,14 @@ import hcl2
 from lambdatrace.cli import COMMANDS
 from lambdatrace.exporter_settings import EXPORTER_TABLE
 from lambdatrace.settings import HANDLER, TABLE
+from lambdatrace.span_limits import LIMIT_TABLE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
 def test_the_settings_table_is_the_settings() -> None:
-    rows = [HANDLER, *((row[0], *row[3:]) for row in (*TABLE, *EXPORTER_TABLE))]
+    rows = [HANDLER, *((row[0], *row[3:]) for row in (*TABLE, *EXPORTER_TABLE)), *LIMIT_TABLE]
     expected = [
         f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
         for name, default, meaning in rows

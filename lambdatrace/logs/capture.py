@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 
+from lambdatrace import records
 from lambdatrace.exceptions import qualified_name
 from lambdatrace.logs.record_fields import STRUCTURED, user_fields
 from lambdatrace.plain import CUT, plain_copy, text_of
-from lambdatrace.records import ATTRIBUTE_COUNT_MAX, LogRecord, Scope
+from lambdatrace.records import LogRecord, Scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class LogCapture:
         if record.stack_info:
             attributes["code.stacktrace"] = record.stack_info
         for key, value in user_fields(fields).items():
-            if len(attributes) >= ATTRIBUTE_COUNT_MAX:
+            if len(attributes) >= records.LOG_ATTRIBUTE_COUNT_MAX:
                 captured.dropped_attributes += 1
             else:
                 is_safe = type(value) in _UNCHANGING

@@ -11,13 +11,13 @@ from opentelemetry import _logs
 from opentelemetry._logs import _internal as internal
 from opentelemetry.trace.propagation import get_current_span
 
-from lambdatrace import telemetry
+from lambdatrace import records, telemetry
 from lambdatrace.exceptions import message_of, qualified_name
 from lambdatrace.otel.global_providers import watch
 from lambdatrace.otel.spans import from_otel
 from lambdatrace.otel.traces import read_scope
 from lambdatrace.otel.values import clean_attributes, clean_value
-from lambdatrace.records import ATTRIBUTE_COUNT_MAX, LogRecord, SpanContext
+from lambdatrace.records import LogRecord, SpanContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def read_record(given: dict[str, Any], current: Telemetry, scope: Scope) -> LogR
             "exception.stacktrace": current.tracer.spans().stack_trace(error),
             **attributes,
         }
-    too_many = list(attributes)[ATTRIBUTE_COUNT_MAX:]
+    too_many = list(attributes)[records.LOG_ATTRIBUTE_COUNT_MAX :]
     for key in too_many:
         del attributes[key]
     number = given.get("severity_number")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lambdatrace.records import ATTRIBUTE_COUNT_MAX
+from lambdatrace import records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def clean_attributes(attributes: Mapping[Any, Any] | None) -> tuple[dict[str, An
 def bounded_attributes(attributes: Mapping[Any, Any] | None) -> tuple[dict[str, Any], int]:
     """The same, but no more than an event or a link may have."""
     cleaned, dropped = clean_attributes(attributes)
-    for key in list(cleaned)[ATTRIBUTE_COUNT_MAX:]:
+    for key in list(cleaned)[records.PART_ATTRIBUTE_COUNT_MAX :]:
         del cleaned[key]
         dropped += 1
     return cleaned, dropped
