@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 REDACTED = "REDACTED"
-_METHODS = frozenset(
+METHODS = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "QUERY")
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -44,12 +44,12 @@ server_of = lru_cache(maxsize=64)(Server)  # made once for all requests to it
 
 def span_name(method: str) -> str:
     """The method, when it is one of HTTP's; a URL would give each span a name of its own."""
-    return method if method in _METHODS else "HTTP"
+    return method if method in METHODS else "HTTP"
 
 
 def request_attributes(method: str, url: str, host: str, port: int | None) -> dict[str, Any]:
     """The attributes known before the request is sent; `url` has its secrets redacted."""
-    is_known = method in _METHODS
+    is_known = method in METHODS
     attributes: dict[str, Any] = {
         "http.request.method": method if is_known else "_OTHER",
         "url.full": url,

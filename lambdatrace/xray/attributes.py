@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 
+from lambdatrace.patches.http_attributes import METHODS
 from lambdatrace.plain import plain_copy, text_of
 
 TYPE_CHECKING = False
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 ANNOTATIONS = "aws.xray.annotations"
 METADATA_PREFIX = "aws.xray.metadata."
+_METHOD = "http.request.method"
 METADATA_LENGTH_MAX = 64 * 1024  # an X-Ray document's limit
 
 _HTTP = {
-    ("request", "method"): "http.request.method",
+    ("request", "method"): _METHOD,
     ("request", "url"): "url.full",
     ("request", "user_agent"): "user_agent.original",
     ("request", "client_ip"): "client.address",
@@ -52,6 +54,15 @@ _SQL = {
 }
 
 
+def _read_method(attributes: dict[str, Any]) -> None:
+    """The method as OpenTelemetry has it: one of HTTP's, in capitals, or `_OTHER`."""
+    method = attributes.get(_METHOD)
+    if isinstance(method, str) and method not in METHODS:
+        is_known = method.upper() in METHODS
+        attributes[_METHOD] = method.upper() if is_known else "_OTHER"
+        attributes[f"{_METHOD}_original"] = method
+
+
 def read_subsegment(subsegment: Any) -> dict[str, Any]:
     """The attributes that an X-Ray subsegment, about to end, gives its span."""
     http = subsegment.http
@@ -60,6 +71,7 @@ def read_subsegment(subsegment: Any) -> dict[str, Any]:
         for (part, field), key in _HTTP.items()
         if field in http.get(part, ())
     }
+    _read_method(attributes)
     if subsegment.namespace == "aws":
         attributes["rpc.system"] = "aws-api"
         attributes["rpc.service"] = subsegment.name

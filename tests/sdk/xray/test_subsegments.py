@@ -185,6 +185,25 @@ def test_http_data_is_the_conventions(
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "attributes"),
+    [
+        ("post", {"http.request.method": "POST", "http.request.method_original": "post"}),
+        ("PATCH", {"http.request.method": "PATCH"}),
+        ("Brew", {"http.request.method": "_OTHER", "http.request.method_original": "Brew"}),
+    ],
+)
+def test_the_method_of_a_request_is_one_of_https_in_capitals(
+    recorded: Recorded, handle: Handle, method: str, attributes: dict[str, str]
+) -> None:
+    def call() -> None:
+        with xray_recorder.in_subsegment("example.com", namespace="remote") as subsegment:
+            subsegment.put_http_meta("method", method)
+
+    handle(call)
+    assert recorded.span("example.com").attributes == attributes
+
+
 def test_data_of_aws_and_of_databases_is_the_conventions(
     recorded: Recorded, handle: Handle
 ) -> None:
