@@ -33,8 +33,9 @@ _INSTRUMENTS = {
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 # USD in us-east-1 and most regions, first tier, without the free tier. Source: AWS Lambda pricing,
-# November 2026; the init is billed since August 2025 (AWS Compute Blog, "AWS Lambda standardizes
-# billing for INIT Phase").
+# as AWS's Price List API gives it: `Request`, `Lambda-GB-Second`, `Lambda-Provisioned-GB-Second`
+# (the duration where concurrency is provisioned), and each with `-ARM`. The init is billed since
+# August 2025 (AWS Compute Blog, "AWS Lambda standardizes billing for INIT Phase").
 USD_PER_REQUEST = 0.20 / 1_000_000
 USD_PER_GB_S = {"x86_64": 0.0000166667, "aarch64": 0.0000133334}
 PROVISIONED_USD_PER_GB_S = {"x86_64": 0.0000097222, "aarch64": 0.0000077778}
@@ -73,8 +74,9 @@ def estimated_cost(outcome: InvocationOutcome, function: Function, machine: str)
     """What Lambda charges for this invocation in USD, about; None where it is not charged by time.
 
     The request, and the duration in whole ms by memory, that of the init included if the caller
-    waited for it. Not in it: storage beyond 512 MB, provisioned concurrency by itself, SnapStart's
-    cache and restores, what extensions take after the response.
+    waited for it. Not in it: storage beyond 512 MB, whose size a function is not told, provisioned
+    concurrency by itself, which costs without invocations too, SnapStart's cache and restores, what
+    extensions take after the response. Other regions and tiers have other prices.
     """
     kind = function.initialization_type
     if kind == "lambda-managed-instances":
