@@ -94,11 +94,15 @@ class Guard:
         except Exception:  # noqa: BLE001, S110 - no stack left, at the end of a recursion
             pass
 
-    def report(self, place: str, error: Any) -> None:
-        """Count a failure; the first of a place is written out, since a log line costs money."""
+    def report(self, place: str, error: Any, once_per: str = "") -> None:
+        """Count a failure; the first of a place is written out, since a log line costs money.
+
+        `once_per` stands for the place in telling the first, where it can fail in several ways.
+        """
         self.failures += 1
-        if place not in self._reported and len(self._reported) < PLACES_MAX:
-            self._reported.add(place)
+        key = once_per or place
+        if key not in self._reported and len(self._reported) < PLACES_MAX:
+            self._reported.add(key)
             # The error's own text may fail, and standard error may be closed.
             try:
                 kind = "" if isinstance(error, str) else type(error).__name__ + ": "

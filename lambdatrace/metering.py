@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _thread
 
+from lambdatrace.errors import MetricError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,4 +170,8 @@ class Metering:
         return redaction.mapping(mapping) if redaction is not None else mapping
 
     def _report_metric(self, name: str, error: Exception) -> None:
-        self._telemetry.guard.report(f"metric {name}", error)
+        # Once for each rule: a metric's value and its dimensions may break different ones.
+        is_ours = isinstance(error, MetricError)
+        rule = str(error).rpartition(": ")[2] if is_ours else type(error).__name__
+        place = f"metric {name}"
+        self._telemetry.guard.report(place, error, once_per=f"{place}: {rule}")

@@ -121,7 +121,7 @@ def test_an_exception_that_cannot_be_written_out_at_all_leaves_its_type() -> Non
 
 def test_a_guard_without_stack_left_to_report_lets_nothing_through() -> None:
     class Exhausted(Guard):
-        def report(self, place: str, error: Any) -> None:
+        def report(self, place: str, error: Any, once_per: str = "") -> None:
             raise RecursionError
 
     assert Exhausted().run(int, "none") is None

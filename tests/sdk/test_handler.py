@@ -564,3 +564,21 @@ def test_an_error_of_a_metric_is_reported_once_and_never_raised() -> None:
         telemetry.install(before)
     assert len(reports) == 1
     assert "metric 'Orders' has value nan: expected a number within ±2^360" in reports[0]
+
+
+def test_each_rule_that_a_metric_breaks_is_said_once() -> None:
+    reports: list[str] = []
+    before = telemetry.installed()
+    telemetry.install(Telemetry(ENVIRONMENT, sink=MemorySink(), guard=Guard(write=reports.append)))
+    try:
+        for _ in range(2):
+            lambdatrace.metric("Orders", float("nan"))
+            lambdatrace.metric("Orders", float("inf"))
+            lambdatrace.metric("Orders", 1, unit="Pieces")
+        lambdatrace.flush()
+    finally:
+        telemetry.install(before)
+    assert sorted(report.partition(": MetricError: ")[2] for report in reports) == [
+        "metric 'Orders' has unit 'Pieces': expected a CloudWatch StandardUnit (said once)",
+        "metric 'Orders' has value nan: expected a number within ±2^360 (said once)",
+    ]
