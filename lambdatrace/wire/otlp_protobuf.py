@@ -44,7 +44,9 @@ class ProtobufEncoder:
         on_error: Callable[[str, BaseException], None],
     ) -> None:
         self._encode_record = encode_record
-        self._resource = b"".join(attribute_fields(1, resource_attributes))  # attributes = 1
+        resource = b"".join(attribute_fields(1, resource_attributes))  # attributes = 1
+        self._resource = message_field(1, resource)  # resource = 1
+        self._last_scope: tuple[Scope | None, bytes] = (None, b"")  # and its message
         self._on_error = on_error
 
     def encode(self, records: Sequence[Any]) -> tuple[bytes, int]:
@@ -58,7 +60,7 @@ class ProtobufEncoder:
                 encoded = self._encode_record(record)
                 if record.scope is not last:
                     scope = record.scope
-                    group = groups.setdefault((encode_scope(scope), scope.schema_url), [])
+                    group = groups.setdefault((self._scope(scope), scope.schema_url), [])
                     last = scope
             except Exception as error:  # noqa: BLE001 - one record's odd values, not the batch's
                 self._on_error("a record cannot be encoded", error)
@@ -66,6 +68,14 @@ class ProtobufEncoder:
             else:
                 group.append(encoded)
         return encode_request(self._resource, groups), failed
+
+    def _scope(self, scope: Scope) -> bytes:
+        """The message of `scope`; the same again for the next request, which mostly has it."""
+        known, encoded = self._last_scope
+        if known is not scope:
+            encoded = encode_scope(scope)
+            self._last_scope = (scope, encoded)
+        return encoded
 
 
 def span_encoder(
@@ -78,15 +88,17 @@ def span_encoder(
 def encode_request(resource: bytes, groups: Mapping[tuple[bytes, str], Iterable[bytes]]) -> bytes:
     """An Export…ServiceRequest of any signal, whose messages have the same fields in all.
 
-    `groups` has the records by scope, from `encode_scope`, and the scope's schema URL.
+    `resource` is the field of it. `groups` has the records by scope, from `encode_scope`, and the
+    scope's schema URL.
     """
-    parts = [message_field(1, resource)]  # resource = 1
+    parts = [resource]
     for (scope, schema_url), records in groups.items():
         scope_records = [message_field(1, scope)]  # scope = 1
         scope_records += [message_field(2, record) for record in records]  # spans, metrics, … = 2
-        scope_records.append(text_field(3, schema_url))  # schema_url = 3
+        if schema_url:
+            scope_records.append(text_field(3, schema_url))  # schema_url = 3
         parts.append(message_field(2, b"".join(scope_records)))  # scope_spans, … = 2
-    parts.append(text_field(3, SCHEMA_URL))  # schema_url = 3
+    parts.append(_SCHEMA)  # schema_url = 3
     return message_field(1, b"".join(parts))  # resource_spans, … = 1
 
 
@@ -105,21 +117,26 @@ def encode_span(span: Span) -> bytes:
     """A Span. Attribute values of no OTLP type are written as their `str`."""
     context, parent = span.context, span.parent
     parts = [
-        message_field(1, bytes.fromhex(context.trace_id)),  # trace_id = 1
-        message_field(2, bytes.fromhex(context.span_id)),  # span_id = 2
-        text_field(3, context.trace_state),  # trace_state = 3
-        message_field(4, bytes.fromhex(parent.span_id)) if parent is not None else b"",
+        # trace_id = 1, of 16 bytes, and span_id = 2, of 8
+        b"\x0a\x10"
+        + bytes.fromhex(context.trace_id)
+        + b"\x12\x08"
+        + bytes.fromhex(context.span_id),
+        text_field(3, context.trace_state) if context.trace_state else b"",  # trace_state = 3
+        b"\x22\x08" + bytes.fromhex(parent.span_id) if parent is not None else b"",  # parent = 4
         text_field(5, span.name),  # name = 5
-        b"\x30" + varint(span.kind),  # kind = 6
-        b"\x39" + pack("<Q", span.start_ns),  # start_time_unix_nano = 7
-        b"\x41" + pack("<Q", span.end_ns),  # end_time_unix_nano = 8
+        # kind = 6, start_time_unix_nano = 7, end_time_unix_nano = 8
+        pack("<BBBQBQ", 0x30, span.kind, 0x39, span.start_ns, 0x41, span.end_ns),
     ]
     parts += attribute_fields(9, span.attributes)  # attributes = 9
-    parts.append(count_field(10, span.dropped_attributes))  # dropped_attributes_count = 10
     parts += [message_field(11, _event(event)) for event in span.events]  # events = 11
-    parts.append(count_field(12, span.dropped_events))  # dropped_events_count = 12
     parts += [message_field(13, _link(link)) for link in span.links]  # links = 13
-    parts.append(count_field(14, span.dropped_links))  # dropped_links_count = 14
+    if span.dropped_attributes or span.dropped_events or span.dropped_links:
+        parts += (
+            count_field(10, span.dropped_attributes),  # dropped_attributes_count = 10
+            count_field(12, span.dropped_events),  # dropped_events_count = 12
+            count_field(14, span.dropped_links),  # dropped_links_count = 14
+        )
     if span.status_code:
         status = text_field(2, span.status_message) + count_field(
             3, span.status_code
@@ -229,7 +246,10 @@ def count_field(field: int, number: int) -> bytes:
 
 def message_field(field: int, body: bytes) -> bytes:
     """A length-delimited field (wire type 2)."""
-    return varint(field << 3 | 2) + sized(body)
+    size = len(body)
+    if field < _TAGS_MAX:
+        return _TAGS[field] + (_ONE_BYTE[size] if size < 0x80 else varint(size)) + body  # noqa: PLR2004
+    return varint(field << 3 | 2) + varint(size) + body
 
 
 def sized(body: bytes) -> bytes:
@@ -250,3 +270,6 @@ def varint(number: int) -> bytes:
 
 
 _ONE_BYTE = [bytes([number]) for number in range(0x80)]
+_TAGS_MAX = 16  # fields below it have tags of one byte
+_TAGS = [bytes([field << 3 | 2]) for field in range(_TAGS_MAX)]  # length-delimited
+_SCHEMA = text_field(3, SCHEMA_URL)
