@@ -244,10 +244,10 @@ class Tracer:
             context,
             above,
             start_ns or self._clock.time_ns(),
-            kind=kind,
-            attributes=attributes,
-            links=links,
-            scope=scope,
+            kind,
+            attributes,
+            links,
+            scope,
         )
         by_id = spans.by_id
         if len(by_id) < OPEN_SPANS_MAX:  # note_open, without its call
@@ -259,8 +259,11 @@ class Tracer:
 
     def end_span(self, span: Span, end_ns: int = 0) -> None:
         """End `span` now, or at `end_ns`; a second time does nothing."""
-        if not span.end(end_ns or self._clock.time_ns()):
+        if span.end_ns:
             return
+        ended_ns, start_ns = end_ns or self._clock.time_ns(), span.start_ns
+        # `span.end`, without its call, nor that of `max`.
+        span.end_ns = ended_ns if ended_ns > start_ns else start_ns  # noqa: FURB136
         spans, context = span.opened_in, span.context
         if spans is not None:
             spans.by_id.pop(context.span_id, None)
