@@ -119,8 +119,14 @@ class Delivery:
         if self.sender is None or self.sender.send_now(spans, deadline_ns):
             self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
 
-    def _recover(self) -> None:
-        """Take over what processes that are gone have left; once, after the first response."""
+    def look_back(self, deadline_ns: int) -> None:
+        """Send what processes that are gone have left, before there is an invocation."""
+        self._recover(is_early=True)
+        if len(self._telemetry.buffer):
+            self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
+
+    def _recover(self, *, is_early: bool = False) -> None:
+        """Take over what processes that are gone have left; once more where one is left."""
         journal = self._telemetry.journal
         if journal is None or self._has_looked_back:
             return
@@ -129,7 +135,8 @@ class Delivery:
         if names:
             from lambdatrace.recovery import recover
 
-            recover(self._telemetry, journal, names)
+            is_all_taken = recover(self._telemetry, journal, names, is_early=is_early)
+            self._has_looked_back = is_all_taken or not is_early
 
     def _settle_journal(self) -> None:
         """Forget in the journal what need not outlive this process any more."""

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     class InvocationListener(Protocol):
         """Who is told what to send."""
 
+        def registered(self) -> None:
+            """The environment is still initializing: send what one before has left."""
+            ...
+
         def invocation_ended(self) -> None:
             """The response of an invocation is out: write and send what waits."""
             ...
@@ -139,6 +143,11 @@ class InternalExtension:
             self._on_error(NOT_REGISTERED, error)
         finally:
             self._decided.release()
+        if self._is_registered:
+            try:
+                self._listener.registered()
+            except BaseException as error:  # noqa: BLE001 - Lambda waits until we ask for the next
+                self._on_error("the internal extension", error)
         next_event = get_message(
             self._address, _API + "/event/next", {"Lambda-Extension-Identifier": self._identifier}
         )

@@ -30,6 +30,7 @@ INCOMPLETE = "lambdatrace.incomplete"
 INIT_NS_MAX = 10_000_000_000
 # Lambda counts from before the process is there, which takes a busy machine some time.
 _INIT_TIMED_OUT_NS = 9_500_000_000
+FILES_MAX = 20  # journals that are read; of more, those of the processes that started last
 _REASONS = {
     EXIT_ERROR: "the process ended before the invocation did",
     TIMED_OUT: "the invocation timed out",
@@ -106,6 +107,11 @@ class Left:
     def _note_time(self, time_ns: int) -> None:
         self.last_ns = max(self.last_ns, time_ns)
 
+    def is_init_alone(self) -> bool:
+        """Whether the process has recorded nothing but that it started, and was never ready."""
+        is_ready = "ready" in self.facts or self.invocations or self.spans
+        return "process" in self.facts and not is_ready
+
     def is_over(self, request_id: str) -> bool:
         """Whether nothing of an invocation's own span remains to be sent."""
         root_id = self.roots.get(request_id, "")
@@ -135,19 +141,29 @@ def compacted(entries: list[Entry]) -> list[Entry]:
     return Left(entries).unsettled()
 
 
-def recover(current: Telemetry, journal: Journal, names: list[str]) -> None:
+def recover(
+    current: Telemetry, journal: Journal, names: list[str], *, is_early: bool = False
+) -> bool:
     """Take over what the processes before this one left: spans to the buffer's front, metrics out.
 
     `names` are the journals beside this process's. Each is in that before its file is deleted. The
-    files of processes that still run (workers of the same environment) are left alone.
+    files of processes that still run (workers of the same environment) are left alone. If it
+    `is_early`, before the first invocation, so is that of an init which came to no end just before:
+    it is to be told of in the trace of the invocation that waits. False if there is one.
     """
     spans: list[Span] = []
+    is_all_taken = True
     dead = {_named(journal.folder, name) for name in names if not is_alive(name)}
-    for number, name in enumerate(sorted(dead)):
+    oldest_first = sorted(dead, key=_age)
+    _drop_oldest(current, journal, oldest_first)
+    for number, name in enumerate(oldest_first):
         path = f"{journal.folder}/{name}"
         try:
-            path = _claim(journal, name, number)
             entries = list(read_entries(read_file(path)))
+            if is_early and name == oldest_first[-1] and Left(entries).is_init_alone():
+                is_all_taken = False
+                continue
+            path = _claim(journal, name, number)
         except FileNotFoundError:
             continue
         except (OSError, ValueError, EOFError, TypeError) as error:
@@ -164,6 +180,25 @@ def recover(current: Telemetry, journal: Journal, names: list[str]) -> None:
                 current.guard.report(f"the journal {path}", f"{left.unreadable} entries unreadable")
         _delete(path)
     current.buffer.put_back(spans)
+    return is_all_taken
+
+
+def _drop_oldest(current: Telemetry, journal: Journal, oldest_first: list[str]) -> None:
+    """Leave the last FILES_MAX of the journals alone."""
+    dropped = oldest_first[:-FILES_MAX]
+    del oldest_first[:-FILES_MAX]
+    for name in dropped:
+        _delete(f"{journal.folder}/{name}")
+    if dropped:
+        current.guard.report(
+            "processes that died were too many to be told of", f"{len(dropped)} journals dropped"
+        )
+
+
+def _age(name: str) -> tuple[int, str]:
+    """What sorts the names of journals by the start of their processes."""
+    _, ticks = _process(name)
+    return ticks, name
 
 
 def _named(folder: str, name: str) -> str:
@@ -192,14 +227,18 @@ def _claim(journal: Journal, name: str, number: int) -> str:
 
 def is_alive(name: str) -> bool:
     """Whether the process whose journal is called `name` runs."""
-    # What follows a dot is what that process was doing with the file.
-    pid, ticks, *_ = [*name.removeprefix(PREFIX).partition(".")[0].split("-"), ""]
-    if not (pid.isdecimal() and ticks.isdecimal()):
-        return False
+    pid, ticks = _process(name)
     try:
-        return start_ticks(int(pid)) == int(ticks)
+        return start_ticks(pid) == ticks
     except (OSError, IndexError, ValueError):
         return False
+
+
+def _process(name: str) -> tuple[int, int]:
+    """The number of the process whose journal is called `name`, and its start; 0 if it has none."""
+    # What follows a dot is what that process was doing with the file.
+    pid, ticks, *_ = [*name.removeprefix(PREFIX).partition(".")[0].split("-"), ""]
+    return (int(pid), int(ticks)) if pid.isdecimal() and ticks.isdecimal() else (0, 0)
 
 
 def read_file(path: str) -> bytes:

@@ -498,6 +498,14 @@ class Telemetry:
 
     # -- InvocationListener: called by the extension's thread, or the runtime's -----------------
 
+    def registered(self) -> None:
+        """Before the first invocation: send what a process that died at once has left."""
+        self.guard.run(self._look_back)
+
+    def _look_back(self) -> None:
+        if self.journal is not None and self.journal.others():  # else nothing is loaded for it
+            self.delivery.look_back(self.clock.time_ns() + SEND_BEFORE_RESPONSE_NS_MAX)
+
     def invocation_ended(self) -> None:
         """The response is out: write and send what waits, within the invocation's time."""
         running = self.running

@@ -67,6 +67,10 @@ class Listener:
         self.calls: queue.Queue[str] = queue.Queue()
         self.error: Exception | None = None
 
+    def registered(self) -> None:
+        if self.error:
+            raise self.error
+
     def invocation_ended(self) -> None:
         self.calls.put("ended")
         if self.error:

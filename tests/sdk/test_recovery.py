@@ -236,6 +236,57 @@ def test_an_init_that_never_ended_is_told_of_in_the_trace_of_the_invocation_that
     assert failed.parent.span_id == root.span_id
 
 
+def die_in(request_id: str, folder: Path, name: str) -> None:
+    """Leave the journal of a process that died in an invocation, as that of one called `name`."""
+    with process(folder) as recorded:
+        recorded.telemetry.finish_start()
+        start(recorded, aws_request_id=request_id)
+        die(recorded)
+    (folder / DEAD).rename(folder / name)
+
+
+def test_a_crash_loop_is_told_of_before_the_first_invocation_of_the_next_process(
+    tmp_path: Path,
+) -> None:
+    for number in range(3):
+        die_in(f"request {number}", tmp_path, f"{DEAD}{number}")
+    with process(tmp_path) as after:
+        after.telemetry.registered()
+        roots = [span for span in after.spans if span.name == "orders"]
+        assert [span.attributes["faas.invocation_id"] for span in roots] == [
+            *("request 0", "request 1", "request 2"),
+        ]
+        assert [path.name for path in tmp_path.iterdir()] == [_own_name(after)]
+
+
+def test_of_inits_that_failed_one_after_the_other_only_the_last_waits_for_an_invocation(
+    tmp_path: Path,
+) -> None:
+    for number in range(3):
+        with process(tmp_path) as recorded:
+            die(recorded)
+        (tmp_path / DEAD).rename(tmp_path / f"{DEAD}{number}")
+    with process(tmp_path) as after:
+        after.telemetry.registered()
+        assert [span.name for span in after.spans] == ["init orders", "import app"] * 2
+        start(after).succeed({})
+        assert len([span for span in after.spans if span.name == "init orders"]) == 4
+        last = [span for span in after.spans if span.name == "init orders"][2]
+        assert last.trace_id == after.span("orders").trace_id
+
+
+def test_at_most_twenty_journals_are_read_and_the_others_counted(tmp_path: Path) -> None:
+    for number in range(23):
+        die_in(f"request {number}", tmp_path, f"{DEAD}{number:02}")
+    with process(tmp_path) as after:
+        lines: list[str] = []
+        after.telemetry.guard = Guard(write=lines.append)
+        after.telemetry.flush()
+        assert len([span for span in after.spans if span.name == "orders"]) == 20
+        assert [line.partition(": ")[2] for line in lines] == ["3 journals dropped (said once)"]
+        assert [path.name for path in tmp_path.iterdir()] == [_own_name(after)]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"not a journal", MAGIC + bytes(100), bytes(SIZE_MAX + 1)]
 )
