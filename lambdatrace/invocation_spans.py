@@ -89,6 +89,7 @@ class InvocationSpans:
         with self._opening:
             if self.metrics is None:
                 self.metrics = make()
+                self.metrics.request_id = self.request_id
             return self.metrics
 
     def note_open(self, span: Span) -> None:

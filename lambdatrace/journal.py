@@ -15,12 +15,14 @@ An entry is a tuple whose first item says which:
     invocation  number, request id, start, arn, deadline, tenant, is cold, trace header,
                 trigger's name, faas.trigger, attributes, carrier
     root        request id, span id of the invocation's own span
-    span        a span as it stands (`span_entry`), open or ended
+    span        a span as it stands (`span_entry`), open or ended; the last item is the request id
+                of its invocation, which is not known any more once it has ended
     set         id of an open span, attributes it was given later
     timeout     request id; the watchdog is at work
     end         request id, time, error type: the handler has ended
     settled     ids of the spans that were sent, or refused for good
-    metric      a metric as it was given, when, and the ids of the span it was recorded in
+    metric      request id, where several invocations run at a time; a metric as it was given, when,
+                and the ids of the span it was recorded in
     written     when those metrics were recorded that have been written
 
 On the file: `MAGIC`, a key of 8 bytes, frames of length (4 bytes), hash (8) and entry, and four
@@ -66,6 +68,7 @@ LENGTHS_MAX = 256  # those of most spans, made once: 0.1 µs less for each
 LENGTHS = [size.to_bytes(4, "little") for size in range(LENGTHS_MAX)]
 # The first letter of a body that is a line of text; marshal's is a parenthesis.
 OPENED, CLOSED = "o", "c"
+KINDS = "012345"  # of spans
 _KEYS = 1 << 63  # what `source_hash` takes
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILES_MAX = 100  # of one process: of what it has loaded anew
@@ -140,13 +143,12 @@ class Journal:
     def _append(self, body: bytes) -> None:
         size = len(body)
         length = LENGTHS[size] if size < LENGTHS_MAX else size.to_bytes(4, "little")
-        frame = length + source_hash(self._key, body) + body + END
-        size += FRAME_BYTES
+        frame = b"".join((length, source_hash(self._key, body), body, END))
         if self._mapped is None:
             self._put(frame)
             return
         start = self._position  # one step from here …
-        end = start + size
+        end = start + FRAME_BYTES + size
         if end < _END_MAX:
             self._position = end
             self._mapped[start : end + 4] = frame  # … to here
@@ -178,15 +180,20 @@ class Journal:
 
     def span_opened(self, span: Span) -> None:
         """Note that a span has begun: as a line of text if it is as most are, half the price."""
-        context, parent = span.context, span.parent
-        if parent is None or span.attributes or span.links or span.scope is not OWN_SCOPE:
+        context, parent, spans = span.context, span.parent, span.opened_in
+        if (
+            parent is None
+            or spans is None
+            or span.attributes
+            or span.links
+            or span.scope is not OWN_SCOPE
+        ):
             self.write(span_entry(span))
             return
-        line = (
-            f"{OPENED}{context.span_id}{context.trace_id}{parent.span_id}"
-            f"{span.kind}{span.start_ns:x} {context.trace_state}\n{span.name}"
+        self._append(
+            f"{OPENED}{context.span_id}{context.trace_id}{parent.span_id}{KINDS[span.kind]}{span.start_ns}"
+            f" {context.trace_state}\n{spans.request_id}\n{span.name}".encode("utf-8", "replace")
         )
-        self._append(line.encode("utf-8", "replace"))
 
     def span_ended(self, span: Span) -> None:
         """Note that a span has ended, and all of it unless it has nothing but its name."""
@@ -199,18 +206,24 @@ class Journal:
         ):
             self.write(span_entry(span))
         else:
-            line = f"{CLOSED}{span.context.span_id}{span.end_ns:x} {span.name}"
+            line = f"{CLOSED}{span.context.span_id}{span.end_ns} {span.name}"
             self._append(line.encode("utf-8", "replace"))
 
     def attributes_set(self, span: Span, attributes: Mapping[str, Any]) -> None:
         """Note what an open span was given."""
         self.write(("set", span.span_id, dict(_writable(attributes))))
 
-    def metric(self, given: tuple[Any, ...], now_ns: int, ids: tuple[str, str] | None) -> None:
+    def metric(
+        self,
+        request_id: str,
+        given: tuple[Any, ...],
+        now_ns: int,
+        ids: tuple[str, str] | None,
+    ) -> None:
         """Note a metric as it was given: the last but one are its properties, any values."""
         if given[6]:
             given = (*given[:6], _writable(given[6]), *given[7:])
-        self.write(("metric", *given, now_ns, ids))
+        self.write(("metric", request_id, *given, now_ns, ids))
 
     def others(self) -> list[str]:
         """The names of the journals beside this one."""
@@ -367,11 +380,11 @@ def _entry_of_line(line: str) -> Entry:
     """What `span_opened` or `span_ended` wrote."""
     if line[0] == CLOSED:
         end_ns, _, name = line[17:].partition(" ")
-        return ("close", line[1:17], int(end_ns, 16), name)
+        return ("close", line[1:17], int(end_ns), name)
     start_ns, _, rest = line[66:].partition(" ")
-    trace_state, _, name = rest.partition("\n")
+    trace_state, request_id, name = rest.split("\n", 2)
     place = (line[1:17], line[17:49], line[49:65], trace_state)
-    return ("open", *place, name, int(line[65]), int(start_ns, 16))
+    return ("open", *place, name, int(line[65]), int(start_ns), request_id)
 
 
 def span_entry(span: Span) -> Entry:
@@ -409,6 +422,7 @@ def span_entry(span: Span) -> Entry:
         span.dropped_attributes,
         span.dropped_events,
         span.dropped_links,
+        span.opened_in.request_id if span.opened_in is not None else "",
     )
 
 

@@ -63,7 +63,7 @@ class MetricRecorder:
 
     __slots__ = (
         *("_checked", "_clock", "_default_dimensions", "_namespace", "_on_error", "_pending"),
-        *("_redact", "dropped", "journal", "taken"),
+        *("_redact", "dropped", "journal", "request_id", "taken"),
     )
 
     def __init__(
@@ -76,6 +76,7 @@ class MetricRecorder:
         redact: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
         self.dropped = 0
+        self.request_id = ""  # of the one invocation whose metrics these are, if they are
         self.journal: Journal | None = None  # where each is noted, in case the process dies
         self.taken: list[int] = []  # when those were recorded that have been taken and not written
         self._clock = clock
@@ -150,11 +151,11 @@ class MetricRecorder:
         self._pending.append((*given, now_ns, span))
         if self.journal is not None:
             ids = (span.trace_id, span.span_id) if span is not None else None
-            self.journal.metric(given, now_ns, ids)
+            self.journal.metric(self.request_id, given, now_ns, ids)
 
     def restore(self, entry: tuple[Any, ...]) -> None:
         """Take in a metric from the journal of a process that is gone."""
-        *given, now_ns, ids = entry[1:]
+        *given, now_ns, ids = entry[2:]
         span = Span("", SpanContext(*ids), None, now_ns) if ids else None
         self._pending.append((*given, now_ns, span))
 

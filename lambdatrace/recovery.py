@@ -65,12 +65,15 @@ class Left:
         kind = entry[0]
         if kind == "span":
             _span(entry)  # raises if it is none
+            opened = self.spans.get(entry[1])
+            if opened is not None and not entry[-1]:
+                entry = (*entry[:-1], opened[-1])
             self.spans[entry[1]] = entry
             self.settled.discard(entry[1])
             self._note_time(max(entry[7], entry[8]))
         elif kind == "open":
             state: tuple[Any, ...] = (0, {}, 0, "", [], [], None, 0, 0, 0)
-            self._take(("span", *entry[1:], *state))
+            self._take(("span", *entry[1:-1], *state, entry[-1]))
         elif kind == "close" and entry[1] in self.spans:
             _, span_id, end_ns, name = entry
             opened = self.spans[span_id]
@@ -82,7 +85,7 @@ class Left:
             self.settled.update(entry[1])
         elif kind == "metric":
             self._note_time(entry[-2])
-            self.metrics.append((self._request_id, entry))
+            self.metrics.append((entry[1] or self._request_id, entry))
         elif kind == "written":
             written = set(entry[1])
             self.metrics = [pair for pair in self.metrics if pair[1][-2] not in written]
@@ -91,7 +94,11 @@ class Left:
 
     def _take_fact(self, kind: str, entry: Entry) -> None:
         if kind == "invocation":
-            self._request_id = entry[2]
+            self._request_id = request_id = entry[2]
+            # Of an earlier attempt at the same request all is known.
+            self.roots.pop(request_id, None)
+            self.ends.pop(request_id, None)
+            self.timeouts.discard(request_id)
             self.invocations[entry[2]] = entry
             self._note_time(entry[3])
         elif kind == "root":
@@ -309,7 +316,7 @@ class Recovery:
         trace_id = root.trace_id if root is not None else left.spans[root_id][2]
         span_id = root_id if root is None else root.span_id
         self._contexts[request_id] = SpanContext(trace_id, span_id)
-        own = {key: span for key, span in left.spans.items() if span[2] == trace_id}
+        own = {key: span for key, span in left.spans.items() if span[-1] == request_id}
         found = self._open(own, request_id)
         if root is None:
             root = next((span for span in found if span.span_id == root_id), None)
@@ -482,7 +489,7 @@ class _Context:
 def _span(entry: Entry) -> Span:
     """The span in an entry, open or ended. Raises ValueError or TypeError if it is none."""
     span_id, trace_id, parent_id, trace_state, name, kind, start_ns, end_ns = entry[1:9]
-    attributes, status, message, events, links, scope, *lost = entry[9:]
+    attributes, status, message, events, links, scope, *lost, _ = entry[9:]
     attributes_lost, events_lost, links_lost = lost
     context = SpanContext(trace_id, span_id, trace_state=trace_state)
     parent = SpanContext(trace_id, parent_id) if parent_id else None

@@ -268,7 +268,7 @@ def test_values_of_other_types_are_written_as_plain_ones(journal: Journal) -> No
     span = Span("work", SpanContext("1" * 32, "2" * 16), SpanContext("1" * 32, "3" * 16), 5)
     span.set_attributes({"a": Name("x"), "b": {1, 2}, "c": Odd(), "d": ("y", 1.5, None)})
     journal.span(span)
-    ((*_, attributes, _, _, _, _, _, _, _, _),) = held(journal)
+    ((*_, attributes, _, _, _, _, _, _, _, _, _),) = held(journal)
     assert attributes == {
         "a": "x",
         "b": "{1, 2}",
@@ -290,7 +290,7 @@ def test_an_ended_span_is_written_whole(journal: Journal) -> None:
             *("span", "2" * 16, "1" * 32, "", "", "work", 3, 5, 9, {"a": 1}, ERROR, "no"),
             [("e", 6, {"b": 2})],
             [("4" * 32, "5" * 16, True, "", {"c": 3})],
-            *(None, 0, 0, 0),
+            *(None, 0, 0, 0, ""),
         )
     ]
 

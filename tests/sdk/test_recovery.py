@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,6 +235,46 @@ def test_an_init_that_never_ended_is_told_of_in_the_trace_of_the_invocation_that
     assert own.status_code == 0
     assert failed.parent is not None
     assert failed.parent.span_id == root.span_id
+
+
+def test_two_invocations_of_one_trace_keep_their_own_spans_and_ends(tmp_path: Path) -> None:
+    header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+
+    def work(recorded: Recorded, request_id: str) -> Any:
+        context = LambdaContext(aws_request_id=request_id)
+        context.xray_trace_id = header  # type: ignore[attr-defined]
+        running = begin(recorded.telemetry, {}, context)
+        recorded.telemetry.tracer.start_span(f"of {request_id}")
+        lambdatrace.metric("Lost", 1)
+        return running
+
+    with process(tmp_path) as recorded:
+        recorded.telemetry.function.is_multi_concurrent = True
+        of_first = copy_context()
+        first = of_first.run(work, recorded, "first")
+        of_second = copy_context()
+        of_second.run(work, recorded, "second")
+        of_first.run(lambdatrace.metric, "Lost", 1)
+        recorded.clock.advance(1)
+        first.abandon()  # its end, without what comes after it
+        recorded.clock.advance(1)
+        of_second.run(lambdatrace.metric, "Lost", 1)
+        die(recorded)
+    with process(tmp_path) as after:
+        after.telemetry.flush()
+        assert {span.trace_id for span in after.spans} == {"5759e988bd862e3fe1be46a994272793"}
+        assert facts(after.span("of first")) == (
+            *("of first", 0, 1_000_000),
+            {"lambdatrace.incomplete": True},
+        )
+        assert facts(after.span("of second")) == ("of second", 0, 2_000_000, LOST)
+        assert {
+            span.attributes["faas.invocation_id"]: span.attributes.get("error.type")
+            for span in after.spans
+            if span.name == "orders"
+        } == {"first": None, "second": "Runtime.ExitError"}
+        written = [(d["requestId"], d.get("Lost")) for d in after.metric_documents if "Lost" in d]
+        assert written == [("first", [1.0, 1.0]), ("second", [1.0, 1.0])]
 
 
 def die_in(request_id: str, folder: Path, name: str) -> None:
