@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lambdatrace.records import ERROR, TIMED_OUT
+from lambdatrace.records import ERROR, INCOMPLETE, TIMED_OUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from lambdatrace.records import Span
     from lambdatrace.triggers import Trigger
 
-# An attribute of what was still open when the invocation was over, and of one that did not end.
-INCOMPLETE = "lambdatrace.incomplete"
 # An event of a handler that gives its answer item by item. Lambda calls the time until then
 # `responseLatency` (Telemetry API, platform.runtimeDone); OpenTelemetry has no name for it.
 FIRST_ITEM = "aws.lambda.response.first_item"

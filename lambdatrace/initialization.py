@@ -14,7 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lambdatrace.clock import Clock
 
-_START_TIME_FIELD = 22  # of /proc/self/stat, counted from 1 (proc_pid_stat(5))
+_START_TIME_FIELD = 22  # of /proc/PID/stat, counted from 1 (proc_pid_stat(5))
+_ENDED = (b"Z", b"X")  # states: a zombie, dead
 _NS = 1_000_000_000
 _INIT_NS_MAX = 15 * 60 * _NS  # the longest init Lambda allows anything; beyond, clocks disagree
 
@@ -25,6 +26,22 @@ IDLE_PER_BUSY = 4  # loading takes more of a processor than this share, waiting 
 
 # Linux's, in which /proc tells the start of a process; elsewhere there is no /proc either.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def start_ticks(pid: int) -> int:
+    """When the kernel started a process, in its ticks since boot. Raises OSError if it is gone.
+
+    One that has ended and that its parent has not asked for yet is gone.
+    """
+    descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    try:
+        # The command's name, in parentheses, may hold spaces.
+        fields = os.read(descriptor, 1024).rpartition(b")")[2].split()
+    finally:
+        os.close(descriptor)
+    if fields[0] in _ENDED:
+        raise ProcessLookupError(pid)
+    return int(fields[_START_TIME_FIELD - 3])
 
 
 class Initialization:
@@ -82,12 +99,9 @@ class Initialization:
         """When the kernel started this process."""
         estimate_ns = self.loaded_ns - self._cpu_ns
         try:
-            with open("/proc/self/stat", "rb") as stat:  # noqa: PTH123 - pathlib costs 2.8 ms
-                # The command's name, in parentheses, may hold spaces.
-                fields = stat.read().rpartition(b")")[2].split()
+            return self.started_ns(start_ticks(os.getpid()))
         except OSError:
             return estimate_ns
-        return self.started_ns(int(fields[_START_TIME_FIELD - 3]))
 
     def started_ns(self, ticks: int) -> int:
         """When this process started, which the kernel says was so many ticks after boot."""

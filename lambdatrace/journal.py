@@ -39,6 +39,7 @@ import os
 from _imp import source_hash  # SipHash, in the interpreter itself; zlib would cost 0.3 ms
 from marshal import dumps, loads
 
+from lambdatrace.initialization import start_ticks
 from lambdatrace.records import OWN_SCOPE
 
 TYPE_CHECKING = False
@@ -72,7 +73,6 @@ KINDS = "012345"  # of spans
 _KEYS = 1 << 63  # what `source_hash` takes
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILES_MAX = 100  # of one process: of what it has loaded anew
-_START_TIME_FIELD = 22  # of /proc/PID/stat, counted from 1 (proc_pid_stat(5))
 # Headers that say who called; the others of a request may hold secrets.
 _CARRIED = ("traceparent", "tracestate", "baggage", "b3", "x-b3-", "x-amzn-trace-id")
 
@@ -337,17 +337,6 @@ def _new_mapping(path: str) -> Any:
         raise
     finally:
         os.close(descriptor)  # the mapping has its own
-
-
-def start_ticks(pid: int) -> int:
-    """When the kernel started a process, in its ticks since boot. Raises OSError if it is gone."""
-    descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
-    try:
-        # The command's name, in parentheses, may hold spaces.
-        fields = os.read(descriptor, 1024).rpartition(b")")[2].split()
-    finally:
-        os.close(descriptor)
-    return int(fields[_START_TIME_FIELD - 3])
 
 
 def read_entries(data: bytes) -> Iterator[Entry]:

@@ -22,6 +22,8 @@ UNSET, OK, ERROR = 0, 1, 2
 
 # The `error.type` of what Lambda ended, or answered itself, for lack of time; its own name for it.
 TIMED_OUT = "Sandbox.Timedout"
+# An attribute of what was still open when the invocation was over, and of one that did not end.
+INCOMPLETE = "lambdatrace.incomplete"
 
 # The OpenTelemetry specification's defaults; `span_limits.py` sets others where a variable asks.
 ATTRIBUTE_COUNT_MAX = 128

@@ -12,9 +12,20 @@ from __future__ import annotations
 import os
 import stat
 
+from lambdatrace.initialization import start_ticks
 from lambdatrace.invocation import Invocation
-from lambdatrace.journal import MAGIC, NEW, PREFIX, SIZE_MAX, read_entries, start_ticks
-from lambdatrace.records import ERROR, OWN_SCOPE, SERVER, TIMED_OUT, Link, Scope, Span, SpanContext
+from lambdatrace.journal import MAGIC, NEW, PREFIX, SIZE_MAX, read_entries
+from lambdatrace.records import (
+    ERROR,
+    INCOMPLETE,
+    OWN_SCOPE,
+    SERVER,
+    TIMED_OUT,
+    Link,
+    Scope,
+    Span,
+    SpanContext,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +35,6 @@ if TYPE_CHECKING:
     from lambdatrace.telemetry import Telemetry
 
 EXIT_ERROR = "Runtime.ExitError"  # Lambda's name for a runtime process that ended
-INCOMPLETE = "lambdatrace.incomplete"
 # Lambda's limit for an init that a caller waits for. The process that comes after one which went
 # over it starts right then, so its own start tells how long that was.
 INIT_NS_MAX = 10_000_000_000
