@@ -29,8 +29,9 @@ class Delivery:
         self._has_looked_back = False  # for what processes before this one have left
 
     def forget_parent(self) -> None:
-        """In a forked child: the connections are the parent's."""
+        """In a forked child: the connections are the parent's, and so is what others have left."""
         self._pipelines = None
+        self._has_looked_back = not self._telemetry.function.is_multi_concurrent
 
     @property
     def pipelines(self) -> Pipelines:
@@ -126,9 +127,13 @@ class Delivery:
             self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
 
     def _recover(self, *, is_early: bool = False) -> None:
-        """Take over what processes that are gone have left; once more where one is left."""
+        """Take over what processes that are gone have left.
+
+        Once, and once more where one is left alone; each time where there are other processes.
+        """
         journal = self._telemetry.journal
-        if journal is None or self._has_looked_back:
+        has_others = self._telemetry.has_children or self._telemetry.function.is_multi_concurrent
+        if journal is None or (self._has_looked_back and not has_others):
             return
         self._has_looked_back = True
         names = journal.others()

@@ -11,6 +11,7 @@ a full disk ends the process.
 An entry is a tuple whose first item says which:
 
     process     name, version, process started, module's import started, initialization, module
+    child       name; a process that was forked by one whose journal is another
     ready       module's import ended, module
     invocation  number, request id, start, arn, deadline, tenant, is cold, trace header,
                 trigger's name, faas.trigger, attributes, carrier
@@ -87,6 +88,7 @@ class Journal:
 
     __slots__ = (
         "_descriptor",
+        "_due",
         "_kept",
         "_key",
         "_mapped",
@@ -100,9 +102,13 @@ class Journal:
         "ticks",
     )
 
-    def __init__(self, folder: str) -> None:
-        """Make this process's file in `folder`. Raises OSError."""
+    def __init__(self, folder: str, due: Entry | None = None) -> None:
+        """Make this process's file in `folder`. Raises OSError.
+
+        With `due`, the file is made at the first entry, and `due` is before that.
+        """
         self.folder = folder
+        self._due = due
         self.dropped = 0
         self.settled = 0  # entries that are of no use any more, since it was looked through
         self._kept = 0  # entries that were, then
@@ -115,8 +121,21 @@ class Journal:
         self._writing = _thread.allocate_lock()  # until the file is mapped
         self._settling = _thread.allocate_lock()
         self.name = f"{PREFIX}{pid}-{self.ticks}"
+        self._descriptor = -1
+        if due is None:
+            self._make()
+
+    def of_child(self, due: Entry) -> Journal:
+        """In a forked child: the journal of its own that it has if it records anything."""
+        self.close(is_parents=True)
+        return Journal(self.folder, due)
+
+    def _make(self) -> None:
+        first = self._frame(self._due) if self._due is not None else b""
+        self._due = None
         self._descriptor = self._open_new()
-        self._put_all(MAGIC + self._key.to_bytes(8, "little"), 0)
+        self._put_all(MAGIC + self._key.to_bytes(8, "little") + first + END, 0)
+        self._position += len(first)
 
     def _open_new(self) -> int:
         """Make a file that nobody has: not what this module, loaded twice, has made before."""
@@ -159,6 +178,8 @@ class Journal:
         with self._writing:
             if self._mapped is None:
                 try:
+                    if self._due is not None:
+                        self._make()
                     self._put_all(frame, self._position)
                 except OSError:
                     self.dropped += 1
@@ -312,6 +333,8 @@ class Journal:
             return
         with self._writing:
             self._close_descriptor()
+            if self._due is not None:
+                return  # it has not been made
             os.unlink(f"{self.folder}/{self.name}")  # noqa: PTH108 - see above
 
     def _frame(self, entry: Entry) -> bytes:

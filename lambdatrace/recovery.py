@@ -118,7 +118,7 @@ class Left:
         elif kind == "end":
             self.ends[entry[1]] = entry
             self._note_time(entry[2])
-        elif kind in ("process", "ready"):
+        elif kind in ("process", "ready", "child"):
             self.facts[kind] = entry
 
     def _note_time(self, time_ns: int) -> None:
@@ -291,9 +291,10 @@ class Recovery:
         """All that was not sent: ended, open, and the invocations' own that were never opened."""
         left = self._left
         process = left.facts.get("process")
-        if process is not None and process[1] != self._current.function.name:
-            self._current.guard.report("a journal of another function", process[1])
-            return []
+        for fact in (process, left.facts.get("child")):
+            if fact is not None and fact[1] != self._current.function.name:
+                self._current.guard.report("a journal of another function", fact[1])
+                return []
         found = [
             _span(entry)
             for span_id, entry in left.spans.items()

@@ -134,6 +134,7 @@ class Telemetry:
         if settings.invocation_metrics and settings.metrics_exporter != "none":
             self.on_completed.append(self._record_outcome)
         self.journal: Journal | None = None
+        self.has_children = False  # which may leave a journal
         self._is_journal_due = False  # in a worker, from its first invocation on
         self.import_times: ImportTimes | None = None
         if self.is_active and settings.import_spans_min_ms:
@@ -448,10 +449,14 @@ class Telemetry:
     def forget_parent(self) -> None:
         """In a forked child: what waits, the connection and the extension are the parent's."""
         self.ids.forget()
-        if self.journal is not None:
-            self.guard.run(self.journal.close, is_parents=True)
-            self.journal = self.tracer.journal = None
-            self._is_journal_due = self.function.is_multi_concurrent
+        journal, self.journal = self.journal, None
+        if journal is not None:
+            self._is_journal_due = self.function.is_multi_concurrent  # it is a worker
+            if self._is_journal_due:
+                self.guard.run(journal.close, is_parents=True)
+            else:
+                self.journal = self.guard.run(journal.of_child, ("child", self.function.name))
+        self.tracer.journal = self.journal
         for buffer in self.buffers.values():
             buffer.clear()
         self.tracer.forget_parent()
@@ -552,7 +557,7 @@ def current() -> Telemetry:
             telemetry.guard.report("lambdatrace is switched off", error)
         telemetry.initialization.import_started_ns = _imported_ns
         install(telemetry)
-        os.register_at_fork(after_in_child=_forget_parent)
+        os.register_at_fork(after_in_parent=_note_child, after_in_child=_forget_parent)
         atexit.register(_say_losses)
         return telemetry
     return _telemetry
@@ -563,6 +568,11 @@ def _say_losses() -> None:
     losses = _telemetry.guard.run(_telemetry.losses) if _telemetry is not None else ""
     if losses:
         write_warning(f"lost: {losses}")
+
+
+def _note_child() -> None:
+    if _telemetry is not None:
+        _telemetry.has_children = True
 
 
 def _forget_parent() -> None:

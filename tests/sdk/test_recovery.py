@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -13,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import lambdatrace
-from lambdatrace import telemetry
 from lambdatrace.guard import Guard
 from lambdatrace.handler import begin
 from lambdatrace.invocation_spans import InvocationSpans
-from lambdatrace.journal import MAGIC, SIZE_MAX, Journal
+from lambdatrace.journal import MAGIC, SIZE_MAX, Journal, read_entries
 from lambdatrace.recovery import compacted, is_alive
 from lambdatrace.sinks import Outcome
 from lambdatrace.testing import START_NS, LambdaContext, MemorySink, recording
@@ -217,8 +218,6 @@ def test_when_all_is_sent_nothing_is_left(tmp_path: Path) -> None:
 
 
 def _entries(folder: Path) -> Any:
-    from lambdatrace.journal import read_entries
-
     return read_entries((folder / DEAD).read_bytes())
 
 
@@ -429,13 +428,81 @@ def test_a_compacted_journal_comes_to_the_same(tmp_path: Path) -> None:
     assert len(kept) < len(entries)
 
 
+FORKING = """
+import multiprocessing, os, sys
+import lambdatrace
+from lambdatrace.testing import LambdaContext
+
+def work(name, end):
+    with lambdatrace.span(name):
+        lambdatrace.metric("Worked", 1)
+    end(0)
+
+@lambdatrace.instrument
+def handler(event, context):
+    with lambdatrace.span("outer"):
+        forked = os.fork()
+        if forked == 0:
+            work("forked", os._exit)
+        child = multiprocessing.get_context("fork").Process(target=work, args=("process", sys.exit))
+        child.start()
+        child.join()
+        os.waitid(os.P_PID, forked, os.WEXITED | os.WNOWAIT)  # it stays, as a zombie
+
+handler({}, LambdaContext())
+"""
+
+
+def test_what_a_forked_child_records_is_sent_by_its_parent_with_the_trace(tmp_path: Path) -> None:
+    environment = {
+        "TMPDIR": str(tmp_path),
+        "AWS_LAMBDA_FUNCTION_NAME": "orders",
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9",  # nobody listens: sent before the response
+        "OTEL_TRACES_EXPORTER": "console",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKING],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    documents = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    spans = {document["name"]: document for document in documents if "spanId" in document}
+    assert {"forked", "process", "outer", "orders"} <= set(spans)
+    for name in ("forked", "process"):
+        assert spans[name]["parentSpanId"] == spans["outer"]["spanId"]
+        assert spans[name]["traceId"] == spans["orders"]["traceId"]
+    assert len([document for document in documents if "Worked" in document]) == 2
+    assert len([document for document in documents if "spanId" in document]) == len(spans), "once"
+    assert len(list(tmp_path.iterdir())) == 1, "that of the parent"
+
+
 def test_a_forked_child_leaves_its_parents_journal_alone(tmp_path: Path) -> None:
     with process(tmp_path) as recorded:
-        journal = recorded.telemetry.journal
-        assert journal is not None
-        own = telemetry.current()
+        with lambdatrace.span("parent's"):
+            pass
+        file = _file(recorded)
+        before = file.read_bytes()
+        parents = recorded.telemetry.journal
         recorded.telemetry.forget_parent()
-        assert own.journal is None
-        assert own.tracer.journal is None
-        assert (tmp_path / journal.name).exists()
-    assert sys.platform == "linux"
+        assert recorded.telemetry.journal is not parents
+        assert [path.name for path in tmp_path.iterdir()] == [file.name], "nothing was recorded yet"
+        with lambdatrace.span("child's"):
+            pass
+        assert file.read_bytes() == before
+        own = _file(recorded)
+        assert own.name != file.name
+        assert [entry[0] for entry in read_entries(own.read_bytes())] == ["child", "span", "close"]
+
+
+def test_a_worker_of_a_managed_instance_has_a_journal_from_its_first_invocation_on(
+    tmp_path: Path,
+) -> None:
+    with process(tmp_path) as recorded:
+        recorded.telemetry.function.is_multi_concurrent = True
+        recorded.telemetry.forget_parent()
+        assert recorded.telemetry.tracer.journal is None
+        start(recorded)
+        assert recorded.telemetry.tracer.journal is not None
