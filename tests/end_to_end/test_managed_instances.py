@@ -29,6 +29,18 @@ SOURCE = """
         return [event["number"], os.getpid()]
 """
 
+KILLED = """
+    import os, signal, time
+    import lambdatrace
+
+    @lambdatrace.instrument
+    def handler(event, context):
+        with lambdatrace.span("work"):
+            time.sleep(0.05)
+            if event["is_last"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 def wait_until(is_true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT_S
@@ -108,3 +120,26 @@ def test_an_invocation_that_has_timed_out_is_told_of_while_it_runs_on_and_when_i
     for span in (early, late):
         assert span.status.code == ERROR
         assert attributes(span)["error.type"] == "Sandbox.Timedout"
+
+
+def test_what_a_killed_worker_has_recorded_is_sent_by_another(
+    receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(textwrap.dedent(KILLED))
+    # It is killed before the thread that sends comes to it.
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    with managed_instance(tmp_path, 2, environment) as (api, _):
+        for number in range(10):
+            root = f"Root=1-5759e988-{number:024x};Parent={number + 1:016x};Sampled=1"
+            event = {"is_last": number == 9}
+            api.put(f"request-{number}", event, Lambda_Runtime_Trace_Id=root)
+        api.wait_for(9)
+        wait_until(lambda: len(receiver.named("work")) >= 10)
+        time.sleep(0.3)
+    killed = [span for span in receiver.named("work") if span.status.code == ERROR]
+    assert [span.trace_id.hex() for span in killed] == [trace_id(9)]
+    assert attributes(killed[0])["error.type"] == "Runtime.ExitError"
+    assert len(receiver.named("orders")) == len(receiver.named("work")) == 10
+    assert {span.trace_id.hex() for span in receiver.named("orders")} == {
+        trace_id(number) for number in range(10)
+    }
