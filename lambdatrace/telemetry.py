@@ -351,8 +351,12 @@ class Telemetry:
 
     def runtime_asks_for_next(self) -> None:
         """The runtime client has posted its answer to the last event, if it had one."""
-        if self.is_told_of_next and self.invocation_count:
+        if not self.is_told_of_next:
+            return
+        if self.invocation_count:
             self.invocation_ended()
+        else:
+            self.registered()
 
     def invocation_completed(self, outcome: InvocationOutcome) -> None:
         """Pass on how an invocation ended; called once for each."""

@@ -291,7 +291,8 @@ def test_a_crash_loop_is_told_of_before_the_first_invocation_of_the_next_process
     for number in range(3):
         die_in(f"request {number}", tmp_path, f"{DEAD}{number}")
     with process(tmp_path) as after:
-        after.telemetry.registered()
+        after.telemetry.is_told_of_next = True
+        after.telemetry.runtime_asks_for_next()
         roots = [span for span in after.spans if span.name == "orders"]
         assert [span.attributes["faas.invocation_id"] for span in roots] == [
             *("request 0", "request 1", "request 2"),
