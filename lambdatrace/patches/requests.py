@@ -35,7 +35,13 @@ _adapters: set[type] = set()
 
 def attach(module: ModuleType) -> None:
     """Patch `requests.sessions`."""
+    from requests.adapters import BaseAdapter  # loaded by it
+
     wrap(module.Session, "mount", _mount)
+    # For sessions that there are already.
+    _patch_sender(module.HTTPAdapter)
+    for kind in _derived(BaseAdapter):
+        _patch_sender(_sender(kind))
 
 
 def _mount(
@@ -50,15 +56,24 @@ def _mount(
 
 def _patch_adapters(session: Any) -> None:
     for adapter in session.adapters.values():
-        sender = _sender(adapter)
-        if sender is not None and len(_adapters) < ADAPTERS_MAX and not _is_seen_below(sender):
-            wrap(sender, "send", _send)
-            _adapters.add(sender)
+        _patch_sender(_sender(type(adapter)))
 
 
-def _sender(adapter: Any) -> type | None:
+def _patch_sender(sender: type | None) -> None:
+    if sender is not None and len(_adapters) < ADAPTERS_MAX and not _is_seen_below(sender):
+        wrap(sender, "send", _send)
+        _adapters.add(sender)
+
+
+def _derived(kind: type) -> list[type]:
+    """All classes below `kind`."""
+    below: list[type] = kind.__subclasses__()
+    return below + [found for each in below for found in _derived(each)]
+
+
+def _sender(adapter: type) -> type | None:
     """Whose the method is that sends: a class derived from HTTPAdapter may have its own."""
-    return next((kind for kind in type(adapter).__mro__ if "send" in vars(kind)), None)
+    return next((kind for kind in adapter.__mro__ if "send" in vars(kind)), None)
 
 
 def _is_seen_below(sender: type | None) -> bool:
@@ -89,7 +104,7 @@ def _send(
 
 
 def _begin(current: Telemetry, adapter: Any, request: Any) -> tuple[Call, dict[str, str]] | None:
-    if _is_seen_below(_sender(adapter)):
+    if _is_seen_below(_sender(type(adapter))):
         return None
     url, headers = request.url or "", request.headers
     server = _server(url.partition("?")[0])

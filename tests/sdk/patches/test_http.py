@@ -14,6 +14,7 @@ import urllib3
 import lambdatrace
 import lambdatrace.testing
 from lambdatrace.patches import leave, take_back
+from lambdatrace.patches import requests as requests_patch
 from lambdatrace.records import CLIENT, ERROR, UNSET
 
 if TYPE_CHECKING:
@@ -376,6 +377,21 @@ def test_an_adapter_of_the_users_gets_the_request_itself(
     assert seen is request
     assert headers["traceparent"].split("-")[2] == recorded.span("GET").span_id
     assert request.headers == before, "as the caller left them"
+
+
+def test_an_adapter_of_a_session_made_before_the_patch_is_seen(
+    recorded: Recorded, handle: Handle
+) -> None:
+    class EarlyAdapter(OwnAdapter):
+        def send(self, request: Any, *arguments: Any, **keywords: Any) -> requests.Response:
+            return super().send(request, *arguments, **keywords)
+
+    with requests.Session() as session:
+        session.adapters["http://"] = EarlyAdapter()  # past `mount`
+        requests_patch.attach(requests.sessions)
+        handle(lambda: session.get("http://example.com/"))
+    (span,) = [span for span in recorded.spans if span.kind == CLIENT]
+    assert span.scope.name == "lambdatrace.patches.requests"
 
 
 def test_requests_are_seen_by_requests_where_urllib3s_are_not(
