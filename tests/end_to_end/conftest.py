@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,12 +13,19 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from lambdatrace.harness import Function, Harness
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
     from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from lambdatrace.harness import InvokeResult
+
+    Deploy = Callable[..., str]
 
 WAIT_S = 20.0
 
@@ -110,3 +118,39 @@ def receiver() -> Iterator[OtlpReceiver]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.fixture
+def harness() -> Iterator[Harness]:
+    with Harness() as harness:
+        yield harness
+
+
+@pytest.fixture
+def deploy(harness: Harness, receiver: OtlpReceiver, tmp_path: Path) -> Deploy:
+    """Add a function, sending to the receiver; its name. `code` is that of app.py, or of each file.
+
+    The options are those of `Function`.
+    """
+
+    def add(code: str | dict[str, str], name: str = "orders", **options: Any) -> str:
+        folder = tmp_path / name
+        for path, source in (code if isinstance(code, dict) else {"app.py": code}).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(textwrap.dedent(source))
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+            **options.pop("environment", {}),
+        }
+        options.setdefault("handler", "app.handler")
+        harness.add_function(Function(name, code_dir=folder, environment=environment, **options))
+        return name
+
+    return add
+
+
+def invoke_frozen(harness: Harness, name: str = "orders", payload: Any = None) -> InvokeResult:
+    """Invoke and wait until the environment is frozen."""
+    result = harness.invoke(name, {} if payload is None else payload)
+    harness.wait_frozen(name)
+    return result

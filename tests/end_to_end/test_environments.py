@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lambdatrace.harness import Function, Harness
 from tests.end_to_end.conftest import OtlpReceiver, attributes
 from tests.sdk.test_durable import TRACE_ID, event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Deploy = Callable[..., None]
+    from lambdatrace.harness import Harness
+    from tests.end_to_end.conftest import Deploy
 
 TRACED = """
     import lambdatrace
@@ -29,27 +26,6 @@ TRACED = """
         with lambdatrace.span("work"):
             return lambdatrace.current_span().trace_id
 """
-
-
-@pytest.fixture
-def harness() -> Iterator[Harness]:
-    with Harness() as harness:
-        yield harness
-
-
-@pytest.fixture
-def deploy(harness: Harness, receiver: OtlpReceiver, tmp_path: Path) -> Deploy:
-    """Add the function `orders` of this source, sending to the receiver."""
-
-    def add(source: str, **options: Any) -> None:
-        (tmp_path / "app.py").write_text(textwrap.dedent(source))
-        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
-        environment = {**endpoint, **options.pop("environment", {})}
-        harness.add_function(
-            Function("orders", "app.handler", tmp_path, environment=environment, **options)
-        )
-
-    return add
 
 
 def test_a_provisioned_environment_is_not_cold(

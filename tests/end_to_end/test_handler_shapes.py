@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lambdatrace.harness import Function, Harness
-from tests.end_to_end.conftest import OtlpReceiver, attributes
+from tests.end_to_end.conftest import OtlpReceiver, attributes, invoke_frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    Deploy = Callable[..., str]
+    from lambdatrace.harness import Harness
+    from tests.end_to_end.conftest import Deploy
 
 UNSET, ERROR = 0, 2
-
-
-@pytest.fixture
-def harness() -> Iterator[Harness]:
-    with Harness() as harness:
-        yield harness
-
-
-@pytest.fixture
-def deploy(harness: Harness, receiver: OtlpReceiver, tmp_path: Path) -> Deploy:
-    """Add a function of this source, sending to the receiver; its name."""
-
-    def add(source: str, name: str = "orders", **options: Any) -> str:
-        folder = tmp_path / name
-        module = folder / options.pop("module", "app.py")
-        module.parent.mkdir(parents=True)
-        module.write_text(textwrap.dedent(source))
-        environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
-            **options.pop("environment", {}),
-        }
-        options.setdefault("handler", "app.handler")
-        harness.add_function(Function(name, code_dir=folder, environment=environment, **options))
-        return name
-
-    return add
-
-
-def invoke_frozen(harness: Harness, name: str, payload: Any = None) -> Any:
-    """Invoke and wait until the environment is frozen."""
-    result = harness.invoke(name, {} if payload is None else payload)
-    harness.wait_frozen(name)
-    return result
 
 
 # A function with a handler of each shape, which ends as its event says.
@@ -317,9 +281,9 @@ def test_a_handler_may_be_in_a_folder_or_a_package(
     if is_redirected:
         redirect = {"handler": "lambdatrace.auto.handler"}
         environment = {"LAMBDATRACE_HANDLER": handler}
-        name = deploy(source, module=module, environment=environment, **redirect)
+        name = deploy({module: source}, environment=environment, **redirect)
     else:
-        name = deploy(source, module=module, handler=handler)
+        name = deploy({module: source}, handler=handler)
     assert invoke_frozen(harness, name).json() == {"ok": True}
     assert receiver.one(name).name == name
     assert receiver.one("import " + handler.rpartition(".")[0].replace("/", ".")).end_time_unix_nano

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from lambdatrace.harness import Function, Harness
-from tests.end_to_end.conftest import attributes
+from tests.end_to_end.conftest import attributes, invoke_frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.end_to_end.conftest import OtlpReceiver
+    from lambdatrace.harness import Harness
+    from tests.end_to_end.conftest import Deploy, OtlpReceiver
 
 SOURCE = """
     import logging
@@ -31,39 +25,10 @@ SOURCE = """
 """
 
 
-@pytest.fixture
-def harness() -> Iterator[Harness]:
-    with Harness() as harness:
-        yield harness
-
-
-def add(
-    harness: Harness,
-    receiver: OtlpReceiver,
-    folder: Path,
-    environment: dict[str, str],
-    source: str = SOURCE,
-    timeout_s: int = 3,
-) -> None:
-    (folder / "app.py").write_text(textwrap.dedent(source))
-    harness.add_function(
-        Function(
-            "orders",
-            code_dir=folder,
-            handler="app.handler",
-            timeout_s=timeout_s,
-            environment={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, **environment},
-        )
-    )
-
-
-def lines_of(
-    harness: Harness, receiver: OtlpReceiver, folder: Path, **environment: str
-) -> list[str]:
+def lines_of(harness: Harness, deploy: Deploy, **environment: str) -> list[str]:
     """What an invocation of SOURCE writes: the line of `logging` first, then the structured one."""
-    add(harness, receiver, folder, environment)
-    assert harness.invoke("orders", {}).json() is None
-    harness.wait_frozen("orders")
+    name = deploy(SOURCE, environment=environment)
+    assert invoke_frozen(harness, name).json() is None
     lines = [event.message.rstrip() for event in harness.logs("orders")]
     # The runtime's formatter and standard output are two ways to the log, of no common order.
     return [line for name in ("standard", "structured") for line in lines if name in line]
@@ -78,9 +43,9 @@ def ids_in(line: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def test_the_runtimes_json_lines_and_ours_have_the_ids_of_the_spans_that_arrive(
-    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
-    lines = lines_of(harness, receiver, tmp_path, AWS_LAMBDA_LOG_FORMAT="JSON")
+    lines = lines_of(harness, deploy, AWS_LAMBDA_LOG_FORMAT="JSON")
     standard, structured = map(json.loads, lines)
     root, work = receiver.one("orders"), receiver.one("work")
     assert ids_in(standard) == ids(root)
@@ -91,18 +56,18 @@ def test_the_runtimes_json_lines_and_ours_have_the_ids_of_the_spans_that_arrive(
 
 
 def test_the_runtimes_text_lines_are_as_they_were(
-    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
-    standard, structured = lines_of(harness, receiver, tmp_path)
+    standard, structured = lines_of(harness, deploy)
     level, time, request_id, message = standard.split("\t")
     assert (level, message, len(time)) == ("[WARNING]", "standard 1", 24)
     assert json.loads(structured)["function_request_id"] == request_id
 
 
 def test_records_arrive_by_otlp_in_their_spans_and_none_is_lost_to_the_freeze(
-    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
-    lines_of(harness, receiver, tmp_path, OTEL_LOGS_EXPORTER="otlp", AWS_LAMBDA_LOG_FORMAT="JSON")
+    lines_of(harness, deploy, OTEL_LOGS_EXPORTER="otlp", AWS_LAMBDA_LOG_FORMAT="JSON")
     standard, structured = receiver.log_records
     assert [standard.body.string_value, structured.body.string_value] == [
         "standard 1",
@@ -115,7 +80,7 @@ def test_records_arrive_by_otlp_in_their_spans_and_none_is_lost_to_the_freeze(
 
 
 def test_what_was_logged_before_a_timeout_arrives(
-    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
     source = """
     import logging, time
@@ -129,7 +94,7 @@ def test_what_was_logged_before_a_timeout_arrives(
             logging.exception("failed")
         time.sleep(60)
     """
-    add(harness, receiver, tmp_path, {"OTEL_LOGS_EXPORTER": "otlp"}, source, timeout_s=1)
+    deploy(source, environment={"OTEL_LOGS_EXPORTER": "otlp"}, timeout_s=1)
     assert harness.invoke("orders", {}).function_error is not None
     (record,) = receiver.log_records
     assert record.body.string_value == "failed"

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import textwrap
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from lambdatrace.harness import Function, Harness
 from tests.end_to_end.conftest import WAIT_S, OtlpReceiver
 from tests.sdk.embedded_metric_rules import samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from lambdatrace.harness import Harness
+    from tests.end_to_end.conftest import Deploy
 
 
 COUNTED = """
@@ -38,33 +34,9 @@ COUNTED = """
 """
 
 
-@pytest.fixture
-def harness() -> Iterator[Harness]:
-    with Harness() as harness:
-        yield harness
-
-
-def deploy(
-    harness: Harness,
-    receiver: OtlpReceiver,
-    folder: Path,
-    source: str = COUNTED,
-    **environment: str,
-) -> None:
-    (folder / "app.py").write_text(textwrap.dedent(source))
-    harness.add_function(
-        Function(
-            "orders",
-            code_dir=folder,
-            handler="app.handler",
-            timeout_s=1,
-            environment={
-                "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
-                "LAMBDATRACE_INVOCATION_METRICS": "all",
-                **environment,
-            },
-        )
-    )
+def add(deploy: Deploy, source: str = COUNTED, **environment: str) -> None:
+    every = {"LAMBDATRACE_INVOCATION_METRICS": "all", **environment}
+    deploy(source, timeout_s=1, environment=every)
 
 
 def written(harness: Harness) -> list[dict[Any, Any]]:
@@ -99,9 +71,9 @@ def shown(metrics: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def test_a_return_an_error_and_an_exit_are_each_counted_once(
-    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
-    deploy(harness, receiver, tmp_path)
+    add(deploy)
     for event in ("raise", "", "exit"):
         harness.invoke("orders", event)
         harness.wait_frozen("orders")
@@ -118,9 +90,9 @@ def test_a_return_an_error_and_an_exit_are_each_counted_once(
 
 
 def test_a_timeout_is_counted_before_the_environment_is_killed(
-    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
-    deploy(harness, receiver, tmp_path, LAMBDATRACE_INVOCATION_METRICS="Timeouts,Errors,ColdStart")
+    add(deploy, LAMBDATRACE_INVOCATION_METRICS="Timeouts,Errors,ColdStart")
     result = harness.invoke("orders", "time out")
     assert result.json()["errorType"] == "Sandbox.Timedout"
     assert written(harness) == [
@@ -167,9 +139,9 @@ def sent(receiver: OtlpReceiver, name: str) -> list[Any]:
 
 
 def test_metrics_of_all_apis_are_sent_as_otlp_deltas_once_an_invocation(
-    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
-    deploy(harness, receiver, tmp_path, MEASURED, OTEL_METRICS_EXPORTER="otlp")
+    add(deploy, MEASURED, OTEL_METRICS_EXPORTER="otlp")
     for event in ("raise", "", "time out"):
         harness.invoke("orders", event)
         harness.wait_frozen("orders")
@@ -193,9 +165,9 @@ def test_metrics_of_all_apis_are_sent_as_otlp_deltas_once_an_invocation(
 
 
 def test_metrics_that_could_not_be_sent_are_sent_with_the_next_invocation(
-    harness: Harness, receiver: OtlpReceiver, tmp_path: Path
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
 ) -> None:
-    deploy(harness, receiver, tmp_path, MEASURED, OTEL_METRICS_EXPORTER="otlp")
+    add(deploy, MEASURED, OTEL_METRICS_EXPORTER="otlp")
     receiver.status = 503
     harness.invoke("orders", "")
     harness.wait_frozen("orders")

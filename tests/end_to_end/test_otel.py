@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
 from concurrent import futures
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,42 +14,21 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from lambdatrace.harness import Function, Harness
 from tests.end_to_end.conftest import OtlpReceiver, attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    Deploy = Callable[..., str]
+    from lambdatrace.harness import Harness
+    from tests.end_to_end.conftest import Deploy
 
 CLIENT = 3
 
 
 @pytest.fixture
-def harness() -> Iterator[Harness]:
-    with Harness() as harness:
-        yield harness
-
-
-@pytest.fixture
-def deploy(harness: Harness, receiver: OtlpReceiver, tmp_path: Path) -> Deploy:
-    """Add a function of this source, sending to the receiver; its name."""
-
-    def add(source: str, name: str = "orders", **options: Any) -> str:
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "app.py").write_text(textwrap.dedent(source))
-        environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
-            **options.pop("environment", {}),
-        }
-        options.setdefault("handler", "app.handler")
-        options.setdefault("timeout_s", 20)
-        harness.add_function(Function(name, code_dir=folder, environment=environment, **options))
-        return name
-
-    return add
+def deploy(deploy: Deploy) -> Deploy:
+    """As for all tests, with time to import OpenTelemetry's packages."""
+    return partial(deploy, timeout_s=20)
 
 
 class GrpcReceiver(trace_service_pb2_grpc.TraceServiceServicer):

@@ -5,53 +5,20 @@ from __future__ import annotations
 import textwrap
 import time
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lambdatrace.harness import Function, Harness
 from lambdatrace.layer import build_layer
-from tests.end_to_end.conftest import WAIT_S, OtlpReceiver, attributes
+from tests.end_to_end.conftest import WAIT_S, OtlpReceiver, attributes, invoke_frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Deploy = Callable[..., str]
+    from lambdatrace.harness import Harness
+    from tests.end_to_end.conftest import Deploy
 
 ERROR = 2
-
-
-@pytest.fixture
-def harness() -> Iterator[Harness]:
-    with Harness() as harness:
-        yield harness
-
-
-@pytest.fixture
-def deploy(harness: Harness, receiver: OtlpReceiver, tmp_path: Path) -> Deploy:
-    """Add a function of this source, sending to the receiver; its name."""
-
-    def add(source: str, name: str = "orders", **options: Any) -> str:
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "app.py").write_text(textwrap.dedent(source))
-        environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
-            **options.pop("environment", {}),
-        }
-        options.setdefault("handler", "app.handler")
-        harness.add_function(Function(name, code_dir=folder, environment=environment, **options))
-        return name
-
-    return add
-
-
-def invoke_frozen(harness: Harness, name: str, payload: Any = None) -> Any:
-    """Invoke and wait until the environment is frozen."""
-    result = harness.invoke(name, {} if payload is None else payload)
-    harness.wait_frozen(name)
-    return result
 
 
 TRACED = """

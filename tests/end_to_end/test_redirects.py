@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import textwrap
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lambdatrace.harness import Function, Harness
 from lambdatrace.layer import EXEC_WRAPPER
-from tests.end_to_end.conftest import OtlpReceiver, attributes
+from tests.end_to_end.conftest import OtlpReceiver, attributes, invoke_frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Deploy = Callable[..., str]
+    from lambdatrace.harness import Harness
+    from tests.end_to_end.conftest import Deploy
 
 ERROR = 2
 
@@ -45,42 +44,15 @@ OURS = "lambdatrace.auto.handler"
 
 
 @pytest.fixture
-def harness() -> Iterator[Harness]:
-    with Harness() as harness:
-        yield harness
-
-
-@pytest.fixture
-def deploy(harness: Harness, receiver: OtlpReceiver, tmp_path: Path) -> Deploy:
-    """Add a function with these modules, sending to the receiver; its name."""
-
-    def add(modules: dict[str, str], name: str = "orders", **options: Any) -> str:
-        folder = tmp_path / name
-        for path, source in modules.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(textwrap.dedent(source))
-        environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
-            **options.pop("environment", {}),
-        }
-        options.setdefault("handler", OURS)
-        harness.add_function(Function(name, code_dir=folder, environment=environment, **options))
-        return name
-
-    return add
+def deploy(deploy: Deploy) -> Deploy:
+    """As for all tests, with our redirect for a handler."""
+    return partial(deploy, handler=OURS)
 
 
 def script(path: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o755)
     return path
-
-
-def invoke_frozen(harness: Harness, name: str) -> Any:
-    """Invoke and wait until the environment is frozen."""
-    result = harness.invoke(name, {})
-    harness.wait_frozen(name)
-    return result.json()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +71,7 @@ def test_another_vendors_redirect_is_chained_whichever_comes_first(
 ) -> None:
     modules = {"app.py": APP, "vendor.py": VENDOR}
     name = deploy(modules, handler=handler, environment=environment)
-    assert invoke_frozen(harness, name) == ["vendor", "app"]
+    assert invoke_frozen(harness, name).json() == ["vendor", "app"]
     assert len(receiver.named(name)) == 1
 
 
@@ -122,7 +94,7 @@ def test_the_exec_wrapper_leaves_another_vendors_redirect_in_the_chain(
     environment = {**environment, "AWS_LAMBDA_EXEC_WRAPPER": str(wrapper)}
     modules = {"app.py": APP, "vendor.py": VENDOR}
     name = deploy(modules, handler=handler, environment=environment)
-    assert invoke_frozen(harness, name) == ["vendor", "app"]
+    assert invoke_frozen(harness, name).json() == ["vendor", "app"]
     assert len(receiver.named(name)) == 1
 
 
@@ -142,7 +114,7 @@ def test_the_exec_wrapper_is_chained_with_another(
     modules = {"app.py": APP, "otel_wrapper.py": VENDOR.replace("DD_LAMBDA", "ORIG")}
     environment = {"AWS_LAMBDA_EXEC_WRAPPER": str(both)}
     name = deploy(modules, handler="app.handler", environment=environment)
-    assert invoke_frozen(harness, name) == ["vendor", "app"]
+    assert invoke_frozen(harness, name).json() == ["vendor", "app"]
     assert len(receiver.named(name)) == 1
 
 
@@ -157,7 +129,7 @@ def test_the_decorator_and_the_redirect_are_one_invocation(
             return ["app"]
     """
     name = deploy({"app.py": source}, environment={"LAMBDATRACE_HANDLER": "app.handler"})
-    assert invoke_frozen(harness, name) == ["app"]
+    assert invoke_frozen(harness, name).json() == ["app"]
     assert len(receiver.named(name)) == 1
 
 

@@ -10,7 +10,6 @@ from lambdatrace.clock import Clock
 from lambdatrace.import_times import KEPT_COUNT_MAX, ImportedModule, ImportTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -25,16 +24,6 @@ class TickingClock(Clock):
     def time_ns(self) -> int:
         self.now_ns += 1
         return self.now_ns
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 def tree(modules: list[ImportedModule]) -> list[Any]:

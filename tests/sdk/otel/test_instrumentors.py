@@ -4,7 +4,7 @@ import sys
 import zipfile
 from importlib.metadata import distributions, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,9 +13,6 @@ from lambdatrace.layer import build_layer
 from lambdatrace.layer.instrumentations import index_of
 from lambdatrace.otel import instrumentors
 from lambdatrace.otel.instrumentors import WELL_KNOWN, arm, choose, read_index, switch_on
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 REDIS = ("redis", "redis", "opentelemetry.instrumentation.redis:RedisInstrumentor")
 FLASK = ("flask", "flask", "opentelemetry.instrumentation.flask:FlaskInstrumentor")
@@ -89,14 +86,10 @@ def test_which_are_switched_on(
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+def folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(instrumentors, "_waiting", {})
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    monkeypatch.setattr(instrumentors, "_executed", set())
+    return folder
 
 
 INSTRUMENTOR = """
