@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lambdatrace.harness import Function, LogEvent
 
 PORT = 3001  # as `sam local start-lambda`
+_TRACING = {"active": "Active", "passthrough": "PassThrough"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +68,12 @@ def add_function_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a layer's folder or zip file, seen as /opt; may be repeated",
     )
+    parser.add_argument(
+        "--tracing",
+        choices=sorted(_TRACING),
+        default="passthrough",
+        help="of each function, X-Ray's: active samples by its default rule (default passthrough)",
+    )
     parser.add_argument("--region", default="us-east-1", help="the functions believe to be in")
 
 
@@ -92,6 +99,7 @@ def functions(targets: list[str], arguments: argparse.Namespace) -> list[Functio
             environment=environment,
             runtime=arguments.runtime,
             layers=arguments.layer,
+            tracing=_TRACING[arguments.tracing],
         )
         check_handler(function.handler, function.code_dir)
         found.append(function)

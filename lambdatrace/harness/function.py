@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace.harness.errors import FunctionConfigurationError
+from lambdatrace.harness.tracing import PASS_THROUGH, TRACING_MODES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +80,8 @@ class Function:
     `snap-start` one is initialized then and frozen before it is ready; the first event restores it.
     It is restored in the same process: its memory is not copied, so further environments are
     initialized for themselves before they are restored.
+    `tracing` is the Mode of the function's TracingConfig: with `Active`, invokes whose caller has
+    not decided are sampled by X-Ray's rule; with `PassThrough` they are not.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Function:
     layers: Sequence[Path | str] = ()
     initialization_type: str = ON_DEMAND
     provisioned_concurrent_executions: int = 1
+    tracing: str = PASS_THROUGH
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code_dir", Path(self.code_dir).absolute())
@@ -152,6 +156,11 @@ class Function:
             raise FunctionConfigurationError(
                 f"initialization type '{self.initialization_type}' of {self.name}: "
                 f"expected one of {', '.join(INITIALIZATION_TYPES)}"
+            )
+        if self.tracing not in TRACING_MODES:
+            raise FunctionConfigurationError(
+                f"tracing mode '{self.tracing}' of {self.name}: "
+                f"expected one of {', '.join(TRACING_MODES)}"
             )
         if self.provisioned_concurrent_executions < 1:
             raise FunctionConfigurationError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -110,13 +109,3 @@ def platform_error(error_type: str, request_id: str, reason: str) -> bytes:
     return json.dumps(
         {"errorType": error_type, "errorMessage": message}, separators=(",", ":")
     ).encode()
-
-
-def new_trace_header() -> str:
-    """The tracing header Lambda makes for a caller that sent none: not sampled, with a lineage."""
-    random = os.urandom(24).hex()
-    seconds = int(time.time())
-    return (
-        f"Root=1-{seconds:08x}-{random[:24]};Parent={random[24:40]};Sampled=0;"
-        f"Lineage=1:{random[40:48]}:0"
-    )

@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, unquote
 
 from lambdatrace.harness.errors import InvokeError
 from lambdatrace.harness.function import ACCOUNT_ID, LATEST
-from lambdatrace.harness.invocation import new_trace_header
 
 if TYPE_CHECKING:
     from lambdatrace.harness.http_server import Request
@@ -41,7 +40,7 @@ _CAPITAL_MESSAGE = frozenset({"ResourceNotFoundException", "ServiceException"})
 
 @dataclass(frozen=True)
 class InvokeRequest:
-    """A checked request. `qualifier` is empty when none was named."""
+    """A checked request. `qualifier` is empty when none was named, `trace_header` without one."""
 
     function_name: str
     qualifier: str
@@ -210,8 +209,8 @@ def _client_context(header: str) -> str:
 
 
 def _trace_header(header: str) -> str:
-    """The caller's tracing header, or a new one. One with control characters is not passed on."""
-    return header if _TRACE_HEADER.fullmatch(header) else new_trace_header()
+    """The caller's tracing header; one with control characters is not passed on."""
+    return header if _TRACE_HEADER.fullmatch(header) else ""
 
 
 def _payload(body: bytes) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from lambdatrace.harness.environment import Environment
 from lambdatrace.harness.errors import InvokeError
 from lambdatrace.harness.function import ON_DEMAND, PROVISIONED_CONCURRENCY
+from lambdatrace.harness.tracing import Sampler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,7 @@ class Pool:
     def __init__(self, deployment: Deployment, owner: Owner, idle_timeout_s: float) -> None:
         self.deployment = deployment
         self.function = deployment.function
+        self.sampler = Sampler()
         self.environments: list[Environment] = []
         self.idle: list[Environment] = []
         self._owner = owner

@@ -30,6 +30,7 @@ from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
 from lambdatrace.harness.pool import Pool
 from lambdatrace.harness.processes import Supervisor
 from lambdatrace.harness.temp_dirs import TempDirs
+from lambdatrace.harness.tracing import trace_header
 from lambdatrace.harness.variables import Surroundings
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class LambdaService:
             request.arn(self.settings.region),
             answer=lambda outcome: answer(invocation, outcome),
             refuse=refuse,
-            trace_header=request.trace_header,
+            trace_header=trace_header(request.trace_header, pool.function.tracing, pool.sampler),
             client_context=request.client_context,
             log_tail=bytearray() if request.wants_tail else None,
         )

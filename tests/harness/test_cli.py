@@ -89,6 +89,15 @@ def test_a_file_is_preferred_to_the_json_it_is_called(
     assert read_event("-") == b"[3]"
 
 
+@pytest.mark.parametrize(("mode", "decision"), [("active", "1"), ("passthrough", "0")])
+def test_a_function_is_traced_as_the_option_says(tmp_path: Path, mode: str, decision: str) -> None:
+    (tmp_path / "traced.py").write_text(
+        "import os\ndef handler(event, context): return os.environ['_X_AMZN_TRACE_ID']"
+    )
+    _, out, _ = lambdatrace(tmp_path, "invoke", "traced.handler", "--tracing", mode)
+    assert f";Sampled={decision};" in out
+
+
 def test_a_function_that_fails_is_printed_and_told_by_the_exit_status(tmp_path: Path) -> None:
     status, out, _ = lambdatrace(tmp_path, "invoke", "app.handler", "-e", '"fail"')
     assert status == 1

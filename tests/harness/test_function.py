@@ -34,6 +34,10 @@ def function(**options: Any) -> Function:
         ({"runtime": "nodejs22.x"}, "runtime 'nodejs22.x' of f: expected python3.N"),
         ({"code_dir": Path("/nowhere")}, "code folder /nowhere of f does not exist"),
         ({"layers": ["/nowhere"]}, "layer /nowhere of f does not exist"),
+        (
+            {"tracing": "Passive"},
+            "tracing mode 'Passive' of f: expected one of PassThrough, Active",
+        ),
         ({"layers": ["/"] * 6}, "f has 6 layers: Lambda takes 5"),
         ({"environment": {"1A": "x"}}, "variable '1A' of f: a name starts with a letter"),
         ({"environment": {"A": "x\0"}}, "variable A of f: expected text without NUL"),

@@ -152,6 +152,17 @@ def test_client_context_and_trace_header_reach_the_function(run: Run) -> None:
     assert answer == {"event": {}, "custom": {"k": 1}, "trace": trace}
 
 
+def test_with_active_tracing_the_first_invoke_is_sampled_unless_its_caller_said_no(
+    run: Run,
+) -> None:
+    unsampled = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0"
+    with run(ECHO, tracing="Active") as harness:
+        assert harness.invoke("app", 1, trace_header=unsampled).json()["trace"] == unsampled
+        result = harness.invoke("app", 1)
+    assert ";Sampled=1;" in result.json()["trace"]
+    assert result.trace_header == result.json()["trace"]
+
+
 def test_a_function_can_invoke_another_one(run: Run) -> None:
     source = """
         import json, boto3

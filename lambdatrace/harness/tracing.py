@@ -1,0 +1,73 @@
+"""The tracing header of an invoke, as a function's TracingConfig has Lambda make it.
+
+Source: Lambda Developer Guide, "Visualize Lambda function invocations using AWS X-Ray"; Lambda API
+reference, "TracingConfig"; X-Ray Developer Guide, "Tracing header" and "Sampling rules".
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Values of TracingConfig's Mode.
+ACTIVE = "Active"
+PASS_THROUGH = "PassThrough"  # noqa: S105 - no password
+TRACING_MODES = (PASS_THROUGH, ACTIVE)
+
+SAMPLED_SHARE = 0.05  # of the requests after the first of a second: X-Ray's default rule
+
+_ROOT = re.compile(r"(?:^|;)\s*Root=[^;\s]+", re.IGNORECASE)
+_SAMPLED = re.compile(r"(?:^|;)\s*Sampled=([^;]*)", re.IGNORECASE)
+
+
+class Sampler:
+    """X-Ray's default rule, for one function: the first request of each second, and 5 % above."""
+
+    def __init__(
+        self,
+        clock_s: Callable[[], float] = time.time,
+        share: Callable[[], float] = random.random,
+    ) -> None:
+        self._clock_s = clock_s
+        self._share = share
+        self._second = -1
+
+    def is_sampled(self) -> bool:
+        """Whether the request that comes now is."""
+        second = int(self._clock_s())
+        if second != self._second:
+            self._second = second
+            return True
+        return self._share() < SAMPLED_SHARE
+
+
+def trace_header(incoming: str, mode: str, sampler: Sampler) -> str:
+    """The header a function gets: the caller's decision if there is one, else the mode's.
+
+    Sampled=1 and Sampled=0 of the caller are kept in both modes. Without either, Active asks the
+    sampler, and PassThrough does not sample. A header without a Root is no trace: it is replaced.
+    """
+    if not _ROOT.search(incoming):
+        return new_trace_header(is_sampled=mode == ACTIVE and sampler.is_sampled())
+    found = _SAMPLED.search(incoming)
+    if found and found[1].strip() in ("0", "1"):
+        return incoming
+    decision = int(mode == ACTIVE and sampler.is_sampled())
+    undecided = _SAMPLED.sub("", incoming).strip("; ")
+    return f"{undecided};Sampled={decision}"
+
+
+def new_trace_header(*, is_sampled: bool) -> str:
+    """The tracing header Lambda makes for a caller that sent none, with a lineage."""
+    drawn = os.urandom(24).hex()
+    seconds = int(time.time())
+    return (
+        f"Root=1-{seconds:08x}-{drawn[:24]};Parent={drawn[24:40]};Sampled={int(is_sampled)};"
+        f"Lineage=1:{drawn[40:48]}:0"
+    )
