@@ -14,6 +14,7 @@ from opentelemetry.trace.propagation import get_current_span
 from lambdatrace import records, telemetry
 from lambdatrace.exceptions import message_of, qualified_name
 from lambdatrace.otel.global_providers import watch
+from lambdatrace.otel.proxies import stand_behind
 from lambdatrace.otel.spans import from_otel
 from lambdatrace.otel.traces import read_scope
 from lambdatrace.otel.values import clean_attributes, clean_value
@@ -21,43 +22,21 @@ from lambdatrace.records import LogRecord, SpanContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
     from lambdatrace.records import Scope
     from lambdatrace.telemetry import Telemetry
 
-_MARK = "__lambdatrace_door__"
-
 
 def attach(_module: ModuleType) -> None:
     """Stand behind the proxy loggers, those that are and those to come; once."""
-    proxy: Any = internal.ProxyLogger
-    if _MARK in proxy.__dict__:
-        return
-    setattr(proxy, _MARK, True)
-    proxy._logger = property(_behind(proxy._logger.fget))
-    watch(internal, "_set_logger_provider", "_LOGGER_PROVIDER")
+    if stand_behind(internal.ProxyLogger, "_logger", _logs.NoOpLogger, _own_logger):
+        watch(internal, "_set_logger_provider", "_LOGGER_PROVIDER")
 
 
-def _behind(resolve: Callable[[Any], _logs.Logger]) -> Callable[[Any], _logs.Logger]:
-    """What `resolve` gives for a proxy logger, and ours where that is the API's no-op."""
-
-    def logger(proxy: Any) -> _logs.Logger:
-        found = resolve(proxy)
-        if type(found) is not _logs.NoOpLogger or found is not proxy._noop_logger:
-            return found
-        current = telemetry.installed()
-        if current is None or not current.is_active:
-            return found
-        proxy._noop_logger = OwnLogger(
-            proxy._name, proxy._version, proxy._schema_url, proxy._attributes
-        )
-        own: _logs.Logger = proxy._noop_logger
-        return own
-
-    return logger
+def _own_logger(proxy: Any) -> OwnLogger:
+    return OwnLogger(proxy._name, proxy._version, proxy._schema_url, proxy._attributes)
 
 
 class OwnLogger(_logs.Logger):

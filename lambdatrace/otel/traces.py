@@ -18,6 +18,7 @@ from lambdatrace import telemetry
 from lambdatrace.otel import context as shared
 from lambdatrace.otel.context import SPAN_KEY
 from lambdatrace.otel.global_providers import watch
+from lambdatrace.otel.proxies import stand_behind
 from lambdatrace.otel.spans import OtelSpan, from_otel, read_links
 from lambdatrace.otel.values import clean_attributes, clean_name
 from lambdatrace.records import INTERNAL, Scope
@@ -34,43 +35,26 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 _KINDS = {kind: kind.value + 1 for kind in trace.SpanKind}  # OTLP has one more, at 0
-_MARK = "__lambdatrace_door__"
 
 
 def attach(_module: ModuleType) -> None:
     """Stand behind the proxy tracers, those that are and those to come; once."""
     proxy: Any = trace.ProxyTracer
-    if _MARK in proxy.__dict__:
-        return
-    setattr(proxy, _MARK, True)
-    shared.share()
-    proxy._tracer = property(_behind(proxy._tracer.fget))
-    proxy.start_as_current_span = start_as_current_span
-    watch(trace, "_set_tracer_provider", "_TRACER_PROVIDER")
+    if stand_behind(proxy, "_tracer", trace.NoOpTracer, _own_tracer):
+        shared.share()
+        proxy.start_as_current_span = start_as_current_span
+        watch(trace, "_set_tracer_provider", "_TRACER_PROVIDER")
 
 
-def _behind(resolve: Callable[[Any], trace.Tracer]) -> Callable[[Any], trace.Tracer]:
-    """What `resolve` gives for a proxy tracer, and ours where that is the API's no-op."""
-
-    def tracer(proxy: Any) -> trace.Tracer:
-        found = resolve(proxy)
-        if type(found) is not trace.NoOpTracer or found is not proxy._noop_tracer:
-            return found
-        current = telemetry.installed()
-        if current is None or not current.is_active:
-            return found
-        scope = read_scope(
+def _own_tracer(proxy: Any) -> OwnTracer:
+    return OwnTracer(
+        read_scope(
             proxy._instrumenting_module_name,
             proxy._instrumenting_library_version,
             proxy._schema_url,
             proxy._attributes,
         )
-        # From now on its no-op is ours, for as long as no provider is set.
-        proxy._noop_tracer = OwnTracer(scope)
-        own: trace.Tracer = proxy._noop_tracer
-        return own
-
-    return tracer
+    )
 
 
 def read_scope(
