@@ -196,7 +196,7 @@ class A:
     assert caught.traceback[-1].lineno == 12
 
 
-def test_sources_lose_docstrings_and_comments_and_nothing_else() -> None:
+def test_sources_lose_docstrings_comments_and_type_imports_and_nothing_else() -> None:
     source = b'''"""Doc
 over lines."""
 # A comment.
@@ -210,17 +210,29 @@ def f():
 # no comment
 """
     return text  # noqa: X
+
+if TYPE_CHECKING:
+    from a import (
+        b,  # c
+    )
+
+    C = int
+else:
+    C = 1
 '''
     assert without_docstrings(source).decode().splitlines() == [
         *["", "", "", "class A(Exception):", "    pass", "", "def f():", "", ""],
-        *['    text = """', "# no comment", '"""', "    return text  # noqa: X"],
+        *['    text = """', "# no comment", '"""', "    return text", ""],
+        *["if TYPE_CHECKING:", "    pass", "", "", "", "", "else:", "    C = 1"],
     ]
 
 
 def program(source: bytes) -> str:
-    """What `source` says to Python, without docstrings, and `pass` where one was all there was."""
+    """What `source` says to Python, with `pass` where a docstring was all there was, or types."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.dump(node.test) == TYPE_CHECKING_NAME:
+            node.body = [ast.Pass()]
         if ast.get_docstring(node) if isinstance(node, WITH_DOCSTRING) else False:
             del node.body[0]  # type: ignore[attr-defined]  # what has a docstring has a body
         if isinstance(node, WITH_DOCSTRING) and not node.body:
@@ -228,6 +240,7 @@ def program(source: bytes) -> str:
     return ast.dump(tree)
 
 
+TYPE_CHECKING_NAME = ast.dump(ast.Name("TYPE_CHECKING", ast.Load()))
 WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
