@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ class _Layer:
     def __init__(self, arguments: argparse.Namespace) -> None:
         extras = [extra for extra in arguments.extras.split(",") if extra]
         self.versions = [_version(runtime) for runtime in arguments.runtime]
+        self._arguments = arguments
         self._machine = arguments.architecture or _own_architecture()
         packages: dict[str, bytes] = {}
         if extras:
@@ -107,8 +109,8 @@ class _Layer:
         self.files = layer_files(
             self.interpreters,
             is_all_bundled=not is_for_all and len(self.interpreters) == len(self.versions),
+            packages=packages,
         )
-        self.files.update({f"python/{path}": content for path, content in packages.items()})
         self.archive = zipped(self.files)
         if self.unzipped_bytes > UNZIPPED_BYTES_MAX:
             raise LayerError(
@@ -132,9 +134,24 @@ class _Layer:
         ]
         return [
             *lines,
-            "publish it:   lambdatrace layer publish",
+            f"publish it:   {self.publish_command()}",
             "switch it on: AWS_LAMBDA_EXEC_WRAPPER=/opt/lambdatrace in the function's environment",
         ]
+
+    def publish_command(self) -> str:
+        """What builds the same layer and publishes it, for a shell."""
+        given = self._arguments
+        words = ["lambdatrace", "layer", "publish"]
+        if given.runtime or given.extras:
+            words += [
+                word for version in self.versions for word in ("--runtime", f"python{version}")
+            ]
+        if given.extras:
+            words += ["--with", given.extras]
+            if len(self.architectures) == 1:
+                words += ["--architecture", *self.architectures]
+        words += [word for path in given.python for word in ("--python", path)]
+        return shlex.join(words)
 
     def _missing(self) -> list[str]:
         found = {interpreter.version for interpreter in self.interpreters}
@@ -142,6 +159,10 @@ class _Layer:
         done = precompiled(self.files, self.interpreters)
         left = [version for version in self.versions if version in found and version not in done]
         lines = []
+        if self._arguments.extras and not self._arguments.runtime:
+            lines.append(
+                "packages are for one runtime, here this Python's: --runtime names another"
+            )
         if absent:
             lines.append(f"not precompiled for {', '.join(absent)}: no such Python (--python PATH)")
         if left:

@@ -121,9 +121,27 @@ _DATE = (2020, 1, 1, 0, 0, 0)  # the same bytes for the same content, whenever i
 
 
 def layer_files(
-    interpreters: Sequence[Interpreter], *, is_all_bundled: bool = False
+    interpreters: Sequence[Interpreter],
+    *,
+    is_all_bundled: bool = False,
+    packages: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
-    """Path in the layer → content, in order of path: sources, and bundles of bytecode.
+    """Path in the layer → content, in order of path: the SDK, and `packages` of others.
+
+    `packages` has paths below `python/`; the index of the instrumentors among them comes with them.
+    Raises LayerError.
+    """
+    files = _own_files(interpreters, is_all_bundled=is_all_bundled)
+    for path, content in (packages or {}).items():
+        files[f"python/{path}"] = content
+    index = index_of(packages or {})
+    if index:
+        files[f"python/{INDEX}"] = index
+    return dict(sorted(files.items()))
+
+
+def _own_files(interpreters: Sequence[Interpreter], *, is_all_bundled: bool) -> dict[str, bytes]:
+    """The sources of the SDK, and its bundles of bytecode.
 
     With `is_all_bundled` each interpreter's bundle holds every module, and no other Python is
     served: their sources are left out. Else the bundles of the newest come first,
@@ -153,10 +171,10 @@ def layer_files(
             content = bundle(interpreter, wanted, is_apart=suffix == REST)
             left_bytes -= _zipped_bytes(path, content)
             if left_bytes < 0 and not is_all_bundled:
-                return dict(sorted(files.items()))
+                return files
             files[path] = content
         files[_pyc_path(interpreter)] = pyc(interpreter, "lambdatrace", f"/opt/{INIT}", files[INIT])
-    return dict(sorted(files.items()))
+    return files
 
 
 def _paths(modules: Mapping[str, tuple[str, bytes]]) -> set[str]:
@@ -197,18 +215,12 @@ def build_layer(
     """Write the layer as a zip file; its size in bytes.
 
     `interpreters` compile the bundles, by default one for each of VERSIONS that is found here.
-    `packages` are the files of others to add, path below `python/` → content. The same content
-    gives the same bytes. Raises LayerError; OSError if the file cannot be written.
+    The other arguments are those of `layer_files`. The same content gives the same bytes. Raises
+    LayerError; OSError if the file cannot be written.
     """
     if interpreters is None:
         interpreters = find_interpreters(VERSIONS)
-    files = layer_files(interpreters, is_all_bundled=is_all_bundled)
-    for path, content in (packages or {}).items():
-        files[f"python/{path}"] = content
-    index = index_of(packages or {})
-    if index:
-        files[f"python/{INDEX}"] = index
-    archive = zipped(files)
+    archive = zipped(layer_files(interpreters, is_all_bundled=is_all_bundled, packages=packages))
     destination.write_bytes(archive)
     return len(archive)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,43 @@ def test_a_layer_for_one_runtime_is_precompiled_whole(tmp_path: Path) -> None:
             "python/lambdatrace/bundles/cpython-311.rest",
             "python/lambdatrace/py.typed",
         ]
+
+
+BUILT_FOR = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ("", "lambdatrace layer publish"),
+        ("--runtime python3.11", "lambdatrace layer publish --runtime python3.11"),
+        (
+            "--runtime 3.10 --runtime 3.11",
+            "lambdatrace layer publish --runtime python3.10 --runtime python3.11",
+        ),
+        (
+            "--runtime 3.12 --with patches --architecture arm64",
+            "lambdatrace layer publish --runtime python3.12 --with patches --architecture arm64",
+        ),
+        ("--with xray", f"lambdatrace layer publish --runtime {BUILT_FOR} --with xray"),
+    ],
+)
+def test_build_tells_how_to_publish_what_was_built(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    command: str,
+) -> None:
+    packages = {"wrapt/_wrapt.so": b""} if "patches" in arguments else {"aws_xray_sdk.py": b""}
+    monkeypatch.setattr("lambdatrace.cli.layer.package_files", lambda *_: packages)
+    monkeypatch.setattr("lambdatrace.cli.layer.layer_files", lambda *_, **__: {})
+    output = ["-o", str(tmp_path / "layer.zip")]
+    assert main(["layer", "build", *arguments.split(), *output]) == 0
+    shown = capsys.readouterr().out
+    assert f"publish it:   {command}\n" in shown
+    is_told = "packages are for one runtime, here this Python's: --runtime names another" in shown
+    assert is_told == ("--with" in arguments and "--runtime" not in arguments)
 
 
 @pytest.mark.parametrize(
