@@ -50,7 +50,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'lambdatrace' has no attribute {name!r}")
     from importlib import import_module
 
-    if is_switched_off() and name != "logger":
+    if is_switched_off() and (name != "logger" or _is_bare):
         from lambdatrace import switched_off
 
         return getattr(switched_off, name)
@@ -65,12 +65,14 @@ def __getattr__(name: str) -> object:
 
 
 def is_switched_off() -> bool:
-    """Whether the environment switches all of it off, before anything of it is loaded.
+    """Whether the environment switches all of it off, or a layer for another Python, unloaded.
 
     Settings that are read another way, as a test's, are for what loads then to decide.
     """
     if "lambdatrace.telemetry" in _sys.modules:
         return False
+    if _is_bare:
+        return True
     return (
         _environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
         or _environ.get("LAMBDATRACE_ENABLED", "").lower() in OFF
@@ -138,14 +140,28 @@ def _read_bundle(suffix: str) -> dict[str, tuple[CodeType | bytes, bool]] | None
     return codes
 
 
-def _open_bundle() -> None:
+def _open_bundle() -> bool:
+    """Load from the bundle if there is one; False if there is nothing at all for this Python."""
     codes = _read_bundle("")
     if codes is not None:
         finder: Any = _Bundle(codes)
         _sys.meta_path.insert(0, finder)
+        return True
+    from os import listdir
+    from os.path import exists
+
+    if exists(f"{__path__[0]}/telemetry.py"):  # noqa: PTH110 - not pathlib
+        return True
+    tags = ", ".join(tag for tag in sorted(listdir(f"{__path__[0]}/bundles")) if "." not in tag)  # noqa: PTH208 - not pathlib
+    _sys.stderr.write(
+        f"[lambdatrace] the layer is for {tags}, this is {_sys.implementation.cache_tag}: the "
+        "function runs without tracing; build the layer for its --runtime\n"
+    )
+    return False
 
 
-_open_bundle()
+# Whether this is a layer for another Python: then there is only what does nothing.
+_is_bare = not _open_bundle()
 
 if "LAMBDATRACE_IMPORT_SPANS_MIN_MS" in _environ and not is_switched_off():
     # What the function imports after us is timed only if we are there now, not at the first use.

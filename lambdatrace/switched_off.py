@@ -1,6 +1,7 @@
 """The public names while OTEL_SDK_DISABLED or LAMBDATRACE_ENABLED switches all of it off.
 
-They do nothing, and load nothing: not what reads settings, either.
+They do nothing, and load nothing: not what reads settings, either. They also stand in where a layer
+has nothing else for the Python that runs; only there `logger` is taken from here.
 """
 
 from __future__ import annotations
@@ -44,6 +45,91 @@ def flush() -> bool:
 def statistics() -> dict[str, Any]:
     """Nothing became of anything."""
     return {}
+
+
+def logger(service: str | None = None, level: Any = None, **_: Any) -> PlainLogger:
+    """A logger of `logging` in the place of the structured one, whose lines go on being written."""
+    import logging
+
+    inner = logging.getLogger(service)
+    if level is not None:
+        inner.setLevel(level)
+    return PlainLogger(inner)
+
+
+class PlainLogger:
+    """What `StructuredLogger` is where it cannot be loaded: keys stand behind the message."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def log(self, level: int, msg: Any, *arguments: Any, **keywords: Any) -> None:
+        """Write `msg`, and behind it the keywords that `logging` does not know."""
+        known = ("exc_info", "stack_info", "stacklevel", "extra")
+        keys = {key: value for key, value in keywords.items() if key not in known}
+        options = {key: value for key, value in keywords.items() if key in known}
+        if keys:
+            msg, arguments = f"{msg} %s", (*arguments, keys)
+        self._inner.log(level, msg, *arguments, **options)
+
+    def debug(self, msg: Any, *arguments: Any, **keywords: Any) -> None:
+        """Log at DEBUG."""
+        self.log(10, msg, *arguments, **keywords)
+
+    def info(self, msg: Any, *arguments: Any, **keywords: Any) -> None:
+        """Log at INFO."""
+        self.log(20, msg, *arguments, **keywords)
+
+    def warning(self, msg: Any, *arguments: Any, **keywords: Any) -> None:
+        """Log at WARNING."""
+        self.log(30, msg, *arguments, **keywords)
+
+    def error(self, msg: Any, *arguments: Any, **keywords: Any) -> None:
+        """Log at ERROR."""
+        self.log(40, msg, *arguments, **keywords)
+
+    def exception(self, msg: Any, *arguments: Any, **keywords: Any) -> None:
+        """Log at ERROR, with the exception that is being handled."""
+        self.log(40, msg, *arguments, **{"exc_info": True, **keywords})
+
+    def critical(self, msg: Any, *arguments: Any, **keywords: Any) -> None:
+        """Log at CRITICAL."""
+        self.log(50, msg, *arguments, **keywords)
+
+    def append_keys(self, **_: Any) -> None:
+        """Do nothing."""
+
+    def append_context_keys(self, **_: Any) -> _Scope:
+        """A `with` block that does nothing."""
+        return _SCOPE
+
+    def remove_keys(self, keys: Any) -> None:
+        """Do nothing."""
+
+    def clear_state(self) -> None:
+        """Do nothing."""
+
+    def get_current_keys(self) -> dict[str, Any]:
+        """None are kept."""
+        return {}
+
+    def set_correlation_id(self, value: object) -> None:
+        """Do nothing."""
+
+    def get_correlation_id(self) -> Any:
+        """None: none is kept."""
+        return None
+
+    def child(self, name: str) -> PlainLogger:
+        """The logger of this name below this one."""
+        return PlainLogger(self._inner.getChild(name))
+
+    def inject_lambda_context(self, function: Any = None, **_: Any) -> Any:
+        """`function` itself; without one, what gives each function back."""
+        return self.inject_lambda_context if function is None else function
 
 
 class NoSpan:

@@ -90,6 +90,9 @@ FIRST_SEND = (
     "wire.plain_json",
 )
 
+# The sources that a layer of bundles has too: with them a function on another Python runs, bare.
+BARE = ("auto", "switched_off")
+
 INIT = "python/lambdatrace/__init__.py"  # what opens the bundles
 REST = ".rest"  # what the name of a bundle ends in that is opened after the cold start
 
@@ -144,7 +147,7 @@ def _own_files(interpreters: Sequence[Interpreter], *, is_all_bundled: bool) -> 
     """The sources of the SDK, and its bundles of bytecode.
 
     With `is_all_bundled` each interpreter's bundle holds every module, and no other Python is
-    served: their sources are left out. Else the bundles of the newest come first,
+    served: of the sources only those of BARE are there. Else the bundles of the newest come first,
     with what a function loads until its first records are sent, then with what its cold start
     loads, as far as ARCHIVE_BYTES_MAX allows.
     """
@@ -160,7 +163,8 @@ def _own_files(interpreters: Sequence[Interpreter], *, is_all_bundled: bool) -> 
         if name:
             modules[name] = (f"/opt/{path}", files[path])
     if is_all_bundled and interpreters:
-        files = {path: files[path] for path in files if path not in _paths(modules)}
+        bundled = {name: modules[name] for name in modules if name not in BARE}
+        files = {path: files[path] for path in files if path not in _paths(bundled)}
     left_bytes = ARCHIVE_BYTES_MAX - ROOM_BYTES
     left_bytes -= sum(_zipped_bytes(*item) for item in files.items())
     rest = [name for name in modules if name not in COLD_START] if is_all_bundled else FIRST_SEND

@@ -41,9 +41,11 @@ def test_a_layer_for_one_runtime_is_precompiled_whole(tmp_path: Path) -> None:
             "lambdatrace",
             "python/lambdatrace/__init__.py",
             "python/lambdatrace/__pycache__/__init__.cpython-311.pyc",
+            "python/lambdatrace/auto.py",
             "python/lambdatrace/bundles/cpython-311",
             "python/lambdatrace/bundles/cpython-311.rest",
             "python/lambdatrace/py.typed",
+            "python/lambdatrace/switched_off.py",
         ]
 
 

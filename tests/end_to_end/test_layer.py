@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import re
+import sys
 import zipfile
 from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
+import pytest
+
 from lambdatrace.cli import main
+from lambdatrace.layer import VERSIONS, build_layer
+from lambdatrace.layer.bytecode import find_interpreters
 from tests.end_to_end.conftest import OtlpReceiver, attributes, invoke_frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from lambdatrace.harness import Harness
     from tests.end_to_end.conftest import Deploy
 
+cache_tag = sys.implementation.cache_tag
 CLIENT = 3
+EVERY_NAME = """
+import lambdatrace
+
+log = lambdatrace.logger("payments", level="INFO")
+
+@lambdatrace.instrument(capture_payload=True)
+@log.inject_lambda_context(log_event=True)
+def handler(event, context):
+    with lambdatrace.span("work") as span, log.append_context_keys(a=1):
+        span.set_attribute("a", 1)
+        log.append_keys(b=2)
+        log.info("charged %s", 5, currency="EUR")
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        log.exception("no")
+    lambdatrace.metric("Orders", 1)
+    return [len(list(lambdatrace.messages(event))), lambdatrace.flush()]
+"""
 REDIS = """
 import socket, threading
 
@@ -82,3 +105,29 @@ def test_a_layer_with_an_instrumentation_records_its_library(
     (call,) = [span for span in receiver.spans if span.kind == CLIENT]
     assert call.parent_span_id == receiver.one(name).span_id
     assert attributes(call)["db.statement"] == "GET ?"
+
+
+@pytest.mark.parametrize("wrapper", [{}, {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/lambdatrace"}])
+def test_on_another_python_than_the_layers_a_function_runs_bare_and_says_so(
+    harness: Harness,
+    deploy: Deploy,
+    receiver: OtlpReceiver,
+    tmp_path: Path,
+    wrapper: dict[str, str],
+) -> None:
+    found = [each for each in find_interpreters(VERSIONS) if each.tag != cache_tag]
+    if not found:
+        pytest.skip("no other Python on this machine")
+    layer = tmp_path / "layer.zip"
+    build_layer(layer, found[:1], is_all_bundled=True)
+    name = deploy(EVERY_NAME, layers=[layer], environment=wrapper)
+    assert invoke_frozen(harness, name, {"Records": [1]}).json() == [1, True]
+    lines = [event.message for event in harness.logs(name)]
+    (said,) = [line for line in lines if "[lambdatrace]" in line]
+    assert said.rstrip() == (
+        f"[lambdatrace] the layer is for {found[0].tag}, this is {cache_tag}: the function runs "
+        "without tracing; build the layer for its --runtime"
+    )
+    assert any("charged 5 {'currency': 'EUR'}" in line for line in lines)
+    assert any("ZeroDivisionError" in line for line in lines)
+    assert receiver.requests == 0

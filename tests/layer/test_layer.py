@@ -106,7 +106,8 @@ def test_a_layer_has_the_sdk_a_bundle_for_each_python_and_the_exec_wrapper() -> 
     assert precompiled(files, FOUND[-1:]) == [FOUND[-1].version], "the newest goes first"
     whole = layer_files(FOUND, is_all_bundled=True)
     assert set(whole) == bundles | {
-        *("lambdatrace", "python/lambdatrace/py.typed", "python/lambdatrace/__init__.py")
+        *("lambdatrace", "python/lambdatrace/py.typed", "python/lambdatrace/__init__.py"),
+        *("python/lambdatrace/auto.py", "python/lambdatrace/switched_off.py"),
     }
 
 
