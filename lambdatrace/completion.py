@@ -55,6 +55,9 @@ def complete(running: RunningInvocation) -> None:
     if root is not None:
         _complete_root(running, root)
     spans.messages.clear()
+    if spans.unwatched:
+        current.buffer.dropped += spans.unwatched
+        spans.unwatched = 0
     if current.function.is_multi_concurrent:
         current.guard.run(current.metering.write, spans)
 
@@ -127,5 +130,7 @@ def _keep(running: RunningInvocation, root: Span) -> None:
     wanted = running.current.settings.keep_unsampled
     is_error = root.status_code == ERROR
     if is_kept(wanted, is_error=is_error, is_cold_start=running.facts.is_cold_start):
-        for span in running.spans.take_held():
+        held, dropped = running.spans.take_held()
+        for span in held:
             running.current.buffer.append(span)
+        running.current.buffer.dropped += dropped

@@ -109,7 +109,10 @@ class Delivery:
         current.metering.write(open_spans)
         now_ns = current.clock.time_ns()
         is_kept = "errors" in current.settings.keep_unsampled
-        spans: list[Span] = open_spans.take_held() if is_kept else []
+        spans: list[Span] = []
+        if is_kept:
+            spans, dropped = open_spans.take_held()
+            current.buffer.dropped += dropped
         for span in list(open_spans.by_id.values()):
             if span.context.is_sampled or is_kept:
                 copy = span.ended_copy(now_ns)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.records import Span
 
-# Spans that nobody ends must not fill the memory: beyond this, they are sent only if they do end.
+# Spans that nobody ends must not fill the memory: beyond this, they are sent only if they do end,
+# and are counted as dropped if they have not by the end of the invocation.
 OPEN_SPANS_MAX = 10_000
 # Ended spans of an unsampled trace that may yet be sent; beyond, the first are let go.
 HELD_SPANS_MAX = 1_000
@@ -33,6 +34,7 @@ class InvocationSpans:
 
     __slots__ = (
         "_held",
+        "_held_dropped",
         "_left",
         "_open_root",
         "_opening",
@@ -45,6 +47,7 @@ class InvocationSpans:
         "metrics",
         "replay_ns",
         "request_id",
+        "unwatched",
     )
 
     def __init__(
@@ -64,6 +67,8 @@ class InvocationSpans:
         self.metrics: MetricRecorder | None = None
         # What other APIs hold of our open spans, by span id; made by them.
         self.facades: dict[str, Any] | None = None
+        self.unwatched = 0  # open spans that have no place in `by_id`
+        self._held_dropped = 0
         self._held: deque[Span] | None = None  # both made when there is something for them
         self._left: dict[str, int] = {}  # span id → when it was left
         self._root: Span | None = None
@@ -96,7 +101,9 @@ class InvocationSpans:
         """Take `span` in, unless too many are open."""
         if len(self.by_id) < OPEN_SPANS_MAX:
             self.by_id[span.context.span_id] = span
-            span.opened_in = self
+        else:
+            self.unwatched += 1
+        span.opened_in = self
 
     def note_message(self, message_id: str, span: Span) -> None:
         """`span` is that of a message of the batch."""
@@ -120,14 +127,17 @@ class InvocationSpans:
         """Keep an ended span that is not sampled until it is known how the invocation ends."""
         if self._held is None:
             self._held = deque(maxlen=HELD_SPANS_MAX)
+        elif len(self._held) == HELD_SPANS_MAX:
+            self._held_dropped += 1
         self._held.append(span)
 
-    def take_held(self) -> list[Span]:
-        """The spans that were held, from now on sampled."""
-        held, self._held = list(self._held or ()), deque(maxlen=0)
+    def take_held(self) -> tuple[list[Span], int]:
+        """The spans that were held, from now on sampled, and how many of them had no room."""
+        held, self._held = list(self._held or ()), None
+        dropped, self._held_dropped = self._held_dropped, 0
         for span in held:
             span.context.is_sampled = True
-        return held
+        return held, dropped
 
     def end_replay(self) -> None:
         """What ends from now on is recorded; what began in the replay is marked."""

@@ -252,7 +252,9 @@ class Tracer:
         by_id = spans.by_id
         if len(by_id) < OPEN_SPANS_MAX:  # note_open, without its call
             by_id[context.span_id] = span
-            span.opened_in = spans
+        else:
+            spans.unwatched += 1
+        span.opened_in = spans
         if self.journal is not None and context.is_sampled and not spans.replay_ns:
             self.journal.span_opened(span)
         return span
@@ -266,7 +268,8 @@ class Tracer:
         span.end_ns = ended_ns if ended_ns > start_ns else start_ns  # noqa: FURB136
         spans, context = span.opened_in, span.context
         if spans is not None:
-            spans.by_id.pop(context.span_id, None)
+            if spans.by_id.pop(context.span_id, None) is None and spans.unwatched:
+                spans.unwatched -= 1
             if spans.facades:
                 spans.facades.pop(context.span_id, None)
             span.opened_in = None  # no cycle for the collector to find

@@ -1,0 +1,54 @@
+"""What an invocation has open or holds back, and what becomes of more than it has room for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lambdatrace
+from lambdatrace import invocation_spans
+from lambdatrace.records import Span, SpanContext
+from lambdatrace.testing import START_NS, LambdaContext, recording
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_open_spans_beyond_the_limit_are_sent_if_they_end_and_counted_if_they_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lambdatrace.tracing.OPEN_SPANS_MAX", 3)
+    with recording() as recorded:
+
+        @lambdatrace.instrument
+        def handler(event: object, context: object) -> None:
+            for name in "abcde":
+                lambdatrace.span(name).__enter__()
+            with lambdatrace.span("ends"):
+                pass
+
+        handler({}, LambdaContext())
+        names = {span.name for span in recorded.spans}
+        assert {"a", "b", "ends"} < names, "with the invocation's own these are three"
+        assert names.isdisjoint("cde")
+        assert lambdatrace.statistics()["traces"]["dropped"]["buffer_full"] == 3
+
+
+def test_what_is_held_back_has_a_limit_and_the_rest_is_counted_when_it_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(invocation_spans, "HELD_SPANS_MAX", 2)
+    spans = invocation_spans.InvocationSpans()
+
+    def hold(name: str) -> None:
+        context = SpanContext("1" * 32, "2" * 16, is_sampled=False)
+        spans.hold(Span(name, context, None, START_NS))
+
+    for name in "abc":
+        hold(name)
+    held, dropped = spans.take_held()
+    assert [(span.name, span.context.is_sampled) for span in held] == [("b", True), ("c", True)]
+    assert dropped == 1
+    hold("later")
+    held, dropped = spans.take_held()
+    assert [span.name for span in held] == ["later"]
+    assert dropped == 0
