@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import lambdatrace
@@ -26,7 +27,7 @@ def test_open_spans_beyond_the_limit_are_sent_if_they_end_and_counted_if_they_do
             with lambdatrace.span("ends"):
                 pass
 
-        handler({}, LambdaContext())
+        copy_context().run(handler, {}, LambdaContext())  # what it leaves current stays there
         names = {span.name for span in recorded.spans}
         assert {"a", "b", "ends"} < names, "with the invocation's own these are three"
         assert names.isdisjoint("cde")
