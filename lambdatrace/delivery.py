@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+
 from lambdatrace.records import ERROR, TIMED_OUT
 
 TYPE_CHECKING = False
@@ -20,39 +22,46 @@ if TYPE_CHECKING:
 class Delivery:
     """What flushes, made at the first flush; `sink` stands for every sink, in tests."""
 
-    __slots__ = ("_has_looked_back", "_pipelines", "_sink", "_telemetry")
+    __slots__ = ("_has_looked_back", "_making", "_pipelines", "_sink", "_telemetry")
 
     def __init__(self, telemetry: Telemetry, sink: Sink | None = None) -> None:
         self._telemetry = telemetry
         self._sink = sink
         self._pipelines: Pipelines | None = None
+        self._making = _thread.RLock()  # one of them; a signal handler may send meanwhile
         self._has_looked_back = False  # for what processes before this one have left
 
     def forget_parent(self) -> None:
         """In a forked child: the connections are the parent's, and so is what others have left."""
         self._pipelines = None
         self._has_looked_back = not self._telemetry.function.is_multi_concurrent
+        self._making = _thread.RLock()
 
     @property
     def pipelines(self) -> Pipelines:
         """What sends the signals, made at the first send."""
-        current = self._telemetry
-        if self._pipelines is None:
-            from lambdatrace.pipelines import Pipelines
+        pipelines = self._pipelines
+        if pipelines is None:
+            with self._making:
+                pipelines = self._pipelines = self._pipelines or self._new_pipelines()
+        return pipelines
 
-            self._pipelines = Pipelines(
-                current.buffers,
-                current.settings,
-                current.function,
-                current.exporters,
-                current.environ,
-                current.clock,
-                current.guard,
-                current.redaction,
-                self._given_sink,
-                self._note_settled,
-            )
-        return self._pipelines
+    def _new_pipelines(self) -> Pipelines:
+        from lambdatrace.pipelines import Pipelines
+
+        current = self._telemetry
+        return Pipelines(
+            current.buffers,
+            current.settings,
+            current.function,
+            current.exporters,
+            current.environ,
+            current.clock,
+            current.guard,
+            current.redaction,
+            self._given_sink,
+            self._note_settled,
+        )
 
     @property
     def sender(self) -> Sender | None:

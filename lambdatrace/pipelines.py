@@ -5,6 +5,7 @@ Loaded after the first response, with the settings, the encoder and the HTTP cli
 
 from __future__ import annotations
 
+import _thread
 from importlib import import_module
 
 from lambdatrace.exporter_settings import (
@@ -93,11 +94,14 @@ class Pipelines:
         self._exporters = exporters
         self._environ = environ
         self._senders: dict[str, Sender | None] = {}
+        self._making = _thread.RLock()  # one sender for a signal, whoever sends first
 
     def sender(self, signal: str) -> Sender | None:
         """The sender of a signal, made at its first use; None if its records go nowhere."""
         if signal not in self._senders:
-            self._senders[signal] = self._make_sender(signal)
+            with self._making:
+                if signal not in self._senders:
+                    self._senders[signal] = self._make_sender(signal)
         return self._senders[signal]
 
     def send(self, deadline_ns: int, meanwhile: Callable[[], None]) -> bool:

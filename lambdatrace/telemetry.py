@@ -478,23 +478,27 @@ class Telemetry:
     @property
     def exporters(self) -> ExporterSettings:
         """The settings of what sends, read at their first use."""
-        if self._exporters is None:
+        exporters = self._exporters
+        if exporters is None:
             from lambdatrace.exporter_settings import ExporterSettings
 
-            self._exporters = ExporterSettings(self.environ)
-            for error in self._exporters.errors:
+            with self._making:
+                exporters = self._exporters = self._exporters or ExporterSettings(self.environ)
+            for error in exporters.errors:
                 self.guard.report(error.fact, error.remedy)
-        return self._exporters
+        return exporters
 
     @property
     def redaction(self) -> Redaction | None:
         """What must not leave, made at its first use; None if it is switched off."""
-        if self._redaction is None and self.settings.redacts:
+        redaction, settings = self._redaction, self.settings
+        if redaction is None and settings.redacts:
             from lambdatrace.redaction import Redaction
 
-            settings = self.settings
-            self._redaction = Redaction(settings.redacted_keys, settings.redacted_values)
-        return self._redaction
+            keys, values = settings.redacted_keys, settings.redacted_values
+            with self._making:
+                redaction = self._redaction = self._redaction or Redaction(keys, values)
+        return redaction
 
     def flush(self, deadline_ns: int = 0) -> bool:
         """Write the metrics and send what waits of every signal; False if some had to be kept."""
