@@ -108,7 +108,7 @@ except BaseException as error:  # noqa: BLE001 - raised again, whatever it is
         from lambdatrace.failed_init import report_failed_init
 
         _telemetry.guard.run(report_failed_init, _telemetry, error)
-        from lambdatrace.runtime_responses import hide_our_frames
+        from lambdatrace.runtime_client import hide_our_frames
 
         _telemetry.guard.run(hide_our_frames)
     # As if there had been no second import between: the frames of the first are above.

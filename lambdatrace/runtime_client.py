@@ -5,7 +5,8 @@ replace what does that, `LambdaRuntimeClient.marshaller`, and there is the one p
 be told that nobody is going to await a coroutine: decorators above ours may do it, as `asyncio.run`
 does, and then must get the coroutine. When the client asks for the next event, the answer to the
 last has been posted, and the caller has it: Lambda passes it on at once, and freezes the
-environment only when the next event has been asked for.
+environment only when the next event has been asked for. The stack trace that it answers an error
+with is that of the function alone.
 Source: awslambdaric, `BaseLambdaRuntimeClient.marshaller` and `wait_next_invocation`; Lambda
 Developer Guide, "Understanding the Lambda execution environment lifecycle".
 """
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lambdatrace.telemetry import Telemetry
 
 _CLIENT = "awslambdaric.lambda_runtime_client"
+_BOOTSTRAP = "awslambdaric.bootstrap"
 _MARK = "__lambdatrace_watched__"
 
 
@@ -34,6 +36,42 @@ def watch_responses() -> None:
     marshaller = getattr(owner, "marshaller", None)
     if marshaller is not None and not isinstance(marshaller, WatchedMarshaller):
         owner.marshaller = WatchedMarshaller(marshaller)
+    hide_our_frames()
+
+
+def hide_our_frames() -> None:
+    """Have the stack trace of an error, which callers and the log get, as if we were not there.
+
+    Our frames are in it wherever a decorator stands, and only the client's first are left out.
+    Source: awslambdaric, `bootstrap.extract_traceback`, a list of (file, line, function, source).
+    """
+    bootstrap: Any = sys.modules.get(_BOOTSTRAP)
+    extract = getattr(bootstrap, "extract_traceback", None)
+    if extract is None or getattr(extract, _MARK, False):
+        return
+
+    def extract_traceback(traceback: Any) -> Any:
+        frames = extract(traceback)
+        kept = telemetry.current().guard.run(without_ours, frames)
+        return frames if kept is None else kept
+
+    setattr(extract_traceback, _MARK, True)
+    bootstrap.extract_traceback = extract_traceback
+
+
+def without_ours(frames: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Without the frames in our files, and those of asyncio's by which we run a coroutine."""
+    own = without_ours.__code__.co_filename.rpartition("runtime_client")[0]
+    examples = f"{own}cli/"  # the demo's functions
+    kept, is_within = [], False
+    for frame in frames:
+        file = frame[0]
+        if file.startswith(own) and not file.startswith(examples):
+            is_within = True
+        elif not (is_within and "/asyncio/" in file):
+            is_within = False
+            kept.append(frame)
+    return kept
 
 
 def watch_next() -> bool:

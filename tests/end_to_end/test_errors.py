@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lambdatrace.harness import Function, Harness
+from tests.end_to_end.conftest import attributes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +91,7 @@ def answer(folder: Path, receiver: OtlpReceiver, source: str, **options: str) ->
             Function("orders", code_dir=folder, handler=handler, environment=environment)
         )
         result = harness.invoke("orders", {})
+        harness.wait_frozen("orders")
     request_id = json.loads(result.payload)["requestId"]
     return bytes(result.payload.replace(request_id.encode(), b""))
 
@@ -109,6 +111,15 @@ def test_the_answer_of_a_failing_redirected_handler_is_that_of_the_bare_one(
     source = NOTHING + BODY + HANDLERS["decorators"]
     bare = answer(tmp_path, receiver, source)
     assert answer(tmp_path, receiver, source, handler="lambdatrace.auto.handler") == bare
+
+
+def test_an_answer_that_is_no_json_is_an_error_of_its_span_once(
+    tmp_path: Path, receiver: OtlpReceiver
+) -> None:
+    answer(tmp_path, receiver, OURS + BODY + HANDLERS["unmarshallable"])
+    span = receiver.one("orders")
+    assert (span.status.code, attributes(span)["error.type"]) == (2, "Runtime.MarshalError")
+    assert [event.name for event in span.events] == ["exception"]
 
 
 def test_a_failing_coroutine_that_only_we_run_has_the_functions_frames_alone(
