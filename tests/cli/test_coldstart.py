@@ -91,7 +91,7 @@ def module(name: str, ms: float, *children: Module) -> Module:
 def test_the_tree_is_sorted_by_time_and_small_imports_are_summed_up(tmp_path: Path) -> None:
     app = module("app", 30, module("quick", 0.2), module("a", 5), module("b", 20, module("c", 12)))
     start = ColdStart(10 * MS, 12 * MS, 31 * MS, (app,))
-    lines = list(report("app.handler", start, Deferral(), min_ns=MS, code_dir=tmp_path))
+    lines = list(report("app.handler", start, Deferral(), min_ns=MS, top=0, code_dir=tmp_path))
     assert [line.rstrip() for line in lines] == [
         "app.handler:      53.0 ms from the start of the process to the handler",
         "",
@@ -109,6 +109,15 @@ def test_the_tree_is_sorted_by_time_and_small_imports_are_summed_up(tmp_path: Pa
         "",
         "No import of 1 ms or more could wait: the module uses each.",
     ]
+
+
+def test_of_a_large_tree_the_slowest_modules_are_shown_and_how_to_see_all(tmp_path: Path) -> None:
+    modules = [module(f"m{number}", number, module(f"n{number}", 1)) for number in range(2, 200)]
+    start = ColdStart(MS, MS, MS, tuple(modules))
+    lines = list(report("a.h", start, Deferral(), min_ns=MS, top=2, code_dir=tmp_path))
+    assert "(the 2 slowest of 396 modules; --top 0 shows all)" in lines
+    assert sum(line.endswith(("m199", "m198")) for line in lines) == 2
+    assert len(lines) < 20
 
 
 def test_a_flame_graph_has_every_module_as_wide_as_its_time_and_escapes_its_name() -> None:
@@ -161,13 +170,14 @@ def test_a_module_that_fails_gives_one_line_with_its_error(
 ) -> None:
     (tmp_path / "app.py").write_text("raise OSError('no disk')\nhandler = None\n")
     assert main(["coldstart", "app.handler", "--code-dir", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "lambdatrace coldstart: OSError: no disk\n"
+    assert capsys.readouterr().err == "lambdatrace coldstart: app.py:1: OSError: no disk\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--runs", "0"], "--runs is at least 1, --min-ms at least 0"),
+        (["--runs", "0"], "--runs is at least 1, --min-ms and --top at least 0"),
+        (["--top", "-1"], "--runs is at least 1, --min-ms and --top at least 0"),
         (["--env", "A"], "--env 'A': expected KEY=VALUE"),
         (["--python", "/nowhere/python"], "python '/nowhere/python' cannot be run"),
     ],

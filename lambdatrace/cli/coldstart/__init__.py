@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
 RUNS = 5
+TOP = 30
 _NS_PER_MS = 1_000_000
 
 
@@ -37,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-ms", type=float, default=1.0, help="shortest import to show (default 1)"
     )
+    parser.add_argument(
+        "--top",
+        type=int,
+        default=TOP,
+        metavar="N",
+        help=f"how many modules to show, the slowest (default {TOP}; 0: all)",
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a flame graph there")
 
 
@@ -48,8 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     from lambdatrace.harness.target import check_handler, parse_target
 
     min_ns = int(arguments.min_ms * _NS_PER_MS)
-    if arguments.runs < 1 or min_ns < 0:
-        sys.stderr.write("lambdatrace coldstart: --runs is at least 1, --min-ms at least 0\n")
+    if arguments.runs < 1 or min_ns < 0 or arguments.top < 0:
+        sys.stderr.write(
+            "lambdatrace coldstart: --runs is at least 1, --min-ms and --top at least 0\n"
+        )
         return 1
     try:
         handler = parse_target(arguments.target).handler
@@ -63,7 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         start = starts.median(arguments.runs)
         deferral = starts.deferral(start, arguments.runs, max(min_ns, _NS_PER_MS))
         lines = report(
-            handler, start, deferral, min_ns=min_ns, code_dir=arguments.code_dir.resolve()
+            handler,
+            start,
+            deferral,
+            min_ns=min_ns,
+            top=arguments.top,
+            code_dir=arguments.code_dir.resolve(),
         )
         sys.stdout.write("\n".join(lines) + "\n")
         if arguments.html is not None:

@@ -117,8 +117,22 @@ def _import_handler(handler: str) -> str:
         module = import_module(module_name.replace("/", "."))
         getattr(module, function_name)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
-        return f"{type(error).__qualname__}: {error}"
+        return f"{_place(error)}{type(error).__qualname__}: {error}"
     return ""
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the function's own code that `error` came from, with a colon each."""
+    folder = os.environ["LAMBDA_TASK_ROOT"] + os.sep
+    file, line = "", 0
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.startswith(folder):
+            file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename:
+        file, line = error.filename, error.lineno or 0
+    return f"{file.removeprefix(folder)}:{line}: " if file else ""
 
 
 def _facts(module: ImportedModule) -> dict[str, Any]:

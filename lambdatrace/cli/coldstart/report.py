@@ -14,9 +14,14 @@ _NS_PER_MS = 1_000_000
 
 
 def report(
-    handler: str, start: ColdStart, deferral: Deferral, *, min_ns: int, code_dir: Path
+    handler: str, start: ColdStart, deferral: Deferral, *, min_ns: int, top: int, code_dir: Path
 ) -> Iterator[str]:
-    """The lines of the report, without newlines; what took less than `min_ns` is left out."""
+    """The lines of the report, without newlines; what took less than `min_ns` is left out.
+
+    And all modules but the `top` that took longest; 0 for all.
+    """
+    slowest = sorted((module.ns for module in start.walk() if module.ns >= min_ns), reverse=True)
+    is_cut = 0 < top < len(slowest)
     yield f"{handler}: {_ms(start.total_ns)} from the start of the process to the handler"
     yield ""
     yield f"{_ms(start.interpreter_ns)}  Python itself"
@@ -27,7 +32,10 @@ def report(
     yield ""
     yield "   with what    itself   module"
     yield "  it imports"
-    yield from _tree(start.modules, min_ns, 0)
+    # What a module imports took no longer than itself, so what is shown is a tree.
+    yield from _tree(start.modules, slowest[top - 1] if is_cut else min_ns, 0)
+    if is_cut:
+        yield f"(the {top} slowest of {len(slowest)} modules; --top 0 shows all)"
     yield ""
     yield from _advice(deferral, min_ns, code_dir)
 
@@ -41,7 +49,7 @@ def _tree(modules: Sequence[Module], min_ns: int, depth: int) -> Iterator[str]:
             yield from _tree(module.children, min_ns, depth + 1)
     if small:
         count = sum(1 for module in small for _ in module.walk())
-        shown = "  " * depth + f"({count} more, each below {min_ns / _NS_PER_MS:g} ms)"
+        shown = "  " * depth + f"({count} more, each below {min_ns / _NS_PER_MS:.3g} ms)"
         yield f"{_ms(sum(module.ns for module in small))}  {'':8}   {shown}"
 
 
