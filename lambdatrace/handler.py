@@ -358,10 +358,15 @@ class RunningInvocation:
 
         tell(self, is_timed_out=is_timed_out)
 
-    def _open_root(self, spans: InvocationSpans) -> Span:
-        name = self.trigger.name if self.trigger is not None else ""
+    def _open_root(self, spans: InvocationSpans) -> Callable[[], Span]:
+        """What opens the invocation's span; before that, the context has been asked who called."""
         guard = self.current.guard
         found = guard.run(_upstream, self.current, self.trigger, self.context, self._trace_header)
+        return lambda: self._start_root(spans, found)
+
+    def _start_root(self, spans: InvocationSpans, found: Upstream | None) -> Span:
+        name = self.trigger.name if self.trigger is not None else ""
+        guard = self.current.guard
         parent = found.parent if found else None
         if parent is None and self.trigger is not None and self.trigger.execution is not None:
             parent = guard.run(_execution_context, self.current, self.trigger.execution)

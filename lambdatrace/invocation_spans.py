@@ -52,7 +52,7 @@ class InvocationSpans:
 
     def __init__(
         self,
-        open_root: Callable[[InvocationSpans], Span] | None = None,
+        open_root: Callable[[InvocationSpans], Callable[[], Span]] | None = None,
         request_id: str = "",
         invocation: Any = None,
     ) -> None:
@@ -73,7 +73,8 @@ class InvocationSpans:
         self._left: dict[str, int] = {}  # span id → when it was left
         self._root: Span | None = None
         self._open_root = open_root
-        self._opening = _thread.allocate_lock()
+        # One that its own thread, in a signal handler of the user's, can take again.
+        self._opening = _thread.RLock()
         self._stack_traces: deque[StackTrace] | None = None
 
     def root(self) -> Span | None:
@@ -81,12 +82,11 @@ class InvocationSpans:
         open_root = self._open_root
         if open_root is not None:
             # Not under the lock: it asks the context, which is the user's code.
-            root = open_root(self)
+            start = open_root(self)
             with self._opening:
-                if self._open_root is open_root:
-                    self._root, self._open_root = root, None
-                else:  # another thread was quicker
-                    self.by_id.pop(root.context.span_id, None)
+                if self._open_root is open_root:  # or another thread was quicker
+                    self._root = start()
+                    self._open_root = None
         return self._root
 
     def own_metrics(self, make: Callable[[], MetricRecorder]) -> MetricRecorder:

@@ -127,9 +127,15 @@ class Tracer:
         return self._outside if self.is_concurrent else self._last
 
     def begin(
-        self, open_root: Callable[[InvocationSpans], Span], request_id: str, invocation: Any
+        self,
+        open_root: Callable[[InvocationSpans], Callable[[], Span]],
+        request_id: str,
+        invocation: Any,
     ) -> InvocationSpans:
-        """An invocation has begun, whose span `open_root` opens when it is first asked for."""
+        """An invocation has begun, whose span is opened when it is first asked for.
+
+        By what `open_root` gives: each thread that asks at the same time calls that, one the rest.
+        """
         spans = InvocationSpans(open_root, request_id, invocation)
         last = self._outside if self.is_concurrent else self._last
         if last.by_id and last.invocation is None:

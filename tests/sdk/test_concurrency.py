@@ -19,7 +19,7 @@ from lambdatrace.guard import Guard
 from lambdatrace.handler import begin
 from lambdatrace.records import SERVER
 from lambdatrace.telemetry import Telemetry
-from lambdatrace.testing import ENVIRONMENT, LambdaContext, MemorySink
+from lambdatrace.testing import ENVIRONMENT, LambdaContext, MemorySink, recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,6 +158,27 @@ def test_invocations_in_tasks_of_one_loop_keep_to_themselves() -> None:
         for number in (1, 2, 3)
         for name in (f"after {number}", f"before {number}", "orders")
     ]
+
+
+def test_threads_that_ask_first_for_the_invocations_span_at_the_same_time_open_one() -> None:
+    both_ask = threading.Barrier(2)
+
+    class Asked(LambdaContext):
+        def w3c(self) -> dict[str, str]:
+            both_ask.wait(10)
+            return {}
+
+    def handler(event: Any, context: Any) -> set[str]:
+        with ThreadPoolExecutor(2) as threads:
+            asked = [threads.submit(lambda: lambdatrace.current_span().span_id) for _ in range(2)]
+        return {each.result() for each in asked}
+
+    with recording() as recorded:
+        instrumented: Any = lambdatrace.instrument(handler)
+        assert instrumented({}, Asked()) == {f"{1:016x}"}
+        assert recorded.span("orders").span_id == f"{1:016x}"
+        # Then came those of the init; the second thread has taken none.
+        assert recorded.telemetry.ids.span_id() == f"{4:016x}"
 
 
 def test_a_thread_started_by_the_handler_finds_the_invocation_where_one_runs_at_a_time() -> None:
