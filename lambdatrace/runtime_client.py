@@ -95,7 +95,26 @@ def watch_next() -> bool:
 
     setattr(wait_next_invocation, _MARK, True)
     owner.wait_next_invocation = wait_next_invocation
+    _watch_failed_init(owner)
     return True
+
+
+def _watch_failed_init(owner: Any) -> None:
+    """Have us told when the client reports that the function's module could not be imported."""
+    post = getattr(owner, "post_init_error", None)
+    if not callable(post):
+        return
+
+    @wraps(post)
+    def post_init_error(client: Any, answer: Any, *more: Any, **options: Any) -> Any:
+        current = telemetry.installed()
+        if current is not None and current.is_active:
+            from lambdatrace.failed_init import report_answer
+
+            current.guard.run(report_answer, current, answer)
+        return post(client, answer, *more, **options)
+
+    owner.post_init_error = post_init_error
 
 
 def _client_class() -> Any:

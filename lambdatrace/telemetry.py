@@ -108,6 +108,7 @@ class Telemetry:
             propagators=settings.propagators,
             is_holding=bool(settings.keep_unsampled),
         )
+        self.is_init_failed = False  # and that has been reported
         self.is_told_of_next = False  # by the runtime client, which then has posted the answer
         self.watchdog: Watchdog | None = None
         self.extension: InternalExtension | None = None

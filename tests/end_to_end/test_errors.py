@@ -91,7 +91,8 @@ def answer(folder: Path, receiver: OtlpReceiver, source: str, **options: str) ->
             Function("orders", code_dir=folder, handler=handler, environment=environment)
         )
         result = harness.invoke("orders", {})
-        harness.wait_frozen("orders")
+        if "fail(1)" not in source:
+            harness.wait_frozen("orders")
     request_id = json.loads(result.payload)["requestId"]
     return bytes(result.payload.replace(request_id.encode(), b""))
 
@@ -120,6 +121,24 @@ def test_an_answer_that_is_no_json_is_an_error_of_its_span_once(
     span = receiver.one("orders")
     assert (span.status.code, attributes(span)["error.type"]) == (2, "Runtime.MarshalError")
     assert [event.name for event in span.events] == ["exception"]
+
+
+def test_an_import_that_fails_behind_the_decorator_is_reported_and_answered_as_without_us(
+    tmp_path: Path, receiver: OtlpReceiver
+) -> None:
+    source = f"{BODY}{HANDLERS['def']}\nfail(1)\n"
+    bare = answer(tmp_path, receiver, NOTHING + source)
+    assert answer(tmp_path, receiver, OURS + source) == bare
+    # Lambda tries an init that failed once again, when it is asked for the first invocation.
+    for name in ("init orders", "import app"):
+        spans = receiver.named(name)
+        assert spans
+        assert len({span.trace_id for span in spans}) == len(spans), "once each"
+        for span in spans:
+            assert (span.status.code, span.status.message) == (2, "not now")
+            assert attributes(span)["error.type"] == "ValueError"
+            (event,) = span.events
+            assert "in fail" in attributes(event)["exception.stacktrace"]
 
 
 def test_a_failing_coroutine_that_only_we_run_has_the_functions_frames_alone(
