@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from lambdatrace.invocation import Function
+    from lambdatrace.metrics import MetricRecorder
     from lambdatrace.outcome import InvocationOutcome
     from lambdatrace.telemetry import Telemetry
 
@@ -87,8 +88,13 @@ def estimated_cost(outcome: InvocationOutcome, function: Function, machine: str)
     return USD_PER_REQUEST + gb_s * prices.get(machine, prices["x86_64"])
 
 
-def record_outcome(telemetry: Telemetry, outcome: InvocationOutcome) -> None:
-    """Record the metrics of one invocation where its own metrics go."""
+def record_outcome(
+    telemetry: Telemetry, outcome: InvocationOutcome, recorder: MetricRecorder | None = None
+) -> None:
+    """Record the metrics of one invocation where its own metrics go.
+
+    For one of a process that is gone, `recorder` is its own, and the time is that of its end.
+    """
     settings = telemetry.settings
     wanted = settings.invocation_metrics
     values = measure(outcome, telemetry.function, uname().machine, wanted)
@@ -99,7 +105,9 @@ def record_outcome(telemetry: Telemetry, outcome: InvocationOutcome) -> None:
                 kind, instrument, unit, advisory=_SECONDS if unit == "s" else None
             ).record(value if per_unit == 1 else value / per_unit)
         return
-    recorder = telemetry.metering.recorder_of(outcome.spans)
+    ended_ms = outcome.end_ns // _NS_PER_MS if recorder is not None else None
+    if recorder is None:
+        recorder = telemetry.metering.recorder_of(outcome.spans)
     dimensions = {"function_name": telemetry.function.name}
     for name, value in values.items():
-        recorder.record(name, value, _UNITS.get(name, "Count"), dimensions)
+        recorder.record(name, value, _UNITS.get(name, "Count"), dimensions, timestamp=ended_ms)

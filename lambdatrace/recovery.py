@@ -136,6 +136,19 @@ class Left:
         # Of an unsampled trace there is the root's id alone.
         return bool(root_id) and (root is None or (root[8] > 0 and root_id in self.settled))
 
+    def is_counted(self, request_id: str) -> bool:
+        """Whether an invocation is in the metrics of invocations, or was to be in them.
+
+        That is when it is about to time out, and else just before its own span ends.
+        """
+        if request_id in self.timeouts:
+            return True
+        root_id = self.roots.get(request_id, "")
+        root = self.spans.get(root_id)
+        if root is not None:
+            return bool(root[8] > 0)
+        return bool(root_id) and request_id in self.ends
+
     def unsettled(self) -> list[Entry]:
         """The entries that are still of use, in an order that gives the same state."""
         kept = list(self.facts.values())
@@ -193,6 +206,7 @@ def recover(
                 journal.span(span)
             spans += found
             recovery.write_metrics()
+            current.guard.run(recovery.count_invocations)
             if left.unreadable:
                 current.guard.report(f"the journal {path}", f"{left.unreadable} entries unreadable")
         _delete(path)
@@ -286,6 +300,7 @@ class Recovery:
         self._current = current
         self._left = left
         self._contexts: dict[str, SpanContext] = {}  # of the invocations' spans, by request id
+        self._uncounted = [key for key in left.invocations if not left.is_counted(key)]
 
     def spans(self) -> list[Span]:
         """All that was not sent: ended, open, and the invocations' own that were never opened."""
@@ -318,6 +333,46 @@ class Recovery:
             for entry in entries:
                 recorder.restore(entry)
             self._current.metering.put(recorder, self._contexts.get(request_id), request_id)
+
+    def count_invocations(self) -> None:
+        """Write the metrics of the invocations that the process did not live to count."""
+        current, facts = self._current, self._left.facts
+        if not self._uncounted or current.record_outcome not in current.on_completed:
+            return
+        from lambdatrace.invocation_metrics import record_outcome
+        from lambdatrace.invocation_spans import InvocationSpans
+        from lambdatrace.outcome import InvocationOutcome
+
+        process, ready = facts.get("process"), facts.get("ready")
+        init_ns = ready[1] - process[3] if process is not None and ready is not None else 0
+        for request_id in self._uncounted:
+            invocation = self._left.invocations[request_id]
+            is_cold = bool(invocation[7])
+            end_ns, error_type = self._end(request_id)
+            outcome = InvocationOutcome(
+                request_id,
+                invocation[3],
+                end_ns,
+                spans=InvocationSpans(),
+                is_cold_start=is_cold,
+                init_ns=init_ns if is_cold else 0,
+                error_type=error_type,
+                is_timed_out=error_type == TIMED_OUT,
+            )
+            recorder = current.metering.new_recorder()
+            record_outcome(current, outcome, recorder)
+            current.metering.put(recorder, self._contexts.get(request_id), request_id)
+
+    def _end(self, request_id: str) -> tuple[int, str]:
+        """When an invocation ended, and of what error, as far as that is known."""
+        left = self._left
+        ended, invocation = left.ends.get(request_id), left.invocations.get(request_id)
+        if ended is not None:
+            return ended[2], ended[3]
+        deadline_ns = invocation[5] if invocation is not None else 0
+        is_late = request_id in left.timeouts or 0 < deadline_ns <= left.last_ns
+        end_ns = deadline_ns if is_late and deadline_ns else left.last_ns
+        return end_ns, TIMED_OUT if is_late else EXIT_ERROR
 
     def _of_invocation(self, request_id: str) -> list[Span]:
         """What of an invocation was open, and its own span, with the init before it."""
@@ -358,25 +413,20 @@ class Recovery:
         return found
 
     def _close(self, span: Span, request_id: str, *, is_root: bool) -> None:
-        left = self._left
-        ended = left.ends.get(request_id)
-        if ended is not None:
+        end_ns, error_type = self._end(request_id)
+        if request_id in self._left.ends:
             # The handler had ended, and told how; what it left open is marked as it always is.
             if not is_root:
                 span.set_attribute(INCOMPLETE, value=True)
-            elif ended[3]:
-                span.set_attribute("error.type", ended[3])
+            elif error_type:
+                span.set_attribute("error.type", error_type)
                 span.set_status(ERROR)
-            span.end(ended[2])
+            span.end(end_ns)
             return
-        invocation = left.invocations.get(request_id)
-        deadline_ns = invocation[5] if invocation is not None else 0
-        is_late = request_id in left.timeouts or 0 < deadline_ns <= left.last_ns
-        error_type = TIMED_OUT if is_late else EXIT_ERROR
         span.set_attribute(INCOMPLETE, value=True)
         span.set_attribute("error.type", error_type)
         span.set_status(ERROR, _REASONS[error_type])
-        span.end(deadline_ns if is_late and deadline_ns else left.last_ns)
+        span.end(end_ns)
 
     def _root(self, request_id: str) -> Span:
         """The span of an invocation that nobody had asked for yet."""

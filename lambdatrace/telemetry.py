@@ -133,7 +133,7 @@ class Telemetry:
         self.log_watch: LogWatch | None = None
         self.providers: Providers | None = None  # the user's own, of OpenTelemetry's SDK
         if settings.invocation_metrics and settings.metrics_exporter != "none":
-            self.on_completed.append(self._record_outcome)
+            self.on_completed.append(self.record_outcome)
         self.journal: Journal | None = None
         self.has_children = False  # which may leave a journal
         self._is_journal_due = False  # in a worker, from its first invocation on
@@ -505,7 +505,8 @@ class Telemetry:
         """Write the metrics and send what waits of every signal; False if some had to be kept."""
         return self.delivery.flush(deadline_ns)
 
-    def _record_outcome(self, outcome: InvocationOutcome) -> None:
+    def record_outcome(self, outcome: InvocationOutcome) -> None:
+        """Record the metrics of an invocation that is over, if they are asked for."""
         from lambdatrace.invocation_metrics import record_outcome
 
         record_outcome(self, outcome)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
@@ -153,6 +154,64 @@ def test_metrics_are_written_with_their_own_time_and_request_once(tmp_path: Path
     time_ms = START_NS // 1_000_000 + 1000
     assert (document["Lost"], document["tier"], document["requestId"]) == (2.0, "gold", REQUEST)
     assert (document["_aws"]["Timestamp"], document["traceId"]) == (time_ms, span.trace_id)
+
+
+COUNTING = {"LAMBDATRACE_INVOCATION_METRICS": "Errors,Timeouts,Duration,ColdStart"}
+
+
+def counted(*processes: Recorded) -> Counter[str]:
+    """The sum of each of the metrics of invocations, in all processes."""
+    sums: Counter[str] = Counter()
+    for recorded in processes:
+        for document in recorded.metric_documents:
+            for name in ("Errors", "Timeouts", "Duration", "ColdStart"):
+                values = document.get(name, 0)
+                sums[name] += int(sum(values) if isinstance(values, list) else values)
+    return sums
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+@pytest.mark.parametrize("is_timeout", [True, False])
+def test_an_invocation_that_the_process_died_in_is_counted_once(
+    tmp_path: Path, *, is_timeout: bool, is_traced: bool
+) -> None:
+    with process(tmp_path, **COUNTING) as recorded:
+        lambdatrace.instrument(lambda *_: None)({}, LambdaContext(aws_request_id="before"))
+        recorded.telemetry.flush()
+        start(recorded)
+        if is_traced:
+            lambdatrace.current_span().set_attribute("seen", 1)
+        recorded.clock.advance(3000 if is_timeout else 1000)
+        lambdatrace.metric("Mine", 1)  # tells the journal the time
+        die(recorded)
+    with process(tmp_path, **COUNTING) as after:
+        after.clock.advance(60_000)
+        after.telemetry.flush()
+        after.telemetry.flush()
+        (document,) = [each for each in after.metric_documents if "Errors" in each]
+    killed = {"Errors": 1, "Duration": 3000 if is_timeout else 1000}
+    assert counted(recorded, after) == Counter(
+        {**killed, "Timeouts": int(is_timeout), "ColdStart": 1}
+    )
+    assert document["requestId"] == REQUEST
+    ended_ms = START_NS // 1_000_000 + killed["Duration"]
+    assert document["_aws"]["Timestamp"] // 60_000 == ended_ms // 60_000
+
+
+def test_a_timeout_that_the_watchdog_has_counted_is_not_counted_again(tmp_path: Path) -> None:
+    with process(tmp_path, **COUNTING) as recorded:
+        start(recorded)
+        recorded.clock.advance(2_700)
+        recorded.telemetry.invocation_times_out(START_NS + 3_000_000_000)
+        die(recorded)
+    with process(tmp_path, **COUNTING) as after:
+        after.telemetry.flush()
+    assert counted(recorded, after) == {
+        "Errors": 1,
+        "Timeouts": 1,
+        "Duration": 2700,
+        "ColdStart": 1,
+    }
 
 
 def test_what_the_endpoint_has_acknowledged_does_not_come_again(tmp_path: Path) -> None:
