@@ -36,12 +36,13 @@ DOWN = Outcome(is_accepted=False, message="down")
 
 
 @contextmanager
-def process(folder: Path, *outcomes: Outcome) -> Iterator[Recorded]:
+def process(folder: Path, *outcomes: Outcome, **variables: str) -> Iterator[Recorded]:
     """One process of an environment whose journals are in `folder`; its own is there at the end."""
     environment = {
         "TMPDIR": str(folder),
         "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9",
         "LAMBDATRACE_JOURNAL": "true",
+        **variables,
     }
     with recording(environment, sink=MemorySink(list(outcomes))) as recorded:
         recorded.telemetry.open_journal()
