@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lambdatrace.harness.clock import VirtualClock
 from lambdatrace.harness.errors import (
     FunctionConfigurationError,
     HarnessError,
@@ -11,6 +12,7 @@ from lambdatrace.harness.errors import (
     LaunchError,
     PortInUseError,
 )
+from lambdatrace.harness.event_invoke_config import EventInvokeConfig
 from lambdatrace.harness.function import Function
 from lambdatrace.harness.harness import EnvironmentState, Harness, InvokeResult
 from lambdatrace.harness.invocation import InvocationFacts
@@ -18,6 +20,7 @@ from lambdatrace.harness.log_stream import LogEvent
 
 __all__ = [
     "EnvironmentState",
+    "EventInvokeConfig",
     "Function",
     "FunctionConfigurationError",
     "Harness",
@@ -30,4 +33,5 @@ __all__ = [
     "LaunchError",
     "LogEvent",
     "PortInUseError",
+    "VirtualClock",
 ]

@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace.harness.errors import FunctionConfigurationError
+from lambdatrace.harness.event_invoke_config import (
+    DEAD_LETTER_SERVICES,
+    EventInvokeConfig,
+    check_destination,
+)
 from lambdatrace.harness.tracing import PASS_THROUGH, TRACING_MODES
 
 if TYPE_CHECKING:
@@ -34,6 +39,8 @@ ON_DEMAND = "on-demand"
 PROVISIONED_CONCURRENCY = "provisioned-concurrency"
 SNAP_START = "snap-start"
 INITIALIZATION_TYPES = (ON_DEMAND, PROVISIONED_CONCURRENCY, SNAP_START)
+
+X86_64, ARM64 = "x86_64", "arm64"
 
 # Names a function may not set (developer guide, "Defined runtime environment variables"); the
 # unreserved ones of that table (LANG, PATH, TZ, AWS_XRAY_*, AWS_LAMBDA_LOG_*) may be.
@@ -82,6 +89,9 @@ class Function:
     initialized for themselves before they are restored.
     `tracing` is the Mode of the function's TracingConfig: with `Active`, invokes whose caller has
     not decided are sampled by X-Ray's rule; with `PassThrough` they are not.
+    `dead_letter_target_arn` is a queue or topic for events given up, `event_invoke_config` the rest
+    of what becomes of asynchronous invokes. `architecture` is what is charged for; what runs is
+    this machine's.
     """
 
     name: str
@@ -96,6 +106,9 @@ class Function:
     initialization_type: str = ON_DEMAND
     provisioned_concurrent_executions: int = 1
     tracing: str = PASS_THROUGH
+    dead_letter_target_arn: str = ""
+    event_invoke_config: EventInvokeConfig = field(default_factory=EventInvokeConfig)
+    architecture: str = X86_64
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code_dir", Path(self.code_dir).absolute())
@@ -171,6 +184,15 @@ class Function:
             raise FunctionConfigurationError(
                 f"{self.name} has {len(self.layers)} layers: Lambda takes {LAYERS_MAX}"
             )
+        if self.architecture not in (X86_64, ARM64):
+            raise FunctionConfigurationError(
+                f"architecture '{self.architecture}' of {self.name}: expected {X86_64} or {ARM64}"
+            )
+        check_destination(
+            self.dead_letter_target_arn,
+            DEAD_LETTER_SERVICES,
+            f"dead-letter target of {self.name}",
+        )
 
     def _check_environment(self) -> None:
         reserved = sorted(RESERVED_VARIABLES.intersection(self.environment))
