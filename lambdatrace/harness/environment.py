@@ -382,18 +382,17 @@ class Environment:
         restore_ms, self._restore_ms = self._restore_ms, None
         peak_bytes = self._sandbox.memory.peak_bytes if self._sandbox else 0
         self._log(platform_logs.end(invocation.request_id))
-        self._log(
-            platform_logs.Report(
-                invocation.request_id,
-                duration_ms,
-                self.function.memory_size_mb,
-                min(-(-peak_bytes // 2**20), self.function.memory_size_mb),
-                init_ms,
-                status,
-                error_type,
-                restore_ms,
-            ).line()
+        report = platform_logs.Report(
+            invocation.request_id,
+            duration_ms,
+            self.function.memory_size_mb,
+            min(-(-peak_bytes // 2**20), self.function.memory_size_mb),
+            init_ms,
+            status,
+            error_type,
+            restore_ms,
         )
+        self._log(report.line())
         extensions_ms = None
         if self._api.extensions.by_identifier and invocation.runtime_done_ns:
             extensions_ms = (ended_ns - invocation.runtime_done_ns) / 1e6
@@ -407,6 +406,7 @@ class Environment:
                 extensions_ms,
                 invocation.request_id,
                 invocation.response_ms,
+                report,
             )
         )
         self._invocation = None

@@ -74,8 +74,9 @@ class Harness:
     the functions' AWS SDKs and OpenTelemetry exporters are pointed. Environments idle for
     `idle_timeout_s` are shut down. Without `private_tmp`, or where the system gives no mount
     namespace, /tmp is the machine's and TMPDIR names each environment's own folder. `on_log` gets
-    each log event with the function's name, in the harness's thread, and must not wait. What is
-    wrong with a function is raised by `start`.
+    each log event with the function's name, `on_executed` the facts of each invoke at its end; both
+    are called in the harness's thread and must not wait. What is wrong with a function is raised by
+    `start`.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Harness:
         concurrency_max: int = CONCURRENCY_MAX,
         private_tmp: bool = True,
         on_log: Callable[[str, LogEvent], None] | None = None,
+        on_executed: Callable[[InvocationFacts], None] | None = None,
     ) -> None:
         if collector_url and not is_collector_url(collector_url):
             raise HarnessSettingsError(
@@ -113,6 +115,7 @@ class Harness:
             private_tmp,
         )
         self._on_log = on_log
+        self._on_executed = on_executed
         self._service: LambdaService | None = None
         self._delivery: Delivery | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -269,7 +272,9 @@ class Harness:
         return self._call(events(), START_S)
 
     async def _start(self) -> None:
-        service = self._service = LambdaService(self._settings, self._delivery, self._on_log)
+        service = self._service = LambdaService(
+            self._settings, self._delivery, self._on_log, self._on_executed
+        )
         await service.start(self._functions)
 
     def _pool(self, name: str) -> Any:

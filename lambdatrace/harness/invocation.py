@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lambdatrace.harness.errors import InvokeError
+    from lambdatrace.harness.platform_logs import Report
 
 UNHANDLED = "Unhandled"  # the value of X-Amz-Function-Error; "Handled" is legacy
 LOG_TAIL_BYTES = 4096
@@ -91,6 +92,7 @@ class InvocationFacts:
 
     `duration_ms` is until runtime and extensions were done, `response_ms` until the outcome.
     `extensions_ms` is from the runtime's end to the last extension's, None without extensions.
+    `report` is what its REPORT line says.
     """
 
     function_name: str
@@ -101,6 +103,7 @@ class InvocationFacts:
     extensions_ms: float | None = None
     request_id: str = ""
     response_ms: float = 0.0
+    report: Report | None = None
 
 
 def platform_error(error_type: str, request_id: str, reason: str) -> bytes:

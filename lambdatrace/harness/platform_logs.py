@@ -67,48 +67,49 @@ def end(request_id: str) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of one finished invoke.
+    """The figures of one finished invoke, by the names AWS gives them in `platform.report`.
 
-    `init_ms` is None for a warm or suppressed-init one, and where no request waited for the init;
-    `restore_ms` is given for the first one after a restore.
+    `init_duration_ms` is None for a warm or suppressed-init one, and where no request waited for
+    the init; `restore_duration_ms` is given for the first one after a restore.
     """
 
     request_id: str
     duration_ms: float
     memory_size_mb: int
-    memory_used_mb: int
-    init_ms: float | None = None
+    max_memory_used_mb: int
+    init_duration_ms: float | None = None
     status: str = ""
     error_type: str = ""
-    restore_ms: float | None = None
+    restore_duration_ms: float | None = None
 
     @property
-    def billed_ms(self) -> int:
+    def billed_duration_ms(self) -> int:
         """Duration and init, up to the next millisecond: init is billed since August 2025.
 
         What is billed of a restore is in it as well.
         """
-        started_ms = (self.init_ms or 0.0) + self.billed_restore_ms
+        started_ms = (self.init_duration_ms or 0.0) + self.billed_restore_duration_ms
         return max(1, math.ceil(round(self.duration_ms + started_ms, 4)))
 
     @property
-    def billed_restore_ms(self) -> int:
+    def billed_restore_duration_ms(self) -> int:
         """The runtime's loading and the hooks, which here are all there is to a restore."""
-        return math.ceil(round(self.restore_ms or 0.0, 4))
+        return math.ceil(round(self.restore_duration_ms or 0.0, 4))
 
     def line(self) -> str:
         """The REPORT line."""
         line = (
             f"REPORT RequestId: {self.request_id}\tDuration: {self.duration_ms:.2f} ms\t"
-            f"Billed Duration: {self.billed_ms} ms\tMemory Size: {self.memory_size_mb} MB\t"
-            f"Max Memory Used: {self.memory_used_mb} MB\t"
+            f"Billed Duration: {self.billed_duration_ms} ms\t"
+            f"Memory Size: {self.memory_size_mb} MB\t"
+            f"Max Memory Used: {self.max_memory_used_mb} MB\t"
         )
-        if self.init_ms is not None:
-            line += f"Init Duration: {self.init_ms:.2f} ms\t"
-        if self.restore_ms is not None:
+        if self.init_duration_ms is not None:
+            line += f"Init Duration: {self.init_duration_ms:.2f} ms\t"
+        if self.restore_duration_ms is not None:
             line += (
-                f"Restore Duration: {self.restore_ms:.2f} ms\t"
-                f"Billed Restore Duration: {self.billed_restore_ms} ms\t"
+                f"Restore Duration: {self.restore_duration_ms:.2f} ms\t"
+                f"Billed Restore Duration: {self.billed_restore_duration_ms} ms\t"
             )
         if self.status:
             line += f"Status: {self.status}"

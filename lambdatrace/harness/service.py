@@ -69,6 +69,7 @@ class LambdaService:
         settings: ServiceSettings,
         delivery: Delivery | None = None,
         on_log: Callable[[str, LogEvent], None] | None = None,
+        on_executed: Callable[[InvocationFacts], None] | None = None,
     ) -> None:
         self.settings = settings
         self.pools: dict[str, Pool] = {}
@@ -79,6 +80,7 @@ class LambdaService:
         self._is_stopping = False
         self._delivery = delivery
         self._on_log = on_log
+        self._on_executed = on_executed
         self._temp_dirs = TempDirs()
         self.supervisor = Supervisor(self._temp_dirs.root, wants_private_tmp=settings.private_tmp)
         self._server: Server | None = None
@@ -239,6 +241,8 @@ class LambdaService:
         self.executions[facts.function_name].append(facts)
         if self._delivery:
             self._delivery.executed(facts)
+        if self._on_executed:
+            self._on_executed(facts)
 
     def throttled(self, function_name: str) -> None:
         """Counts a refused invoke."""

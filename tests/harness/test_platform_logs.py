@@ -10,7 +10,7 @@ from lambdatrace.harness.platform_logs import Report
     ("report", "fields"),
     [
         (
-            Report("id", 2.034, 128, 37, init_ms=79.22),
+            Report("id", 2.034, 128, 37, init_duration_ms=79.22),
             ["2.03 ms", "82 ms", "128 MB", "37 MB", "Init Duration: 79.22 ms", ""],
         ),
         (Report("id", 1.5, 128, 37), ["1.50 ms", "2 ms", "128 MB", "37 MB", ""]),
@@ -45,11 +45,11 @@ def test_report_lines_are_those_of_2025_with_tabs_between_fields(
 def test_init_is_billed_and_the_sum_rounded_up(
     duration_ms: float, init_ms: float | None, billed_ms: int
 ) -> None:
-    assert Report("id", duration_ms, 128, 1, init_ms).billed_ms == billed_ms
+    assert Report("id", duration_ms, 128, 1, init_ms).billed_duration_ms == billed_ms
 
 
 def test_a_restore_is_billed_with_the_duration_of_its_first_invoke() -> None:
-    report = Report("id", 306.34, 3009, 155, restore_ms=302.6)
+    report = Report("id", 306.34, 3009, 155, restore_duration_ms=302.6)
     assert report.line() == (
         "REPORT RequestId: id\tDuration: 306.34 ms\tBilled Duration: 610 ms\t"
         "Memory Size: 3009 MB\tMax Memory Used: 155 MB\tRestore Duration: 302.60 ms\t"
