@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import CodeType
     from typing import TypeGuard
 
@@ -122,6 +122,9 @@ def pyc(interpreter: Interpreter, name: str, path: str, source: bytes) -> bytes:
     return interpreter.magic + (1).to_bytes(4, "little") + bytes(8) + code
 
 
+_INDENTATION = 4  # of our sources; as little as one says the same
+
+
 class _Stripping(ast.NodeTransformer):
     """Leaves out what only type checkers read."""
 
@@ -161,32 +164,67 @@ def stripped_code(source: str, path: str) -> CodeType:
 
 
 def without_docstrings(source: bytes) -> bytes:
-    """`source` without docstrings, comments and what `if TYPE_CHECKING` guards: half of it, zipped.
+    """`source` without docstrings, comments, annotations, types, and most of its indentation.
 
-    Line numbers stay, so that a traceback from a bundle shows the right line.
+    That is half of it, zipped. Line numbers stay, so that a traceback from a bundle shows the right
+    line.
     """
     lines, tree = source.decode().splitlines(), ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
-            continue
-        first = body[0]
-        if isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            # Where the docstring was all there is, something must stand.
-            lines[first.lineno - 1] = " " * first.col_offset + "pass" * (len(body) == 1)
-            for number in range(first.lineno, first.end_lineno or first.lineno):
-                lines[number] = ""
+    _blank_docstrings(tree, lines)
+    in_strings: set[int] = set()  # lines that begin within a string
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         row, column = token.start
         if token.type == tokenize.COMMENT:
             lines[row - 1] = lines[row - 1][:column]
+        elif token.end[0] > row:
+            in_strings.update(range(row + 1, token.end[0] + 1))
+    for row, start, end in sorted(_annotations(tree, source.splitlines()), reverse=True):
+        line = lines[row - 1].encode()
+        lines[row - 1] = (line[:start] + line[end:]).decode()
     for node in ast.walk(tree):
         if _is_for_type_checkers(node):
             last = node.body[-1]
             for number in range(node.lineno, last.end_lineno or last.lineno):
                 lines[number] = ""
             lines[node.lineno] = " " * node.body[0].col_offset + "pass"
-    return "".join(line.rstrip() + "\n" for line in lines).encode()
+    narrow = (
+        line if row in in_strings else line.replace(" " * _INDENTATION, " ", _depth(line))
+        for row, line in enumerate(lines, 1)
+    )
+    return "".join(line.rstrip() + "\n" for line in narrow).encode()
+
+
+def _depth(line: str) -> int:
+    return (len(line) - len(line.lstrip(" "))) // _INDENTATION
+
+
+def _blank_docstrings(tree: ast.Module, lines: list[str]) -> None:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
+            continue
+        first = body[0]
+        if isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            # Where the docstring was all there was, something must stand.
+            lines[first.lineno - 1] = " " * first.col_offset + "pass" * (len(body) == 1)
+            for number in range(first.lineno, first.end_lineno or first.lineno):
+                lines[number] = ""
+
+
+def _annotations(tree: ast.Module, lines: list[bytes]) -> Iterator[tuple[int, int, int]]:
+    """Row, first and last column in bytes of each annotation of a function that is on one line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            annotation, start = node.annotation, node.col_offset + len(node.arg.encode())
+            is_one_line = node.lineno == annotation.end_lineno
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.returns:
+            annotation = node.returns
+            is_one_line = annotation.lineno == annotation.end_lineno
+            start = lines[annotation.lineno - 1].rfind(b" ->", 0, annotation.col_offset)
+        else:
+            continue
+        if is_one_line and start >= 0 and annotation.end_col_offset is not None:
+            yield annotation.lineno, start, annotation.end_col_offset
 
 
 def _is_for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:
