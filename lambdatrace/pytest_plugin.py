@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lambdatrace.harness.lambda_harness import LambdaHarness
     from lambdatrace.testing import Recorded
 
 
@@ -19,3 +20,31 @@ def lambdatrace_recording() -> Iterator[Recorded]:
 
     with recording() as recorded:
         yield recorded
+
+
+@pytest.fixture
+def lambda_harness() -> Iterator[LambdaHarness]:
+    """`lambda_harness("app.handler")` is a function on a local Lambda that lives as the test."""
+    yield from _local_lambda()
+
+
+@pytest.fixture(scope="session")
+def lambda_harness_session() -> Iterator[LambdaHarness]:
+    """The same for all tests of the session: functions stay, and their environments warm."""
+    yield from _local_lambda()
+
+
+def _local_lambda() -> Iterator[LambdaHarness]:
+    try:
+        from lambdatrace.harness.lambda_harness import LambdaHarness
+    except ImportError as error:
+        if (error.name or "").startswith("lambdatrace"):
+            raise
+        pytest.fail(
+            f"lambda_harness needs {error.name}: pip install 'lambdatrace[harness]'", pytrace=False
+        )
+    harness = LambdaHarness()
+    try:
+        yield harness
+    finally:
+        harness.stop()
