@@ -124,8 +124,8 @@ class SpanHandle:
         self._tracer.add_event(span, name, {} if attributes is None else _all_now(attributes))
 
 
-class SpanScope:
-    """`with` opens a span for the block; as a decorator, for each call of the function.
+class SpanScope(SpanHandle):
+    """`with` opens a span for the block, and is its handle; as a decorator, for each call.
 
     An async function's span lasts until it returns, a generator's until its last item.
     `recorder` gives whose tracer and guard to use, asked anew at each use.
@@ -133,14 +133,11 @@ class SpanScope:
 
     __slots__ = (
         "_attributes",
-        "_guard",
         "_kind",
         "_links",
         "_name",
         "_recorder",
-        "_span",
         "_token",
-        "_tracer",
     )
 
     def __init__(
@@ -156,25 +153,25 @@ class SpanScope:
         self._kind = kind
         self._attributes = attributes
         self._links = links
-        self._span: Span | None = None
+        self._span = None
         self._token: Token[Span | None] | None = None
 
     def __enter__(self) -> SpanHandle:
         # Here and in __exit__ the guard's work without its call: this is done for each span.
         current = self._recorder()
-        self._tracer, self._guard = tracer, guard = current.tracer, current.guard
+        self._tracer, self._guard = current.tracer, current.guard
         try:
             attributes = self._attributes
             if attributes is not None:
                 attributes = _all_now(attributes)
-            self._span = span = tracer.start_span(
+            self._span = span = self._tracer.start_span(
                 self._name, kind=self._kind, attributes=attributes, links=self._links
             )
             self._token = CURRENT_SPAN.set(span)
         except Exception as error:  # noqa: BLE001 - the guard's own
             self._span = None
-            guard.take("span", error)
-        return SpanHandle(tracer, guard, self._span)
+            self._guard.take("span", error)
+        return self
 
     def __exit__(
         self,
