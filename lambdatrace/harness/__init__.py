@@ -17,6 +17,7 @@ from lambdatrace.harness.function import Function
 from lambdatrace.harness.harness import EnvironmentState, Harness, InvokeResult
 from lambdatrace.harness.invocation import InvocationFacts
 from lambdatrace.harness.log_stream import LogEvent
+from lambdatrace.harness.logging_config import LoggingConfig
 
 __all__ = [
     "EnvironmentState",
@@ -32,6 +33,7 @@ __all__ = [
     "InvokeResult",
     "LaunchError",
     "LogEvent",
+    "LoggingConfig",
     "PortInUseError",
     "VirtualClock",
 ]

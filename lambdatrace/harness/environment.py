@@ -12,8 +12,15 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Protocol
 
-from lambdatrace.harness import environment_api, platform_logs
+from lambdatrace.harness import environment_api
 from lambdatrace.harness.environment_api import EnvironmentApi
+from lambdatrace.harness.environment_log import (
+    EXTENSION,
+    INIT,
+    RESTORE,
+    SUPPRESSED_INIT,
+    EnvironmentLog,
+)
 from lambdatrace.harness.extensions_api import Extension, ExtensionState
 from lambdatrace.harness.function import (
     ACCOUNT_ID,
@@ -40,8 +47,10 @@ from lambdatrace.harness.phases import (
     advance,
     shutdown_plan,
 )
-from lambdatrace.harness.runtime_api import RESPONSE_BYTES_MAX, Event
+from lambdatrace.harness.platform_logs import Report
+from lambdatrace.harness.runtime_api import RESPONSE_BYTES_MAX, Answer, Event
 from lambdatrace.harness.sandbox import Sandbox
+from lambdatrace.harness.telemetry_api import LOOPBACK_NAMES, SANDBOX_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -102,6 +111,7 @@ class Environment:
         self._server: Server | None = None
         self._sandbox: Sandbox | None = None
         self._api = self._new_api()
+        self._events = EnvironmentLog(deployment, initialization_type, self._log)
         self._first: Invocation | None = None  # the event an init was started for
         self._invocation: Invocation | None = None
         self._initialization: Initialization | None = None
@@ -159,7 +169,7 @@ class Environment:
             refuse=environment_api.refuse,
             body_bytes_max=environment_api.BODY_BYTES_MAX,
         )
-        failure = await self._init(self._init_limit_s, "init")
+        failure = await self._init(self._init_limit_s, INIT)
         if self._is_stopping():
             return
         if failure is None:
@@ -174,16 +184,14 @@ class Environment:
             return
         if self._sandbox is not None:
             self._sandbox.freeze()
+        self._events.pause()
         self._become_idle()
 
     async def _init(self, limit_s: float, phase: str) -> InitFailure | None:
         """Starts the processes, with `limit_s` for all of them to ask for an event."""
         deployment = self._deployment
-        self._log(
-            platform_logs.init_start(
-                deployment.runtime, deployment.interpreter.full_version, deployment.region
-            )
-        )
+        self._events.open_subscriptions("127.0.0.1", SANDBOX_NAMES + LOOPBACK_NAMES)
+        self._events.init_start(phase, self.log_stream)
         started_ns = time.perf_counter_ns()
         address = f"127.0.0.1:{self._server.port if self._server else 0}"
         launch = deployment.environment_launch(
@@ -196,24 +204,26 @@ class Environment:
         sandbox = self._sandbox = Sandbox(
             self._supervisor, self, f"AWS_LAMBDA_RUNTIME_API={address}"
         )
-        running = self._initialization = Initialization(self._api.extensions)
+        running = self._initialization = Initialization(self._api.extensions, phase)
         await running.run(sandbox, launch, limit_s)
         self._initialization = None
         duration_ms = (time.perf_counter_ns() - started_ns) / 1e6
         sandbox.drain()
         sandbox.memory.sample()
-        self._log_extensions()
         failure = running.failure
-        if failure is None and self.initialization_type != ON_DEMAND and phase == "init":
-            self._log(platform_logs.init_report(duration_ms, phase))
-        elif failure is None:
-            self._init_ms = duration_ms if phase == "init" else None
+        if failure:
+            self._events.init_runtime_done(phase, failure.status, failure.error_type)
+        for extension in self._api.extensions.by_name.values():
+            self._events.extension(extension)
+        if failure is None:
+            is_waited_for = self.initialization_type == ON_DEMAND and phase == INIT
+            self._init_ms = duration_ms if is_waited_for else None
+            self._events.init_report(phase, duration_ms)
         else:
             if failure.status == "timeout":
                 duration_ms = limit_s * 1000
-            self._log(
-                platform_logs.init_report(duration_ms, phase, failure.status, failure.error_type)
-            )
+            self._events.init_report(phase, duration_ms, failure.status, failure.error_type)
+        self._events.close_subscriptions()
         return failure
 
     def _new_api(self) -> EnvironmentApi:
@@ -248,19 +258,15 @@ class Environment:
 
     async def _restore(self, limit_s: float) -> InitFailure | None:
         """Lets a snapshot run on, with `limit_s` for all to ask for an event."""
-        deployment = self._deployment
         sandbox = self._sandbox
         if sandbox is None:
             return InitFailure("Sandbox.Failure", reason="no process")
         self.log_stream = _new_log_stream()
-        self._log(
-            platform_logs.restore_start(
-                deployment.runtime, deployment.interpreter.full_version, deployment.region
-            )
-        )
+        self._events.restore_start(self.log_stream)
         started_ns = time.perf_counter_ns()
-        running = self._initialization = Initialization(self._api.extensions)
+        running = self._initialization = Initialization(self._api.extensions, RESTORE)
         sandbox.thaw()
+        self._events.resume()
         self._api.restore()
         await running.wait(limit_s)
         self._initialization = None
@@ -269,9 +275,10 @@ class Environment:
         failure = running.failure
         if failure is None:
             self._restore_ms = duration_ms
-            self._log(platform_logs.restore_report(duration_ms))
+            self._events.restore_report(duration_ms)
         else:
-            self._log(platform_logs.restore_report(duration_ms, failure.status, failure.error_type))
+            self._events.init_runtime_done(RESTORE, failure.status, failure.error_type)
+            self._events.restore_report(duration_ms, failure.status, failure.error_type)
         return failure
 
     # Invoke
@@ -295,7 +302,7 @@ class Environment:
 
     async def _start_again(self, invocation: Invocation) -> None:
         """A suppressed init: inside the invoke, on the function's time."""
-        failure = await self._init(self.function.timeout_s, "invoke")
+        failure = await self._init(self.function.timeout_s, SUPPRESSED_INIT)
         if failure is None and self._api.runtime.is_snapshot and not self._is_stopping():
             failure = await self._restore(RESTORE_LIMIT_S)
         if self._is_stopping():
@@ -304,7 +311,7 @@ class Environment:
             spent_s = (time.perf_counter_ns() - invocation.started_ns) / 1e9
             self._deliver(invocation, self._sandbox, self.function.timeout_s - spent_s)
             return
-        self._log(platform_logs.start(invocation.request_id, LATEST))
+        self._events.start(invocation)
         if failure is None or failure.status == "timeout":
             self._time_out()
         else:
@@ -327,14 +334,18 @@ class Environment:
         self._api.deliver(event)
         now_ms = int(time.time() * 1000)  # taken before the function can write its first line
         sandbox.thaw()
+        if not self._events.is_plain:
+            self._events.resume()
         # Only now: the caller waits for the runtime, and nobody for the extensions.
         self._api.tell_extensions(event)
-        self._log(platform_logs.start(invocation.request_id, LATEST), now_ms)
+        self._events.start(invocation, now_ms)
 
     def _finish(self, invocation: Invocation, sandbox: Sandbox) -> None:
         """Everyone asked for the next event: freeze, then account for the invoke."""
         sandbox.freeze()
         ended_ns = time.perf_counter_ns()
+        if not self._events.is_plain:
+            self._events.pause()
         sandbox.drain()
         sandbox.memory.sample()
         self.phase = advance(self.phase, Turn.ALL_IDLE)
@@ -352,6 +363,7 @@ class Environment:
             duration_ms = self.function.timeout_s * 1000
         if self._sandbox:
             self._sandbox.freeze()
+            self._events.pause()
             self._sandbox.drain()
             self._sandbox.memory.sample()
         if invocation.outcome and invocation.outcome.function_error:
@@ -381,8 +393,7 @@ class Environment:
         init_ms, self._init_ms = self._init_ms, None
         restore_ms, self._restore_ms = self._restore_ms, None
         peak_bytes = self._sandbox.memory.peak_bytes if self._sandbox else 0
-        self._log(platform_logs.end(invocation.request_id))
-        report = platform_logs.Report(
+        report = Report(
             invocation.request_id,
             duration_ms,
             self.function.memory_size_mb,
@@ -392,9 +403,10 @@ class Environment:
             error_type,
             restore_ms,
         )
-        self._log(report.line())
+        has_extensions = bool(self._api.extensions.by_identifier)
+        self._events.report(invocation, report, ended_ns, has_extensions=has_extensions)
         extensions_ms = None
-        if self._api.extensions.by_identifier and invocation.runtime_done_ns:
+        if has_extensions and invocation.runtime_done_ns:
             extensions_ms = (ended_ns - invocation.runtime_done_ns) / 1e6
         self._keeper.executed(
             InvocationFacts(
@@ -468,6 +480,7 @@ class Environment:
             self._initialization.fail(InitFailure("Sandbox.Failure", reason="stopped"))
         await self._settle_tasks()
         await self._end_processes(reason)
+        await self._events.close()
         if self._server:
             await self._server.close()
         self.phase = advance(self.phase, Turn.GONE)
@@ -495,8 +508,10 @@ class Environment:
         await sandbox.end_runtime(plan.runtime_grace_s)
         told = [e for e in self._api.extensions.listeners("SHUTDOWN") if e.is_external]
         left_ms = int((until - self._loop.time()) * 1000)
+        self._events.flush()
         self._api.shut_down(told, reason, int(time.time() * 1000) + left_ms)
         await sandbox.end_extensions({extension.name for extension in told}, until)
+        self._events.pause()
         await sandbox.close()
         if self._server:
             self._server.drop_connections()
@@ -520,8 +535,12 @@ class Environment:
 
     def runtime_waits(self) -> None:
         """The runtime is done with the invoke; extensions may not be."""
-        if self._invocation:
+        if self._initialization:
+            self._events.init_runtime_done(self._initialization.phase)
+        elif self._invocation:
             self._invocation.runtime_done_ns = time.perf_counter_ns()
+            if not self._events.is_plain and self._invocation.outcome:
+                self._events.runtime_done(self._invocation, self._invocation.runtime_done_ns)
 
     def everyone_waits(self) -> None:
         """The end of an init or of an invoke."""
@@ -562,11 +581,19 @@ class Environment:
         reason = f"extension {extension.name}: {extension.error_type}"
         self._fail_now(error_type, reason)
 
+    def extension_subscribed(self, extension: Extension, api: str, body: bytes) -> Answer:
+        """An extension wants to be told what happens."""
+        return self._events.subscribe(extension.name, api, body)
+
     # What happens to the processes (sandbox.Watcher)
 
     def wrote(self, timestamp_ms: int, message: bytes) -> None:
-        """A process wrote a log event."""
-        self._log(message.decode("utf-8", "replace"), timestamp_ms)
+        """The function wrote a log event."""
+        self._events.wrote(timestamp_ms, message.decode("utf-8", "replace"))
+
+    def extension_wrote(self, timestamp_ms: int, message: bytes) -> None:
+        """An extension wrote a log event."""
+        self._events.wrote(timestamp_ms, message.decode("utf-8", "replace"), EXTENSION)
 
     def runtime_exited(self, how: Exit) -> None:
         """The runtime may not end by itself."""
@@ -596,22 +623,11 @@ class Environment:
             self._keeper.environment_busy(self)
             self._run(self._reset("failure"))
 
-    def _log(self, message: str, timestamp_ms: int = 0) -> None:
-        event = LogEvent(timestamp_ms or int(time.time() * 1000), message, self.log_stream)
+    def _log(self, timestamp_ms: int, message: str) -> None:
+        event = LogEvent(timestamp_ms, message, self.log_stream)
         if self._invocation is not None and self._invocation.log_tail is not None:
             self._invocation.log_tail += message.encode()
         self._keeper.logged(event)
-
-    def _log_extensions(self) -> None:
-        for extension in self._api.extensions.by_name.values():
-            self._log(
-                platform_logs.extension(
-                    extension.name,
-                    extension.state.value,
-                    extension.events,
-                    extension.error_type,
-                )
-            )
 
 
 def _new_log_stream() -> str:

@@ -1,4 +1,4 @@
-"""The HTTP side of one execution environment: Runtime API and Extensions API on one port."""
+"""The HTTP side of one execution environment: its APIs, all on one port."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from lambdatrace.harness.runtime_api import (
     Step,
     api_error,
 )
+from lambdatrace.harness.telemetry_api import LOGS, TELEMETRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +34,7 @@ _NEXT = "/2018-06-01/runtime/invocation/next"
 _RESTORE_NEXT = "/2018-06-01/runtime/restore/next"
 _INVOCATION = "/2018-06-01/runtime/invocation/"
 _EXTENSION = "/2020-01-01/extension/"
+_SUBSCRIPTIONS = {"/2022-07-01/telemetry": TELEMETRY, "/2020-08-15/logs": LOGS}
 _IDENTIFIER = b"lambda-extension-identifier"
 _ERROR_TYPE = b"lambda-runtime-function-error-type"
 _EXTENSION_ERROR_TYPE = b"lambda-extension-function-error-type"
@@ -64,6 +66,9 @@ class Listener(Protocol):
 
     def extension_failed(self, extension: Extension, error_type: str) -> None:
         """An extension reported an error of its init or exit."""
+
+    def extension_subscribed(self, extension: Extension, api: str, body: bytes) -> Answer:
+        """An extension subscribes to the Telemetry or the Logs API; gives what it is answered."""
 
 
 class EnvironmentApi:
@@ -121,6 +126,8 @@ class EnvironmentApi:
             self._serve_runtime(exchange, path)
         elif path.startswith(_EXTENSION):
             self._serve_extension(exchange, path)
+        elif path.rstrip("/") in _SUBSCRIPTIONS and exchange.request.method == "PUT":
+            self._serve_subscription(exchange, _SUBSCRIPTIONS[path.rstrip("/")])
         else:
             _send(exchange, _unknown(exchange.request))
 
@@ -201,6 +208,14 @@ class EnvironmentApi:
         elif step.extension and step.meaning is ExtensionMeaning.EXIT_ERROR:
             self._listener.extension_failed(step.extension, "Extension.ExitError")
 
+    def _serve_subscription(self, exchange: Exchange, api: str) -> None:
+        request = exchange.request
+        extension, refusal = self.extensions.find(request.header(_IDENTIFIER))
+        if extension:
+            _send(exchange, self._listener.extension_subscribed(extension, api, request.body))
+        elif refusal.answer:
+            _send(exchange, refusal.answer)
+
     def _extension_next(self, exchange: Exchange, identifier: str) -> None:
         step = self.extensions.next(identifier)
         if step.answer:
@@ -233,5 +248,7 @@ def _send(exchange: Exchange, answer: Answer) -> None:
 
 
 def _unknown(request: Request) -> Answer:
-    message = f"{request.method} {request.path} is not a call of the Runtime or Extensions API"
+    message = (
+        f"{request.method} {request.path} is not a call of the Runtime, Extensions or Telemetry API"
+    )
     return api_error(404, "NotFound", message)

@@ -138,7 +138,7 @@ class ExtensionsApi:
 
     def next(self, identifier: str) -> ExtensionStep:
         """GET /extension/event/next."""
-        extension, refusal = self._find(identifier)
+        extension, refusal = self.find(identifier)
         if extension is None:
             return refusal
         if extension.state in (ExtensionState.INIT_ERROR, ExtensionState.EXIT_ERROR):
@@ -148,7 +148,7 @@ class ExtensionsApi:
 
     def init_error(self, identifier: str, error_type: str) -> ExtensionStep:
         """POST /extension/init/error: the environment's init fails with Extension.InitError."""
-        extension, refusal = self._find(identifier)
+        extension, refusal = self.find(identifier)
         if extension is None:
             return refusal
         if not error_type:
@@ -161,7 +161,7 @@ class ExtensionsApi:
 
     def exit_error(self, identifier: str, error_type: str) -> ExtensionStep:
         """POST /extension/exit/error: the extension must exit after it."""
-        extension, refusal = self._find(identifier)
+        extension, refusal = self.find(identifier)
         if extension is None:
             return refusal
         if not error_type:
@@ -202,7 +202,8 @@ class ExtensionsApi:
         header = f"Lambda-Extension-Identifier: {extension.identifier}\r\n"
         return Answer(200, json.dumps(known).encode(), header.encode())
 
-    def _find(self, identifier: str) -> tuple[Extension | None, ExtensionStep]:
+    def find(self, identifier: str) -> tuple[Extension | None, ExtensionStep]:
+        """Who calls with this identifier; None, and the refusal, where nobody has it."""
         extension = self.by_identifier.get(identifier)
         if extension is not None:
             return extension, ExtensionStep(None, ExtensionMeaning.NOTHING)

@@ -17,6 +17,7 @@ from lambdatrace.harness.event_invoke_config import (
     EventInvokeConfig,
     check_destination,
 )
+from lambdatrace.harness.logging_config import LoggingConfig
 from lambdatrace.harness.tracing import PASS_THROUGH, TRACING_MODES
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Function:
     python: str = sys.executable
     runtime: str = ""
     layers: Sequence[Path | str] = ()
+    logging_config: LoggingConfig = field(default_factory=LoggingConfig)
     initialization_type: str = ON_DEMAND
     provisioned_concurrent_executions: int = 1
     tracing: str = PASS_THROUGH
@@ -121,7 +123,7 @@ class Function:
     @property
     def log_group(self) -> str:
         """The CloudWatch log group of the function."""
-        return f"/aws/lambda/{self.name}"
+        return self.logging_config.log_group or f"/aws/lambda/{self.name}"
 
     @property
     def initialized_ahead(self) -> int:

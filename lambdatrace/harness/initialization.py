@@ -25,9 +25,13 @@ class InitFailure:
 
 
 class Initialization:
-    """A running init, told what the processes say; `failure` is None as long as all is well."""
+    """A running init or restore, told what the processes say; `failure` is None while all is well.
 
-    def __init__(self, extensions: ExtensionsApi) -> None:
+    `phase` is `init`, `invoke` for a suppressed init, or `restore`.
+    """
+
+    def __init__(self, extensions: ExtensionsApi, phase: str) -> None:
+        self.phase = phase
         self.failure: InitFailure | None = None
         self._extensions = extensions
         self._registered = asyncio.Event()

@@ -49,10 +49,12 @@ class Invocation:
     started_ns: int = 0
     started_ms: float = 0.0
     deadline_ms: int = 0
+    response_started_ns: int = 0
     responded_ns: int = 0
     runtime_done_ns: int = 0
     outcome: Outcome | None = None
     error_type: str = ""
+    segment_id: str = ""  # of the function's X-Ray segment, where one is recorded
 
     def begin(self, timeout_s: float) -> None:
         """The environment takes the event: the clock of the function's timeout starts."""

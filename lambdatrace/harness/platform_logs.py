@@ -11,23 +11,25 @@ import math
 from dataclasses import dataclass
 
 
-def init_start(runtime: str, full_version: str, region: str) -> str:
-    """The line that opens an init. AWS's ARNs end in a hash; ours is one of the version."""
-    return f"INIT_START {_runtime_version(runtime, full_version, region)}"
+def runtime_version(runtime: str, full_version: str) -> str:
+    """The runtime's version as AWS writes it: `python:3.12.v98`."""
+    return runtime.replace("python", "python:", 1) + f".v{full_version.rsplit('.', 1)[-1]}"
 
 
-def restore_start(runtime: str, full_version: str, region: str) -> str:
-    """The line that opens the restore of a snapshot."""
-    return f"RESTORE_START {_runtime_version(runtime, full_version, region)}"
-
-
-def _runtime_version(runtime: str, full_version: str, region: str) -> str:
+def runtime_version_arn(full_version: str, region: str) -> str:
+    """The ARN of a runtime version. AWS's end in a hash; ours is one of the version."""
     digest = hashlib.sha256(full_version.encode()).hexdigest()
-    version = runtime.replace("python", "python:", 1) + f".v{full_version.rsplit('.', 1)[-1]}"
-    return (
-        f"Runtime Version: {version}\t"
-        f"Runtime Version ARN: arn:aws:lambda:{region}::runtime:{digest}\n"
-    )
+    return f"arn:aws:lambda:{region}::runtime:{digest}"
+
+
+def init_start(version: str, version_arn: str) -> str:
+    """The line that opens an init."""
+    return f"INIT_START Runtime Version: {version}\tRuntime Version ARN: {version_arn}\n"
+
+
+def restore_start(version: str, version_arn: str) -> str:
+    """The line that opens the restore of a snapshot."""
+    return f"RESTORE_START Runtime Version: {version}\tRuntime Version ARN: {version_arn}\n"
 
 
 def init_report(duration_ms: float, phase: str, status: str = "", error_type: str = "") -> str:
@@ -53,6 +55,12 @@ def extension(name: str, state: str, events: tuple[str, ...], error_type: str = 
     """The line that tells an extension's state at the end of init."""
     line = f"EXTENSION\tName: {name}\tState: {state}\tEvents: [{', '.join(events)}]"
     return f"{line}\tError Type: {error_type}\n" if error_type else f"{line}\n"
+
+
+def subscription(api: str, name: str, state: str, types: tuple[str, ...]) -> str:
+    """The line for a subscription of the Telemetry or the Logs API."""
+    listed = ", ".join(type_.capitalize() for type_ in types)
+    return f"{api.upper()}\tName: {name}\tState: {state}\tTypes: [{listed}]\n"
 
 
 def start(request_id: str, version: str) -> str:

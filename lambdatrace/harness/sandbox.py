@@ -25,7 +25,10 @@ class Watcher(Protocol):
     """Who is told about the processes: their output, oldest first, and their end."""
 
     def wrote(self, timestamp_ms: int, message: bytes) -> None:
-        """A process wrote one log event."""
+        """The runtime process wrote one log event."""
+
+    def extension_wrote(self, timestamp_ms: int, message: bytes) -> None:
+        """An external extension wrote one log event."""
 
     def runtime_exited(self, how: Exit) -> None:
         """The runtime process ended by itself."""
@@ -165,8 +168,9 @@ class Sandbox:
             await asyncio.wait(exits, timeout=KILL_WAIT_S)
         self.drain()
         for output in (self._output, *self._extension_outputs):
+            told = self._watcher.wrote if output is self._output else self._watcher.extension_wrote
             for line in output.lines.finish():
-                self._watcher.wrote(time.time_ns() // 1_000_000, line)
+                told(time.time_ns() // 1_000_000, line)
             self._loop.remove_reader(output.read_fd)
             output.close()
         self._loop.remove_reader(self._frame_fd)
@@ -206,7 +210,7 @@ class Sandbox:
         if data:
             now_ms = time.time_ns() // 1_000_000
             for line in output.lines.feed(data):
-                self._watcher.wrote(now_ms, line)
+                self._watcher.extension_wrote(now_ms, line)
         return len(data)
 
 

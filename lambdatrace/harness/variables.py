@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lambdatrace.harness.function import LATEST, ON_DEMAND, SNAP_START
+from lambdatrace.harness.logging_config import LEVEL_DEFAULT
 
 if TYPE_CHECKING:
     from lambdatrace.harness.function import Function, Interpreter
@@ -101,6 +102,10 @@ def runtime_variables(
         **_endpoints(surroundings),
         **own,
     }
+    if function.logging_config.is_json:
+        variables.setdefault("AWS_LAMBDA_LOG_FORMAT", function.logging_config.log_format)
+        level = function.logging_config.application_log_level or LEVEL_DEFAULT
+        variables.setdefault("AWS_LAMBDA_LOG_LEVEL", level)
     if initialization_type == SNAP_START:
         # A snapshot serves many environments, each with a log stream of its own (developer guide,
         # "Monitoring for Lambda SnapStart").

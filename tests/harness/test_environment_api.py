@@ -46,7 +46,7 @@ def ask(harness: Harness, request: str) -> tuple[int, str, str]:
 
 
 def test_malformed_and_unknown_requests_get_an_error_in_the_apis_shape(run: Run) -> None:
-    unknown = "is not a call of the Runtime or Extensions API"
+    unknown = "is not a call of the Runtime, Extensions or Telemetry API"
     with run(RAW) as harness:
         assert ask(harness, "NONSENSE\r\n\r\n")[:2] == (400, "InvalidRequestFormat")
         assert ask(harness, "GET /elsewhere HTTP/1.1\r\n\r\n") == (

@@ -74,13 +74,16 @@ def test_the_other_platform_lines() -> None:
     assert platform_logs.restore_report(10000, "timeout") == (
         "RESTORE_REPORT Restore Duration: 10000.00 ms\tStatus: timeout\n"
     )
-    assert platform_logs.restore_start("python3.11", "3.11.7", "us-east-1").startswith(
-        "RESTORE_START Runtime Version: python:3.11.v7\tRuntime Version ARN: arn:aws:lambda:"
+    assert platform_logs.restore_start("python:3.11.v7", "arn:aws:…") == (
+        "RESTORE_START Runtime Version: python:3.11.v7\tRuntime Version ARN: arn:aws:…\n"
     )
     assert platform_logs.extension("probe.sh", "Ready", ("INVOKE", "SHUTDOWN")) == (
         "EXTENSION\tName: probe.sh\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n"
     )
-    assert platform_logs.init_start("python3.11", "3.11.7", "us-east-1") == (
+    assert platform_logs.init_start(
+        platform_logs.runtime_version("python3.11", "3.11.7"),
+        platform_logs.runtime_version_arn("3.11.7", "us-east-1"),
+    ) == (
         "INIT_START Runtime Version: python:3.11.v7\tRuntime Version ARN: "
         "arn:aws:lambda:us-east-1::runtime:"
         "820546ad7b6e74ec7055a089cd35d427e38e6032fa6439b596cae9262b7a8743\n"

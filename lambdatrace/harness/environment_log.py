@@ -1,0 +1,261 @@
+"""What is written about an environment's life: log events, and events for who has subscribed.
+
+Each thing that happens is told here once. In the text format it is a line, or none; in JSON it is a
+record, if its level is kept; and where an extension has subscribed, or still may, an event. Without
+subscribers and with the text format, which is most environments, an invoke costs its three lines.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from lambdatrace.harness import platform_logs, telemetry_events
+from lambdatrace.harness.function import LATEST
+from lambdatrace.harness.telemetry import LOGS_DROPPED_REASON, Telemetry
+from lambdatrace.harness.telemetry_events import SUCCESS, TelemetryEvent, outcome, system_level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from lambdatrace.harness.deployment import Deployment
+    from lambdatrace.harness.extensions_api import Extension
+    from lambdatrace.harness.invocation import Invocation
+    from lambdatrace.harness.platform_logs import Report
+    from lambdatrace.harness.runtime_api import Answer
+
+FUNCTION, EXTENSION = "function", "extension"
+INIT, SUPPRESSED_INIT, RESTORE = "init", "invoke", "restore"
+
+
+class EnvironmentLog:
+    """The log of one environment. `write` takes each log event: its time (Unix ms) and text."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        initialization_type: str,
+        write: Callable[[int, str], None],
+    ) -> None:
+        self.is_plain = False  # text format, and nobody listens
+        self._function = deployment.function
+        self._config = deployment.function.logging_config
+        self._initialization_type = initialization_type
+        self._write = write
+        self._telemetry: Telemetry | None = None
+        self._has_init_runtime_done = False
+        full_version = deployment.interpreter.full_version
+        self._version = platform_logs.runtime_version(deployment.runtime, full_version)
+        self._version_arn = platform_logs.runtime_version_arn(full_version, deployment.region)
+
+    # Subscriptions
+
+    def open_subscriptions(self, address: str, hosts: Collection[str]) -> None:
+        """An init begins: its events are kept for who subscribes while it runs."""
+        if self._telemetry is None:
+            self._telemetry = Telemetry(
+                address, hosts, self.logs_dropped, is_json=self._config.is_json
+            )
+        self._telemetry.open_subscriptions()
+        self._telemetry.resume()
+        self.is_plain = False
+
+    def close_subscriptions(self) -> None:
+        """The init has ended: what nobody has subscribed to is made no more."""
+        if self._telemetry:
+            self._telemetry.close_subscriptions()
+            if not self._telemetry.has_subscribers:
+                self._telemetry = None
+        self.is_plain = self._telemetry is None and not self._config.is_json
+
+    def subscribe(self, extension_name: str, api: str, body: bytes) -> Answer:
+        """An extension subscribes; gives what it is answered."""
+        if self._telemetry is None:  # nobody did while the init ran
+            self._telemetry = Telemetry("", (), self.logs_dropped, is_json=False)
+            self._telemetry.close_subscriptions()
+            answer = self._telemetry.subscribe(extension_name, api, body).answer
+            self._telemetry = None
+            return answer
+        step = self._telemetry.subscribe(extension_name, api, body)
+        if step.subscription:
+            types = step.subscription.types
+            line = platform_logs.subscription(api, extension_name, step.state, types)
+            record = {"name": extension_name, "state": step.state, "types": list(types)}
+            self._say(f"platform.{api.lower()}Subscription", record, line)
+        return step.answer
+
+    def resume(self) -> None:
+        """The processes run."""
+        if self._telemetry:
+            self._telemetry.resume()
+
+    def pause(self) -> None:
+        """The processes are stopped, or gone."""
+        if self._telemetry:
+            self._telemetry.pause()
+
+    def flush(self) -> None:
+        """The environment's processes are told to end: they get what is left."""
+        if self._telemetry:
+            self._telemetry.resume()
+            self._telemetry.flush()
+
+    async def close(self) -> None:
+        """The environment is gone."""
+        if self._telemetry:
+            await self._telemetry.close()
+
+    def logs_dropped(self, records: int, dropped_bytes: int) -> None:
+        """A subscriber has not kept up."""
+        record = {
+            "reason": LOGS_DROPPED_REASON,
+            "droppedRecords": records,
+            "droppedBytes": dropped_bytes,
+        }
+        self._say("platform.logsDropped", record)
+
+    # Init and restore
+
+    def init_start(self, phase: str, log_stream: str) -> None:
+        """An init begins; `phase` is `init`, or `invoke` for a suppressed one."""
+        self._has_init_runtime_done = False
+        record = {
+            "initializationType": self._initialization_type,
+            "phase": phase,
+            **self._facts(log_stream),
+        }
+        line = platform_logs.init_start(self._version, self._version_arn)
+        self._say("platform.initStart", record, line)
+
+    def init_runtime_done(self, phase: str, status: str = SUCCESS, error_type: str = "") -> None:
+        """The runtime has loaded the function, or has failed to; told once an init.
+
+        With phase `restore`, it has run its hooks.
+        """
+        if phase == RESTORE:
+            self._say("platform.restoreRuntimeDone", outcome(status, error_type))
+            return
+        if not self._has_init_runtime_done:
+            self._has_init_runtime_done = True
+            record = {"initializationType": self._initialization_type, "phase": phase}
+            self._say("platform.initRuntimeDone", {**record, **outcome(status, error_type)})
+
+    def init_report(
+        self, phase: str, duration_ms: float, status: str = SUCCESS, error_type: str = ""
+    ) -> None:
+        """An init has ended. One that succeeded while a request waited has no line."""
+        self.init_runtime_done(phase, status, error_type)
+        record = {
+            "initializationType": self._initialization_type,
+            "phase": phase,
+            **outcome(status, error_type),
+            "metrics": {"durationMs": round(duration_ms, 3)},
+        }
+        line = ""
+        if status != SUCCESS:
+            line = platform_logs.init_report(duration_ms, phase, status, error_type)
+        elif self._initialization_type != "on-demand" and phase == INIT:
+            line = platform_logs.init_report(duration_ms, phase)
+        self._say("platform.initReport", record, line)
+
+    def extension(self, extension: Extension) -> None:
+        """The state of an extension at the end of an init."""
+        state, events = extension.state.value, extension.events
+        record: dict[str, Any] = {
+            "name": extension.name,
+            "state": state,
+            "events": list(events),
+        }
+        if extension.error_type:
+            record["errorType"] = extension.error_type
+        line = platform_logs.extension(extension.name, state, events, extension.error_type)
+        self._say("platform.extension", record, line)
+
+    def restore_start(self, log_stream: str) -> None:
+        """A snapshot is restored."""
+        line = platform_logs.restore_start(self._version, self._version_arn)
+        self._say("platform.restoreStart", self._facts(log_stream), line)
+
+    def restore_report(
+        self, duration_ms: float, status: str = SUCCESS, error_type: str = ""
+    ) -> None:
+        """A restore has ended."""
+        record = {
+            **outcome(status, error_type),
+            "metrics": {"durationMs": round(duration_ms, 3)},
+        }
+        said = "" if status == SUCCESS else status
+        line = platform_logs.restore_report(duration_ms, said, error_type)
+        self._say("platform.restoreReport", record, line)
+
+    # Invokes
+
+    def start(self, invocation: Invocation, time_ms: int = 0) -> None:
+        """An invoke begins."""
+        line = platform_logs.start(invocation.request_id, LATEST)
+        if self.is_plain:
+            self._write(time_ms or int(time.time() * 1000), line)
+            return
+        record = telemetry_events.start(invocation, LATEST)
+        self._say("platform.start", record, line, time_ms)
+
+    def runtime_done(
+        self, invocation: Invocation, ended_ns: int, status: str = SUCCESS, error_type: str = ""
+    ) -> None:
+        """The runtime is done with an invoke; extensions may not be. Told unless `is_plain`."""
+        record = telemetry_events.runtime_done(invocation, ended_ns, status, error_type)
+        self._say("platform.runtimeDone", record)
+
+    def report(
+        self, invocation: Invocation, figures: Report, ended_ns: int, *, has_extensions: bool
+    ) -> None:
+        """An invoke is over."""
+        now_ms = int(time.time() * 1000)
+        end = platform_logs.end(invocation.request_id)
+        line = figures.line()
+        if self.is_plain:
+            self._write(now_ms, end)
+            self._write(now_ms, line)
+            return
+        if not invocation.runtime_done_ns:
+            self.runtime_done(invocation, ended_ns, figures.status or SUCCESS, figures.error_type)
+        if figures.status:
+            fault = f"RequestId: {invocation.request_id}\tStatus: {figures.status}\n"
+            self._emit(TelemetryEvent(now_ms, "platform.fault", fault))
+        self._say("platform.end", {"requestId": invocation.request_id}, end, now_ms)
+        record = telemetry_events.report(invocation, figures, ended_ns if has_extensions else 0)
+        self._say("platform.report", record, line, now_ms)
+
+    def wrote(self, time_ms: int, message: str, who: str = FUNCTION) -> None:
+        """The function or an extension wrote one log event."""
+        if self.is_plain:
+            self._write(time_ms, message)
+            return
+        self._emit(TelemetryEvent(time_ms, who, message))
+        is_filtered = self._config.is_json and who == FUNCTION
+        if not is_filtered or self._config.keeps_application(message):
+            self._write(time_ms, message)
+
+    def _facts(self, log_stream: str) -> dict[str, Any]:
+        return {
+            "runtimeVersion": self._version,
+            "runtimeVersionArn": self._version_arn,
+            "functionName": self._function.name,
+            "functionVersion": LATEST,
+            "instanceId": log_stream,
+            "instanceMaxMemory": self._function.memory_size_mb * 2**20,
+        }
+
+    def _say(self, type_: str, record: dict[str, Any], line: str = "", time_ms: int = 0) -> None:
+        """Tells a platform event to the log, in its format, and to the subscribers."""
+        event = TelemetryEvent(time_ms or int(time.time() * 1000), type_, record)
+        if not self._config.is_json:
+            if line:
+                self._write(event.time_ms, line)
+        elif type_ != "platform.end" and self._config.keeps_system(system_level(event)):
+            self._write(event.time_ms, event.log_line())
+        self._emit(event)
+
+    def _emit(self, event: TelemetryEvent) -> None:
+        if self._telemetry:
+            self._telemetry.emit(event)
