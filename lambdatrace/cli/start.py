@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -33,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=600.0,
         metavar="SECONDS",
         help="after which an unused environment is shut down (default 600)",
+    )
+    parser.add_argument(
+        "--aws-endpoint-url",
+        default=os.environ.get("AWS_ENDPOINT_URL"),
+        metavar="URL",
+        help="where destinations and dead-letter queues are (default: $AWS_ENDPOINT_URL)",
     )
     parser.add_argument("--logs", action="store_true", help="print the functions' logs on stderr")
     add_function_arguments(parser)
@@ -122,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             idle_timeout_s=arguments.idle_timeout,
             region=arguments.region,
             on_log=print_log if arguments.logs else None,
+            aws_endpoint_url=arguments.aws_endpoint_url,
         )
         with harness:
             names = ", ".join(harness.names)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-import time
 from collections import defaultdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from lambdatrace.harness.metrics import NAMESPACE, Throttle, metric_data, requests
+from lambdatrace.harness.metrics import NAMESPACE, Sample, executed, metric_data, requests
 from lambdatrace.harness.variables import CREDENTIALS
 from lambdatrace.harness.waiting import Waiting
 
@@ -42,7 +41,7 @@ Record = tuple[str, "LogEvent"]
 class Delivery:
     """The queues and their thread.
 
-    `log`, `executed` and `throttled` never wait, and are called by one thread at a time; records
+    `log`, `executed` and `sampled` never wait, and are called by one thread at a time; records
     over a bound are dropped and counted in `dropped`.
     """
 
@@ -50,7 +49,7 @@ class Delivery:
         self._url = collector_url
         self._region = region
         self._logs: Waiting[Record] = Waiting(WAITING_MAX, WAITING_BYTES_MAX)
-        self._facts: Waiting[InvocationFacts | Throttle] = Waiting(WAITING_MAX, 0)
+        self._facts: Waiting[InvocationFacts | Sample] = Waiting(WAITING_MAX, 0)
         self._abandoned = 0
         self._streams: set[tuple[str, str]] = set()
         self._groups: set[str] = set()
@@ -84,9 +83,9 @@ class Delivery:
         """Takes the facts of one executed invoke."""
         self._facts.put(facts)
 
-    def throttled(self, function_name: str) -> None:
-        """Takes one refused invoke."""
-        self._facts.put(Throttle(function_name, time.time() * 1000))
+    def sampled(self, sample: Sample) -> None:
+        """Takes one sample of something else than an executed invoke."""
+        self._facts.put(sample)
 
     def flush(self, timeout_s: float) -> bool:
         """Waits until everything taken so far was sent or dropped.
@@ -169,8 +168,7 @@ class Delivery:
         """Sends the oldest facts; if a part of their data is lost, all of them count as lost."""
         facts, size = self._facts.take(BATCH_EVENTS_MAX)
         data = metric_data(
-            [f for f in facts if not isinstance(f, Throttle)],
-            [f for f in facts if isinstance(f, Throttle)],
+            sample for f in facts for sample in ([f] if isinstance(f, Sample) else executed(f))
         )
         sent = [
             self._deliver(

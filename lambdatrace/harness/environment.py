@@ -419,6 +419,8 @@ class Environment:
                 invocation.request_id,
                 invocation.response_ms,
                 report,
+                invocation.invoked_function_arn.partition(f":{self.function.name}:")[2],
+                LATEST,
             )
         )
         self._invocation = None
@@ -474,7 +476,7 @@ class Environment:
         if invocation:
             if invocation.outcome is None:
                 payload = platform_error("Sandbox.Failure", invocation.request_id, why)
-                invocation.settle(Outcome(payload, UNHANDLED))
+                invocation.settle(Outcome(payload, UNHANDLED, is_cut_short=True))
             invocation.close()
         if self._initialization:
             self._initialization.fail(InitFailure("Sandbox.Failure", reason="stopped"))

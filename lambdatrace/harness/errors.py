@@ -5,6 +5,7 @@ HarnessError
 ├── HarnessStateError            used before start or after stop: the caller's
 ├── HarnessSettingsError         an address, URL or bound of the harness cannot work: the user's
 │   └── PortInUseError           the Lambda API's port is taken: the user's
+├── DeliveryError                a destination or dead-letter queue takes nothing: its owner's
 ├── LaunchError                  a process could not be started: the machine's
 ├── PhaseError                   an event that its phase does not know: ours
 └── InvokeError                  an invoke the Lambda API refuses, with its AWS error code
@@ -35,6 +36,16 @@ class PortInUseError(HarnessSettingsError):
 
 class LaunchError(HarnessError):
     """A process of an execution environment could not be started."""
+
+
+class DeliveryError(HarnessError):
+    """A record or dead letter could not be given to an AWS service; `reason` is what it said."""
+
+    def __init__(self, service: str, operation: str, reason: str) -> None:
+        super().__init__(f"{service} {operation} failed: {reason}")
+        self.service = service
+        self.operation = operation
+        self.reason = reason
 
 
 class PhaseError(HarnessError):

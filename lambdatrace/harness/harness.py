@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lambdatrace.harness import invoke_api
+from lambdatrace.harness.clock import SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX
 from lambdatrace.harness.delivery import Delivery
 from lambdatrace.harness.errors import HarnessSettingsError, HarnessStateError, InvokeError
 from lambdatrace.harness.http_server import Request
+from lambdatrace.harness.metrics import executed, metric_data
 from lambdatrace.harness.service import LambdaService, ServiceSettings, is_collector_url
 
 if TYPE_CHECKING:
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from lambdatrace.harness.clock import Clock
     from lambdatrace.harness.function import Function
     from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
     from lambdatrace.harness.log_stream import LogEvent
+    from lambdatrace.harness.metrics import Sample
 
 T = TypeVar("T")
 
@@ -75,8 +79,9 @@ class Harness:
     `idle_timeout_s` are shut down. Without `private_tmp`, or where the system gives no mount
     namespace, /tmp is the machine's and TMPDIR names each environment's own folder. `on_log` gets
     each log event with the function's name, `on_executed` the facts of each invoke at its end; both
-    are called in the harness's thread and must not wait. What is wrong with a function is raised by
-    `start`.
+    are called in the harness's thread and must not wait. `aws_endpoint_url` is where destinations
+    and dead-letter queues are: moto's server, LocalStack, or the like. `clock` is for what waits
+    minutes: retries of events, their age. What is wrong with a function is raised by `start`.
     """
 
     def __init__(
@@ -91,11 +96,17 @@ class Harness:
         concurrency_max: int = CONCURRENCY_MAX,
         private_tmp: bool = True,
         on_log: Callable[[str, LogEvent], None] | None = None,
+        aws_endpoint_url: str | None = None,
+        clock: Clock | None = None,
         on_executed: Callable[[InvocationFacts], None] | None = None,
     ) -> None:
         if collector_url and not is_collector_url(collector_url):
             raise HarnessSettingsError(
                 f"collector '{collector_url}': expected a URL, as http://127.0.0.1:4318"
+            )
+        if aws_endpoint_url and not is_collector_url(aws_endpoint_url):
+            raise HarnessSettingsError(
+                f"AWS endpoint '{aws_endpoint_url}': expected a URL, as http://127.0.0.1:5000"
             )
         if not 0 <= port <= PORT_MAX:
             raise HarnessSettingsError(f"port {port}: expected 0 to {PORT_MAX}")
@@ -113,7 +124,9 @@ class Harness:
             idle_timeout_s,
             concurrency_max,
             private_tmp,
+            (aws_endpoint_url or "").rstrip("/"),
         )
+        self._clock = clock or SystemClock()
         self._on_log = on_log
         self._on_executed = on_executed
         self._service: LambdaService | None = None
@@ -239,6 +252,34 @@ class Harness:
         except (asyncio.TimeoutError, concurrent.futures.TimeoutError):
             raise TimeoutError(f"{name} is still busy after {timeout_s} s") from None
 
+    def wait_events(self, timeout_s: float = 30.0) -> int:
+        """Waits until no asynchronous event is executed or told of to a destination.
+
+        Gives the number of those that wait for their next attempt. Raises TimeoutError.
+        """
+        return self._wait(self._running().wait_events(), timeout_s)
+
+    def advance(self, seconds: float, timeout_s: float = 30.0) -> None:
+        """Moves the VirtualClock the harness was given, and has done what is due on the way.
+
+        Raises HarnessStateError on the machine's clock, TimeoutError when an event does not end.
+        """
+        if not isinstance(self._clock, VirtualClock):
+            raise HarnessStateError("the harness runs by the machine's clock: give it another one")
+        self._wait(self._running().advance(self._clock, seconds), timeout_s)
+
+    def metrics(self, name: str) -> list[dict[str, Any]]:
+        """The latest `AWS/Lambda` metrics of a function, as data for PutMetricData."""
+        self._pool(name)
+        service = self._running()
+
+        async def samples() -> list[Sample]:
+            found = [s for facts in service.executions[name] for s in executed(facts)]
+            return [*found, *service.samples[name]]
+
+        # What there is of the account would be of this function alone.
+        return [d for d in metric_data(self._call(samples(), START_S)) if d["Dimensions"]]
+
     def environments(self, name: str) -> list[EnvironmentState]:
         """The execution environments of a function, oldest first."""
         pool = self._pool(name)
@@ -273,9 +314,15 @@ class Harness:
 
     async def _start(self) -> None:
         service = self._service = LambdaService(
-            self._settings, self._delivery, self._on_log, self._on_executed
+            self._settings, self._delivery, self._on_log, self._on_executed, self._clock
         )
         await service.start(self._functions)
+
+    def _wait(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        try:
+            return self._call(asyncio.wait_for(work, timeout_s), timeout_s + 1)
+        except (asyncio.TimeoutError, concurrent.futures.TimeoutError):
+            raise TimeoutError(f"events are still executed after {timeout_s} s") from None
 
     def _pool(self, name: str) -> Any:
         pool = self._running().pools.get(name)

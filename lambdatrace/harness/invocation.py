@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Outcome:
     function_error: str = ""
     content_type: str = "application/json"
     log_tail: bytes | None = None
+    is_cut_short: bool = False  # by the end of the environment, and not by the function
 
 
 @dataclass
@@ -55,6 +56,10 @@ class Invocation:
     outcome: Outcome | None = None
     error_type: str = ""
     segment_id: str = ""  # of the function's X-Ray segment, where one is recorded
+
+    def again(self) -> Invocation:
+        """The same event, with the same request id, for one attempt; this one has not begun."""
+        return replace(self)
 
     def begin(self, timeout_s: float) -> None:
         """The environment takes the event: the clock of the function's timeout starts."""
@@ -106,6 +111,8 @@ class InvocationFacts:
     request_id: str = ""
     response_ms: float = 0.0
     report: Report | None = None
+    qualifier: str = ""
+    executed_version: str = ""
 
 
 def platform_error(error_type: str, request_id: str, reason: str) -> bytes:

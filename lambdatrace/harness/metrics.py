@@ -1,4 +1,4 @@
-"""The `AWS/Lambda` metrics of executed and refused invokes, as data for PutMetricData.
+"""The `AWS/Lambda` metrics of executed, refused and queued invokes, as data for PutMetricData.
 
 Source: AWS Lambda developer guide, "Types of metrics for Lambda functions", and captures of the
 samples real functions leave: every executed invoke gives Errors and Throttles a sample, 0 if none,
@@ -21,39 +21,83 @@ DATUM_VALUES_MAX = 150  # distinct values one datum may carry
 REQUEST_DATA_MAX = 1000  # data one PutMetricData may carry
 
 
-class Throttle(NamedTuple):
-    """One refused invoke; `at_ms` is Unix time."""
+class Sample(NamedTuple):
+    """One value of one metric; `at_ms` is Unix time.
+
+    An empty function name is the account alone. `qualifier` is what the caller named, if anything;
+    `account_value` is given where the account's value is another one than the function's.
+    """
 
     function_name: str
+    metric: str
+    value: float
     at_ms: float
+    unit: str = "Count"
+    qualifier: str = ""
+    executed_version: str = ""
+    account_value: float | None = None
+
+    @classmethod
+    def of_invoke(
+        cls, invoked_function_arn: str, metric: str, value: float, at_ms: float, unit: str = "Count"
+    ) -> Sample:
+        """A sample of a function that was named by an ARN, with or without a qualifier."""
+        name, _, qualifier = invoked_function_arn.split(":", 6)[6].partition(":")
+        return cls(name, metric, value, at_ms, unit, qualifier)
 
 
 class _Series(NamedTuple):
-    """Where a sample belongs. An empty function name is the whole account."""
+    """Where a sample belongs: its dimensions, by name and value."""
 
-    function_name: str
-    has_resource: bool
+    dimensions: tuple[tuple[str, str], ...]
     metric: str
     unit: str
     second: int
 
 
-def metric_data(
-    executed: Iterable[InvocationFacts], throttled: Iterable[Throttle]
-) -> list[dict[str, Any]]:
-    """Data for PutMetricData, one per series and second, values and their counts.
+def throttle(invoked_function_arn: str, at_ms: float) -> Sample:
+    """The one sample of a refused invoke."""
+    return Sample.of_invoke(invoked_function_arn, "Throttles", 1.0, at_ms)
 
-    A sample's time is the second its invoke started in. Series are: the account, the function,
-    and the function with its unqualified resource.
-    """
-    samples: defaultdict[_Series, Counter[float]] = defaultdict(Counter)
-    for facts in executed:
-        second = int(facts.started_ms // 1000)
-        for metric, unit, value, account_value in _samples(facts):
-            _add(samples, facts.function_name, metric, unit, second, value, account_value)
-    for name, at_ms in throttled:
-        _add(samples, name, "Throttles", "Count", int(at_ms // 1000), 1.0, 1.0)
-    return [datum for series, counts in samples.items() for datum in _data(series, counts)]
+
+def executed(facts: InvocationFacts) -> list[Sample]:
+    """The samples of one executed invoke, all at the time it started."""
+    of_function, of_account = facts.concurrency
+    samples = [
+        ("Invocations", "Count", 1.0, None),
+        ("Errors", "Count", float(facts.is_error), None),
+        ("Throttles", "Count", 0.0, None),
+        ("Duration", "Milliseconds", round(facts.duration_ms, 2), None),
+        ("ConcurrentExecutions", "Count", float(of_function), float(of_account)),
+    ]
+    if facts.extensions_ms is not None:
+        after_ms = round(facts.extensions_ms, 2)
+        samples.append(("PostRuntimeExtensionsDuration", "Milliseconds", after_ms, None))
+    return [
+        Sample(
+            facts.function_name,
+            metric,
+            value,
+            facts.started_ms,
+            unit,
+            facts.qualifier,
+            facts.executed_version,
+            account_value,
+        )
+        for metric, unit, value, account_value in samples
+    ]
+
+
+def metric_data(samples: Iterable[Sample]) -> list[dict[str, Any]]:
+    """Data for PutMetricData, one per series and second, values and their counts."""
+    found: defaultdict[_Series, Counter[float]] = defaultdict(Counter)
+    for sample in samples:
+        second = int(sample.at_ms // 1000)
+        account_value = sample.value if sample.account_value is None else sample.account_value
+        found[_Series((), sample.metric, sample.unit, second)][account_value] += 1
+        for dimensions in _dimension_sets(sample):
+            found[_Series(dimensions, sample.metric, sample.unit, second)][sample.value] += 1
+    return [datum for series, counts in found.items() for datum in _data(series, counts)]
 
 
 def requests(data: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
@@ -61,49 +105,25 @@ def requests(data: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
     return [data[i : i + REQUEST_DATA_MAX] for i in range(0, len(data), REQUEST_DATA_MAX)]
 
 
-def _samples(facts: InvocationFacts) -> list[tuple[str, str, float, float]]:
-    """(metric, unit, value for the function, value for the account) of one executed invoke."""
-    of_function, of_account = facts.concurrency
-    error = 1.0 if facts.is_error else 0.0
-    duration = round(facts.duration_ms, 2)
-    samples = [
-        ("Invocations", "Count", 1.0, 1.0),
-        ("Errors", "Count", error, error),
-        ("Throttles", "Count", 0.0, 0.0),
-        ("Duration", "Milliseconds", duration, duration),
-        ("ConcurrentExecutions", "Count", float(of_function), float(of_account)),
-    ]
-    if facts.extensions_ms is not None:
-        after = round(facts.extensions_ms, 2)
-        samples.append(("PostRuntimeExtensionsDuration", "Milliseconds", after, after))
-    return samples
-
-
-def _add(
-    samples: defaultdict[_Series, Counter[float]],
-    name: str,
-    metric: str,
-    unit: str,
-    second: int,
-    value: float,
-    account_value: float,
-) -> None:
-    samples[_Series("", False, metric, unit, second)][account_value] += 1
-    samples[_Series(name, False, metric, unit, second)][value] += 1
-    samples[_Series(name, True, metric, unit, second)][value] += 1
+def _dimension_sets(sample: Sample) -> list[tuple[tuple[str, str], ...]]:
+    """Those of a sample below the account: function, resource, and the version behind an alias."""
+    name, qualifier = sample.function_name, sample.qualifier
+    if not name:
+        return []
+    function = ("FunctionName", name)
+    resource = ("Resource", f"{name}:{qualifier}" if qualifier else name)
+    sets: list[tuple[tuple[str, str], ...]] = [(function,), (function, resource)]
+    if sample.executed_version and qualifier and not qualifier.isdecimal():
+        sets.append((function, resource, ("ExecutedVersion", sample.executed_version)))
+    return sets
 
 
 def _data(series: _Series, counts: Counter[float]) -> list[dict[str, Any]]:
-    dimensions = []
-    if series.function_name:
-        dimensions.append({"Name": "FunctionName", "Value": series.function_name})
-    if series.has_resource:
-        dimensions.append({"Name": "Resource", "Value": series.function_name})
     items = list(counts.items())
     return [
         {
             "MetricName": series.metric,
-            "Dimensions": dimensions,
+            "Dimensions": [{"Name": name, "Value": value} for name, value in series.dimensions],
             "Timestamp": datetime.fromtimestamp(series.second, timezone.utc),
             "Unit": series.unit,
             "Values": [value for value, _ in part],

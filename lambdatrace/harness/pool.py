@@ -52,7 +52,7 @@ class Owner(Protocol):
     def executed(self, facts: InvocationFacts) -> None:
         """An invoke has ended."""
 
-    def throttled(self, function_name: str) -> None:
+    def throttled(self, invocation: Invocation) -> None:
         """An invoke was refused for lack of concurrency."""
 
 
@@ -129,7 +129,7 @@ class Pool:
         try:
             invocation.concurrency = self._owner.concurrency.enter(self.function.name)
         except InvokeError as error:
-            self._owner.throttled(self.function.name)
+            self._owner.throttled(invocation)
             invocation.refuse(error)
             return
         if self.idle:

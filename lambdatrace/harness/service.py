@@ -6,6 +6,7 @@ The asynchronous core of `harness.Harness`; every method belongs to the event lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import uuid
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lambdatrace.harness import invoke_api
+from lambdatrace.harness.clock import Clock, SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX, Concurrency
 from lambdatrace.harness.deployment import deploy
+from lambdatrace.harness.destination_delivery import DestinationDelivery
 from lambdatrace.harness.errors import (
     FunctionConfigurationError,
     HarnessSettingsError,
@@ -27,6 +30,7 @@ from lambdatrace.harness.errors import (
 from lambdatrace.harness.event_queue import EventQueue
 from lambdatrace.harness.http_server import Exchange, Server
 from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
+from lambdatrace.harness.metrics import Sample, throttle
 from lambdatrace.harness.pool import Pool
 from lambdatrace.harness.processes import Supervisor
 from lambdatrace.harness.temp_dirs import TempDirs
@@ -38,11 +42,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lambdatrace.harness.delivery import Delivery
+    from lambdatrace.harness.event_invoke_config import EventInvokeConfig
     from lambdatrace.harness.function import Function
     from lambdatrace.harness.invoke_api import InvokeAnswer, InvokeRequest
     from lambdatrace.harness.log_stream import LogEvent
 
 KEPT_EVENTS_MAX = 10_000  # log events per function kept in memory: some 2,000 invokes
+DESTINATIONS_STOP_S = 5.0  # for what is being delivered when the harness is stopped
 BODY_BYTES_MAX = invoke_api.SYNC_BYTES_MAX
 
 _log = logging.getLogger("lambdatrace.harness")
@@ -59,6 +65,7 @@ class ServiceSettings:
     idle_timeout_s: float = 600.0
     concurrency_max: int = CONCURRENCY_MAX
     private_tmp: bool = True
+    aws_endpoint_url: str = ""  # where destinations and dead-letter queues are
 
 
 class LambdaService:
@@ -70,11 +77,14 @@ class LambdaService:
         delivery: Delivery | None = None,
         on_log: Callable[[str, LogEvent], None] | None = None,
         on_executed: Callable[[InvocationFacts], None] | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self.clock = clock or SystemClock()
         self.settings = settings
         self.pools: dict[str, Pool] = {}
         self.logs: dict[str, deque[LogEvent]] = {}
         self.executions: dict[str, deque[InvocationFacts]] = {}
+        self.samples: dict[str, deque[Sample]] = {}
         self.concurrency = Concurrency(settings.concurrency_max)
         self.endpoint_url = ""
         self._is_stopping = False
@@ -84,7 +94,10 @@ class LambdaService:
         self._temp_dirs = TempDirs()
         self.supervisor = Supervisor(self._temp_dirs.root, wants_private_tmp=settings.private_tmp)
         self._server: Server | None = None
-        self._events = EventQueue(self._submit_event)
+        self._destinations = DestinationDelivery(
+            settings.aws_endpoint_url, lambda: self.endpoint_url
+        )
+        self._events = EventQueue(self._submit_event, self, self.clock, self._destinations)
         self._environments_made = 0
 
     async def start(self, functions: Iterable[Function]) -> None:
@@ -128,27 +141,46 @@ class LambdaService:
         )
         self.logs[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
         self.executions[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
+        self.samples[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
         pool = self.pools[function.name] = Pool(deployment, self, self.settings.idle_timeout_s)
         await pool.initialize_ahead()
 
     async def stop(self) -> None:
-        """In order: no new invokes, shut environments down, end all processes, remove all files.
+        """In order: no new attempts at events, tell destinations of those that have ended, no new
+        invokes, shut environments down, end all processes, remove all files.
 
         Callers that wait are told by their environment's shutdown, so connections close after it.
         """
+        self._events.close()
+        await self._deliver_events()
         self._is_stopping = True
         if self._server:
             self._server.stop_listening()
-        lost = self._events.close()
-        if lost:
-            _log.warning(
-                "the harness was stopped: %d events were accepted and not executed to the end", lost
-            )
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+        await self._deliver_events()  # of those executed meanwhile
+        await asyncio.to_thread(self._destinations.stop)
+        self._say_what_was_held()
         if self._server:
             await self._server.close()
         await self.supervisor.stop()
         self._temp_dirs.close()
+
+    def _say_what_was_held(self) -> None:
+        undelivered = self._events.undelivered
+        if held := self._events.pending - undelivered:
+            _log.warning(
+                "the harness was stopped: %d events were accepted and not executed to the end", held
+            )
+        if undelivered:
+            _log.warning(
+                "the harness was stopped: of %d events that have ended, a destination or "
+                "dead-letter queue was not told",
+                undelivered,
+            )
+
+    async def _deliver_events(self) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._events.wait_delivered(), DESTINATIONS_STOP_S)
 
     def submit(
         self,
@@ -244,10 +276,48 @@ class LambdaService:
         if self._on_executed:
             self._on_executed(facts)
 
-    def throttled(self, function_name: str) -> None:
+    def throttled(self, invocation: Invocation) -> None:
         """Counts a refused invoke."""
+        self.sampled(throttle(invocation.invoked_function_arn, self.clock.now_s() * 1000))
+
+    def sampled(self, sample: Sample) -> None:
+        """Keeps one sample and hands it to the collector."""
+        if sample.function_name in self.samples:
+            self.samples[sample.function_name].append(sample)
         if self._delivery:
-            self._delivery.throttled(function_name)
+            self._delivery.sampled(sample)
+
+    # What the queue of events asks (event_queue.Settings)
+
+    def event_invoke_config(self, invocation: Invocation) -> EventInvokeConfig:
+        """The settings for the function that the event was for."""
+        return self._function_of(invocation).event_invoke_config
+
+    def dead_letter_target(self, invocation: Invocation) -> str:
+        """The ARN of the queue or topic for an event given up; empty for none."""
+        return self._function_of(invocation).dead_letter_target_arn
+
+    def has_no_concurrency(self, invocation: Invocation) -> bool:
+        """Whether zero concurrent executions are reserved for the function."""
+        return self.concurrency.reserved.get(self._function_of(invocation).name) == 0
+
+    def _function_of(self, invocation: Invocation) -> Function:
+        return self.pools[invocation.invoked_function_arn.split(":")[6]].function
+
+    async def wait_events(self) -> int:
+        """Returns when nothing is executed and no event told of: how many wait for their time."""
+        await self._events.wait_settled()
+        await asyncio.gather(*(pool.wait_frozen() for pool in self.pools.values()))
+        return self._events.pending
+
+    async def advance(self, clock: VirtualClock, seconds: float) -> None:
+        """Moves the clock on, letting all that is due come to rest before time goes on."""
+        target_s = clock.now_s() + seconds
+        await self.wait_events()
+        while (due_s := clock.next_due_s) is not None and due_s <= target_s:
+            clock.move_to(due_s)
+            await self.wait_events()
+        clock.move_to(target_s)
 
 
 def is_collector_url(url: str) -> bool:

@@ -24,7 +24,14 @@ def run(tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Harne
         (folder / "app.py").write_text(textwrap.dedent(source))
         settings = {
             name: options.pop(name)
-            for name in ("collector_url", "idle_timeout_s", "concurrency_max", "private_tmp")
+            for name in (
+                "collector_url",
+                "idle_timeout_s",
+                "concurrency_max",
+                "private_tmp",
+                "aws_endpoint_url",
+                "clock",
+            )
             if name in options
         }
         function = Function("app", "app.handler", code_dir=folder, **options)

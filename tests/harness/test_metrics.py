@@ -3,10 +3,11 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from lambdatrace.harness.invocation import InvocationFacts
-from lambdatrace.harness.metrics import Throttle, metric_data, requests
+from lambdatrace.harness.metrics import Sample, executed, metric_data, requests, throttle
 
 AT = datetime.fromtimestamp(1_700_000_000, timezone.utc)
 AT_MS = 1_700_000_000_250.0
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:f"
 FUNCTION = [{"Name": "FunctionName", "Value": "f"}]
 RESOURCE = [*FUNCTION, {"Name": "Resource", "Value": "f"}]
 
@@ -26,7 +27,7 @@ def datum(
 
 def test_an_executed_invoke_gives_errors_and_throttles_a_sample_of_zero() -> None:
     facts = InvocationFacts("f", AT_MS, 12.345, is_error=False, concurrency=(2, 5))
-    assert metric_data([facts], []) == [
+    assert metric_data(executed(facts)) == [
         datum(name, dimensions, {value: 1.0}, unit)
         for name, unit, of_function, of_account in (
             ("Invocations", "Count", 1.0, 1.0),
@@ -47,14 +48,14 @@ def test_samples_of_one_second_share_a_datum_with_counts() -> None:
     facts = [
         InvocationFacts("f", AT_MS, 1.0, is_error=n == 0, concurrency=(1, 1)) for n in range(3)
     ]
-    data = metric_data(facts, [])
+    data = metric_data(sample for f in facts for sample in executed(f))
     assert datum("Invocations", FUNCTION, {1.0: 3.0}) in data
     assert datum("Errors", [], {1.0: 1.0, 0.0: 2.0}) in data
     assert len(data) == 15
 
 
 def test_a_refused_invoke_is_a_throttle_and_nothing_else() -> None:
-    assert metric_data([], [Throttle("f", AT_MS)]) == [
+    assert metric_data([throttle(ARN, AT_MS)]) == [
         datum("Throttles", dimensions, {1.0: 1.0}) for dimensions in ([], FUNCTION, RESOURCE)
     ]
 
@@ -62,15 +63,35 @@ def test_a_refused_invoke_is_a_throttle_and_nothing_else() -> None:
 def test_time_of_extensions_is_reported_where_there_are_any() -> None:
     facts = InvocationFacts("f", AT_MS, 9.0, False, (1, 1), extensions_ms=0.0)
     expected = datum("PostRuntimeExtensionsDuration", RESOURCE, {0.0: 1.0}, "Milliseconds")
-    assert expected in metric_data([facts], [])
+    assert expected in metric_data(executed(facts))
 
 
 def test_more_values_than_a_datum_may_carry_give_more_data() -> None:
     facts = [InvocationFacts("f", AT_MS, float(n), False, (1, 1)) for n in range(301)]
     durations = [
         len(d["Values"])
-        for d in metric_data(facts, [])
+        for d in metric_data(sample for f in facts for sample in executed(f))
         if d["MetricName"] == "Duration" and d["Dimensions"] == FUNCTION
     ]
     assert durations == [150, 150, 1]
     assert [len(part) for part in requests([{}] * 2001)] == [1000, 1000, 1]
+
+
+def test_an_invoke_of_an_alias_has_its_resource_and_the_version_behind_it() -> None:
+    facts = InvocationFacts("f", AT_MS, 1.0, False, (1, 1), qualifier="live", executed_version="3")
+    resource = [*FUNCTION, {"Name": "Resource", "Value": "f:live"}]
+    found = [d["Dimensions"] for d in metric_data(executed(facts)) if d["MetricName"] == "Errors"]
+    assert found == [
+        [],
+        FUNCTION,
+        resource,
+        [*resource, {"Name": "ExecutedVersion", "Value": "3"}],
+    ]
+
+
+def test_an_invoke_of_a_version_has_its_resource() -> None:
+    sample = Sample.of_invoke(f"{ARN}:3", "AsyncEventAge", 7.0, AT_MS, "Milliseconds")
+    assert metric_data([sample]) == [
+        datum("AsyncEventAge", dimensions, {7.0: 1.0}, "Milliseconds")
+        for dimensions in ([], FUNCTION, [*FUNCTION, {"Name": "Resource", "Value": "f:3"}])
+    ]
