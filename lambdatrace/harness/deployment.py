@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lambdatrace.harness import sandbox_network
 from lambdatrace.harness.function import Function, Interpreter, inspect_interpreter
 from lambdatrace.harness.layers import external_extensions, merge_layers
 from lambdatrace.harness.processes import Launch
@@ -54,14 +55,14 @@ class Deployment:
         return "/opt" if self._mounts_opt else str(self.layers_dir)
 
     def environment_launch(
-        self, *, runtime_api: str, log_stream: str, temp_dir: Path, initialization_type: str
+        self, *, api_port: int, log_stream: str, temp_dir: Path, initialization_type: str
     ) -> EnvironmentLaunch:
-        """The commands, variables and folders of one environment."""
+        """The commands, variables and folders of one environment whose APIs are on `api_port`."""
         variables = runtime_variables(
             self.function,
             self.interpreter,
             self.surroundings,
-            runtime_api=runtime_api,
+            runtime_api=f"{sandbox_network.LOOPBACK}:{api_port}",
             log_stream=log_stream,
             log_fd=LOG_FD,
             opt=self.opt,
@@ -71,9 +72,10 @@ class Deployment:
         found = external_extensions(self.layers_dir) if self.layers_dir else []
         own = extension_variables(variables)
         commands = {path.name: [f"{self.opt}/extensions/{path.name}"] for path in found}
+        address = sandbox_network.address_of(api_port) if self.is_tmp_private else ""
         return EnvironmentLaunch(
-            {name: self._launch(command, own, temp_dir) for name, command in commands.items()},
-            self._launch(self._runtime_command(variables), variables, temp_dir),
+            {name: self._launch(argv, own, temp_dir, address) for name, argv in commands.items()},
+            self._launch(self._runtime_command(variables), variables, temp_dir, address),
         )
 
     @property
@@ -94,7 +96,9 @@ class Deployment:
             return [wrapper, self.function.python, str(_BOOTSTRAP)]
         return [self.function.python, "-m", "awslambdaric", self.function.handler]
 
-    def _launch(self, argv: list[str], variables: dict[str, str], temp_dir: Path) -> Launch:
+    def _launch(
+        self, argv: list[str], variables: dict[str, str], temp_dir: Path, address: str
+    ) -> Launch:
         return Launch(
             argv=argv,
             environment=variables,
@@ -102,6 +106,7 @@ class Deployment:
             tmp=str(temp_dir),
             opt=str(self.layers_dir) if self.layers_dir and self._mounts_opt else "",
             keep=self._folders_below_tmp(),
+            sandbox_address=address,
         )
 
     def _folders_below_tmp(self) -> tuple[str, ...]:

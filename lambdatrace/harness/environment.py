@@ -37,7 +37,7 @@ from lambdatrace.harness.invocation import (
     Outcome,
     platform_error,
 )
-from lambdatrace.harness.log_stream import LogEvent
+from lambdatrace.harness.log_stream import LogEvent, log_stream_name
 from lambdatrace.harness.phases import (
     INIT_AHEAD_LIMIT_S,
     INIT_LIMIT_S,
@@ -50,13 +50,13 @@ from lambdatrace.harness.phases import (
 from lambdatrace.harness.platform_logs import Report
 from lambdatrace.harness.runtime_api import RESPONSE_BYTES_MAX, Answer, Event
 from lambdatrace.harness.sandbox import Sandbox
-from lambdatrace.harness.telemetry_api import LOOPBACK_NAMES, SANDBOX_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
     from lambdatrace.harness.deployment import Deployment
+    from lambdatrace.harness.function import Function
     from lambdatrace.harness.processes import Exit, Supervisor
 
 MEMORY_SAMPLE_S = 0.1  # how often a running invoke's processes are measured
@@ -100,7 +100,7 @@ class Environment:
         self.phase = Phase.INIT
         self.function = deployment.function
         self.initialization_type = initialization_type
-        self.log_stream = _new_log_stream()
+        self.log_stream = _new_log_stream(self.function)
         self.invocations = 0
         self.idle_since = 0.0
         self._deployment = deployment
@@ -190,12 +190,13 @@ class Environment:
     async def _init(self, limit_s: float, phase: str) -> InitFailure | None:
         """Starts the processes, with `limit_s` for all of them to ask for an event."""
         deployment = self._deployment
-        self._events.open_subscriptions("127.0.0.1", SANDBOX_NAMES + LOOPBACK_NAMES)
+        port = self._server.port if self._server else 0
+        self._events.open_subscriptions(port, is_private=deployment.is_tmp_private)
         self._events.init_start(phase, self.log_stream)
         started_ns = time.perf_counter_ns()
-        address = f"127.0.0.1:{self._server.port if self._server else 0}"
+        address = f"127.0.0.1:{port}"
         launch = deployment.environment_launch(
-            runtime_api=address,
+            api_port=port,
             log_stream=self.log_stream,
             temp_dir=self._temp_dir,
             initialization_type=self.initialization_type,
@@ -261,7 +262,7 @@ class Environment:
         sandbox = self._sandbox
         if sandbox is None:
             return InitFailure("Sandbox.Failure", reason="no process")
-        self.log_stream = _new_log_stream()
+        self.log_stream = _new_log_stream(self.function)
         self._events.restore_start(self.log_stream)
         started_ns = time.perf_counter_ns()
         running = self._initialization = Initialization(self._api.extensions, RESTORE)
@@ -627,13 +628,11 @@ class Environment:
 
     def _log(self, timestamp_ms: int, message: str) -> None:
         event = LogEvent(timestamp_ms, message, self.log_stream)
-        if self._invocation is not None and self._invocation.log_tail is not None:
-            self._invocation.log_tail += message.encode()
         self._keeper.logged(event)
 
 
-def _new_log_stream() -> str:
-    return f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{LATEST}]{uuid.uuid4().hex}"
+def _new_log_stream(function: Function) -> str:
+    return log_stream_name(function, time.gmtime(), uuid.uuid4().hex)
 
 
 def _too_large(response_bytes: int, error_type: str) -> bytes:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from lambdatrace.harness import platform_logs, telemetry_events
+from lambdatrace.harness import platform_logs, sandbox_network, telemetry_events
 from lambdatrace.harness.function import LATEST
 from lambdatrace.harness.telemetry import LOGS_DROPPED_REASON, Telemetry
 from lambdatrace.harness.telemetry_events import SUCCESS, TelemetryEvent, outcome, system_level
+from lambdatrace.harness.tracing import ACTIVE, recorded_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from lambdatrace.harness.deployment import Deployment
     from lambdatrace.harness.extensions_api import Extension
     from lambdatrace.harness.invocation import Invocation
+    from lambdatrace.harness.log_stream import LogTail
     from lambdatrace.harness.platform_logs import Report
     from lambdatrace.harness.runtime_api import Answer
 
@@ -43,16 +45,22 @@ class EnvironmentLog:
         self._initialization_type = initialization_type
         self._write = write
         self._telemetry: Telemetry | None = None
+        self._tail: LogTail | None = None  # of the running invoke, if its caller wants it
         self._has_init_runtime_done = False
+        self._is_traced = deployment.function.tracing == ACTIVE
         full_version = deployment.interpreter.full_version
         self._version = platform_logs.runtime_version(deployment.runtime, full_version)
         self._version_arn = platform_logs.runtime_version_arn(full_version, deployment.region)
 
     # Subscriptions
 
-    def open_subscriptions(self, address: str, hosts: Collection[str]) -> None:
-        """An init begins: its events are kept for who subscribes while it runs."""
+    def open_subscriptions(self, api_port: int, *, is_private: bool) -> None:
+        """An init begins: its events are kept for who subscribes while it runs.
+
+        `api_port` is that of the environment's APIs, `is_private` whether it has mounts of its own.
+        """
         if self._telemetry is None:
+            address, hosts = sandbox_network.address_and_hosts(api_port, is_private=is_private)
             self._telemetry = Telemetry(
                 address, hosts, self.logs_dropped, is_json=self._config.is_json
             )
@@ -192,19 +200,20 @@ class EnvironmentLog:
 
     def start(self, invocation: Invocation, time_ms: int = 0) -> None:
         """An invoke begins."""
+        self._tail = invocation.log_tail
         line = platform_logs.start(invocation.request_id, LATEST)
         if self.is_plain:
-            self._write(time_ms or int(time.time() * 1000), line)
+            self._put(time_ms or int(time.time() * 1000), line)
             return
         record = telemetry_events.start(invocation, LATEST)
-        self._say("platform.start", record, line, time_ms)
+        self._say("platform.start", self._with_span_id(record, invocation), line, time_ms)
 
     def runtime_done(
         self, invocation: Invocation, ended_ns: int, status: str = SUCCESS, error_type: str = ""
     ) -> None:
         """The runtime is done with an invoke; extensions may not be. Told unless `is_plain`."""
         record = telemetry_events.runtime_done(invocation, ended_ns, status, error_type)
-        self._say("platform.runtimeDone", record)
+        self._say("platform.runtimeDone", self._with_span_id(record, invocation))
 
     def report(
         self, invocation: Invocation, figures: Report, ended_ns: int, *, has_extensions: bool
@@ -213,9 +222,13 @@ class EnvironmentLog:
         now_ms = int(time.time() * 1000)
         end = platform_logs.end(invocation.request_id)
         line = figures.line()
+        if self._is_traced:
+            recorded = recorded_segment(invocation.trace_header)
+            line += platform_logs.xray(*recorded) if recorded else ""
         if self.is_plain:
-            self._write(now_ms, end)
-            self._write(now_ms, line)
+            self._put(now_ms, end)
+            self._put(now_ms, line)
+            self._tail = None
             return
         if not invocation.runtime_done_ns:
             self.runtime_done(invocation, ended_ns, figures.status or SUCCESS, figures.error_type)
@@ -224,17 +237,32 @@ class EnvironmentLog:
             self._emit(TelemetryEvent(now_ms, "platform.fault", fault))
         self._say("platform.end", {"requestId": invocation.request_id}, end, now_ms)
         record = telemetry_events.report(invocation, figures, ended_ns if has_extensions else 0)
-        self._say("platform.report", record, line, now_ms)
+        self._say("platform.report", self._with_span_id(record, invocation), line, now_ms)
+        self._tail = None
 
     def wrote(self, time_ms: int, message: str, who: str = FUNCTION) -> None:
         """The function or an extension wrote one log event."""
         if self.is_plain:
-            self._write(time_ms, message)
+            self._put(time_ms, message)
             return
         self._emit(TelemetryEvent(time_ms, who, message))
         is_filtered = self._config.is_json and who == FUNCTION
-        if not is_filtered or self._config.keeps_application(message):
+        is_kept = not is_filtered or self._config.keeps_application(message)
+        self._put(time_ms, message, is_kept=is_kept)
+
+    def _put(self, time_ms: int, message: str, *, is_kept: bool = True) -> None:
+        """Writes a log event; the tail has those as well whose level is not kept."""
+        if self._tail:
+            self._tail.add(message)
+        if is_kept:
             self._write(time_ms, message)
+
+    def _with_span_id(self, record: dict[str, Any], invocation: Invocation) -> dict[str, Any]:
+        """The record with the segment's id in its tracing context, where X-Ray records one."""
+        recorded = recorded_segment(invocation.trace_header) if self._is_traced else None
+        if recorded:
+            record["tracing"] = {"spanId": recorded[1], **record["tracing"]}
+        return record
 
     def _facts(self, log_stream: str) -> dict[str, Any]:
         return {
@@ -251,9 +279,10 @@ class EnvironmentLog:
         event = TelemetryEvent(time_ms or int(time.time() * 1000), type_, record)
         if not self._config.is_json:
             if line:
-                self._write(event.time_ms, line)
-        elif type_ != "platform.end" and self._config.keeps_system(system_level(event)):
-            self._write(event.time_ms, event.log_line())
+                self._put(event.time_ms, line)
+        elif type_ != "platform.end":
+            is_kept = self._config.keeps_system(system_level(event))
+            self._put(event.time_ms, event.log_line(), is_kept=is_kept)
         self._emit(event)
 
     def _emit(self, event: TelemetryEvent) -> None:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lambdatrace.harness.errors import InvokeError
+    from lambdatrace.harness.log_stream import LogTail
     from lambdatrace.harness.platform_logs import Report
 
 UNHANDLED = "Unhandled"  # the value of X-Amz-Function-Error; "Handled" is legacy
-LOG_TAIL_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,16 @@ class Invocation:
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     trace_header: str = ""
     client_context: str = ""
-    log_tail: bytearray | None = None
+    log_tail: LogTail | None = None
     concurrency: tuple[int, int] = (1, 1)  # of the function, of the account, this one included
 
     started_ns: int = 0
     started_ms: float = 0.0
     deadline_ms: int = 0
-    response_started_ns: int = 0
     responded_ns: int = 0
     runtime_done_ns: int = 0
     outcome: Outcome | None = None
     error_type: str = ""
-    segment_id: str = ""  # of the function's X-Ray segment, where one is recorded
 
     def again(self) -> Invocation:
         """The same event, with the same request id, for one attempt; this one has not begun."""
@@ -82,7 +80,7 @@ class Invocation:
     def close(self) -> None:
         """The invoke is over and its log complete."""
         if self.log_tail is not None and self.outcome:
-            tail = bytes(self.log_tail[-LOG_TAIL_BYTES:])
+            tail = self.log_tail.content()
             self.answer(
                 Outcome(
                     self.outcome.payload,

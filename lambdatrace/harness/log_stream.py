@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
 
+from lambdatrace.harness.function import LATEST
+
+if TYPE_CHECKING:
+    from lambdatrace.harness.function import Function
+
+LOG_TAIL_BYTES = 4096  # of an invoke's log, for a caller that asks for it
 EVENT_BYTES_MAX = 256 * 1024  # CloudWatch Logs takes no longer event
 FRAME_BYTES_MAX = 32 * 1024 * 1024  # a longer length is taken for damage, not waited for
 _FRAME_HEADER_BYTES = 16
@@ -16,6 +24,42 @@ class LogEvent(NamedTuple):
     timestamp_ms: int
     message: str
     log_stream: str
+
+
+def log_stream_name(function: Function, now: time.struct_time, number: str) -> str:
+    """The stream of an environment that began at `now` (UTC); `number` is 32 hexadecimal digits.
+
+    A log group of the function's own may be shared, so that its streams name the function.
+    """
+    day = time.strftime("%Y/%m/%d", now)
+    if function.logging_config.log_group:
+        return f"{day}/{function.name}[{LATEST}][{number}]"
+    return f"{day}/[{LATEST}]{number}"
+
+
+class LogTail:
+    """The end of one invoke's log, for its caller: at most 4 KB, of whole records in JSON."""
+
+    def __init__(self, *, is_json: bool) -> None:
+        self._is_json = is_json
+        self._records: deque[bytes] = deque()
+        self._bytes = 0
+
+    def add(self, message: str) -> None:
+        """Takes one log event; the oldest ones go when there are too many."""
+        record = message.encode("utf-8", "replace")
+        self._records.append(record)
+        self._bytes += len(record)
+        while self._bytes - len(self._records[0]) >= LOG_TAIL_BYTES:
+            self._bytes -= len(self._records.popleft())
+
+    def content(self) -> bytes:
+        """What the caller gets."""
+        if not self._is_json:
+            return b"".join(self._records)[-LOG_TAIL_BYTES:]
+        while self._bytes > LOG_TAIL_BYTES:
+            self._bytes -= len(self._records.popleft())
+        return b"".join(self._records)
 
 
 class FrameReader:

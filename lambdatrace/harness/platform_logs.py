@@ -73,6 +73,11 @@ def end(request_id: str) -> str:
     return f"END RequestId: {request_id}\n"
 
 
+def xray(trace_id: str, segment_id: str) -> str:
+    """What the REPORT of a request that X-Ray records has as its second line."""
+    return f"XRAY TraceId: {trace_id}\tSegmentId: {segment_id}\tSampled: true\t\n"
+
+
 @dataclass(frozen=True)
 class Report:
     """The figures of one finished invoke, by the names AWS gives them in `platform.report`.

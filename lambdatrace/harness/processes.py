@@ -25,7 +25,8 @@ SUPERVISOR_STOP_S = 10.0
 @dataclass(frozen=True)
 class Launch:
     """A process to start. `tmp` becomes its /tmp and `opt` its /opt where that can be had;
-    `keep` are folders under /tmp that must stay visible.
+    `keep` are folders under /tmp that must stay visible. `sandbox_address` is what the process
+    knows as sandbox.localdomain, if /etc/hosts can be had.
     """
 
     argv: list[str]
@@ -34,6 +35,7 @@ class Launch:
     tmp: str
     opt: str = ""
     keep: tuple[str, ...] = ()
+    sandbox_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class Supervisor:
             "tmp": launch.tmp,
             "opt": launch.opt,
             "keep": launch.keep,
+            "sandbox": launch.sandbox_address,
         }
         packet = json.dumps(message).encode()
         if len(packet) > PACKET_BYTES_MAX:

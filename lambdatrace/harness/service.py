@@ -30,6 +30,7 @@ from lambdatrace.harness.errors import (
 from lambdatrace.harness.event_queue import EventQueue
 from lambdatrace.harness.http_server import Exchange, Server
 from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
+from lambdatrace.harness.log_stream import LogTail
 from lambdatrace.harness.metrics import Sample, throttle
 from lambdatrace.harness.pool import Pool
 from lambdatrace.harness.processes import Supervisor
@@ -204,7 +205,9 @@ class LambdaService:
             refuse=refuse,
             trace_header=trace_header(request.trace_header, pool.function.tracing, pool.sampler),
             client_context=request.client_context,
-            log_tail=bytearray() if request.wants_tail else None,
+            log_tail=LogTail(is_json=pool.function.logging_config.is_json)
+            if request.wants_tail
+            else None,
         )
         if request.invocation_type == "Event":
             invocation.log_tail = None

@@ -7,7 +7,8 @@ process is killed (stopped ones too) and the temporary folder removed. Should th
 first, each process has asked the kernel to be killed with it (PR_SET_PDEATHSIG).
 
 Messages, one JSON object per packet:
-  to us     {"spawn": id, "argv", "env", "cwd", "tmp", "opt", "keep"}  with stdout, stderr, log fds
+  to us     {"spawn": id, "argv", "env", "cwd", "tmp", "opt", "keep", "sandbox"}
+                                                                  with stdout, stderr, log fds
             {"release": pid, "marker"}                                 end of a process group
   from us   {"ready": true, "private": "mount" | "user" | ""}          first of all
             {"spawned": id, "pid"} | {"spawned": id, "error"}
@@ -16,7 +17,7 @@ Messages, one JSON object per packet:
 
 # Between fork and exec only plain system calls are safe and cheap, so os, not pathlib; whatever
 # goes wrong there must end that fork, not run our loop in it a second time.
-# ruff: noqa: PTH103, PTH123, BLE001, S606
+# ruff: noqa: PTH101, PTH103, PTH108, PTH110, PTH123, BLE001, S606
 
 from __future__ import annotations
 
@@ -43,6 +44,7 @@ _CLONE_NEWUSER = 0x10000000
 _MS_BIND = 0x1000
 _MS_REC = 0x4000
 _MS_PRIVATE = 0x40000
+_HOSTS = "/etc/hosts"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -161,7 +163,9 @@ def become(message: dict[str, Any], fds: list[int], supervisor_pid: int, private
 
 
 def own_file_system(private: str, message: dict[str, Any]) -> None:
-    """Gives this process its own /tmp, and its layers as /opt, in a mount namespace.
+    """Gives this process its own /tmp, its layers as /opt, and names in /etc/hosts.
+
+    All in a mount namespace, so that nobody else sees them.
 
     Folders in `keep` that live under the old /tmp (code, interpreter) stay where they were.
     """
@@ -169,11 +173,26 @@ def own_file_system(private: str, message: dict[str, Any]) -> None:
     kept = [(folder, os.open(folder, os.O_PATH)) for folder in message["keep"]]
     if message["opt"]:
         mount(message["opt"], "/opt")
+    if message["sandbox"] and os.path.exists(_HOSTS):
+        name_sandbox(message["sandbox"], message["tmp"])
     mount(message["tmp"], "/tmp")  # noqa: S108 - the place that functions write to
     for folder, fd in kept:
         os.makedirs(folder, exist_ok=True)
         mount(f"/proc/self/fd/{fd}", folder)
         os.close(fd)
+
+
+def name_sandbox(address: str, folder: str) -> None:
+    """Gives `address` the names that an execution environment has from inside.
+
+    The file is written to `folder` and lives on as what /etc/hosts is here.
+    """
+    path = f"{folder}/.hosts-{os.getpid()}"
+    with open(_HOSTS) as known, open(path, "x") as own:
+        own.write(f"{known.read()}\n{address} sandbox.localdomain sandbox\n")
+    os.chmod(path, 0o644)
+    mount(path, _HOSTS)
+    os.unlink(path)
 
 
 def unshare(private: str) -> None:
@@ -210,7 +229,7 @@ def probe_privacy(folder: str) -> str:
         pid = os.fork()
         if pid == 0:
             try:
-                own_file_system(private, {"keep": [], "opt": "", "tmp": folder})
+                own_file_system(private, {"keep": [], "opt": "", "tmp": folder, "sandbox": ""})
             except BaseException:
                 os._exit(1)
             os._exit(0)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from lambdatrace.harness import sandbox_network
 from lambdatrace.harness.runtime_api import Answer, api_error
 from lambdatrace.harness.telemetry_events import LOGS_SCHEMAS, TELEMETRY_SCHEMAS
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 TELEMETRY, LOGS = "Telemetry", "Logs"
 TYPES = ("platform", "function", "extension")
-SANDBOX_NAMES = ("sandbox.localdomain", "sandbox")
-LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 RESERVED_PORT = 9001  # where the Runtime API listens on AWS
 PORT_MAX = 65535
 SUBSCRIBED, ALREADY_SUBSCRIBED = "Subscribed", "Already subscribed"
@@ -91,7 +90,7 @@ class RefusedError(Exception):
 class TelemetryApi:
     """The subscriptions of one environment. `hosts` are the names a destination may have."""
 
-    hosts: Collection[str] = SANDBOX_NAMES
+    hosts: Collection[str] = sandbox_network.NAMES
     is_open: bool = True
     by_name: dict[str, Subscription] = field(default_factory=dict)
 
@@ -145,7 +144,7 @@ class TelemetryApi:
             port = value.get("port")
             if type(port) is not int:
                 raise _invalid(api, "destination.port: expected a number")
-            return Destination("TCP", SANDBOX_NAMES[0], _port(api, port))
+            return Destination("TCP", sandbox_network.NAMES[0], _port(api, port))
         if protocol != "HTTP":
             raise _unrecognized(api)
         method, encoding = value.get("method", "POST"), value.get("encoding", "JSON")
@@ -154,7 +153,7 @@ class TelemetryApi:
         uri, port = _uri(api, value.get("URI"))
         host = uri.hostname or ""
         if host not in self.hosts:
-            message = f"destination.URI host must be {SANDBOX_NAMES[0]}"
+            message = f"destination.URI host must be {sandbox_network.NAMES[0]}"
             raise RefusedError(api_error(403, "AccessDenied", message))
         path = (uri.path or "/") + (f"?{uri.query}" if uri.query else "")
         if not path.isascii() or not path.isprintable() or " " in path:

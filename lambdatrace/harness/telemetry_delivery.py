@@ -120,10 +120,9 @@ class Subscriber:
 
 
 def _line_to(destination: Destination, address: str) -> _HttpLine | _TcpLine:
-    host = destination.host if destination.host[0].isdigit() else address
     if destination.protocol == "TCP":
-        return _TcpLine(host, destination.port)
-    return _HttpLine(host, destination)
+        return _TcpLine(address, destination.port)
+    return _HttpLine(address, destination)
 
 
 class _HttpLine:

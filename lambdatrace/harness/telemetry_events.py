@@ -122,10 +122,9 @@ def runtime_done(
     metrics: dict[str, Any] = {"durationMs": round(duration_ms, 3)}
     if invocation.outcome and status == SUCCESS:
         responded_ns = invocation.responded_ns
-        first_ns = invocation.response_started_ns or responded_ns
         record["spans"] = [
-            _span("responseLatency", invocation, invocation.started_ns, first_ns),
-            _span("responseDuration", invocation, first_ns, responded_ns),
+            _span("responseLatency", invocation, invocation.started_ns, responded_ns),
+            _span("responseDuration", invocation, responded_ns, responded_ns),
             _span("runtimeOverhead", invocation, responded_ns, ended_ns),
         ]
         metrics["producedBytes"] = len(invocation.outcome.payload)
@@ -165,10 +164,7 @@ def outcome(status: str, error_type: str = "") -> dict[str, str]:
 def _tracing(invocation: Invocation) -> dict[str, Any]:
     if not invocation.trace_header:
         return {}
-    context = {"type": "X-Amzn-Trace-Id", "value": invocation.trace_header}
-    if invocation.segment_id:
-        context = {"spanId": invocation.segment_id, **context}
-    return {"tracing": context}
+    return {"tracing": {"type": "X-Amzn-Trace-Id", "value": invocation.trace_header}}
 
 
 def _span(name: str, invocation: Invocation, start_ns: int, end_ns: int) -> dict[str, Any]:

@@ -22,7 +22,8 @@ TRACING_MODES = (PASS_THROUGH, ACTIVE)
 
 SAMPLED_SHARE = 0.05  # of the requests after the first of a second: X-Ray's default rule
 
-_ROOT = re.compile(r"(?:^|;)\s*Root=[^;\s]+", re.IGNORECASE)
+_ROOT = re.compile(r"(?:^|;)\s*Root=([^;\s]+)", re.IGNORECASE)
+_PARENT = re.compile(r"(?:^|;)\s*Parent=([^;\s]+)", re.IGNORECASE)
 _SAMPLED = re.compile(r"(?:^|;)\s*Sampled=([^;]*)", re.IGNORECASE)
 
 
@@ -45,6 +46,17 @@ class Sampler:
             self._second = second
             return True
         return self._share() < SAMPLED_SHARE
+
+
+def recorded_segment(header: str) -> tuple[str, str] | None:
+    """(trace id, id of the function's segment) where X-Ray records the request, else None.
+
+    The segment is the header's Parent: what the function adds to the trace hangs below it.
+    """
+    root, parent, sampled = (found.search(header) for found in (_ROOT, _PARENT, _SAMPLED))
+    if root and parent and sampled and sampled[1].strip() == "1":
+        return root[1], parent[1]
+    return None
 
 
 def trace_header(incoming: str, mode: str, sampler: Sampler) -> str:

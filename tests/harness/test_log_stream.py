@@ -1,9 +1,23 @@
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdatrace.harness.log_stream import EVENT_BYTES_MAX, FrameReader, LineReader
+from lambdatrace.harness import Function, LoggingConfig
+from lambdatrace.harness.log_stream import (
+    EVENT_BYTES_MAX,
+    FrameReader,
+    LineReader,
+    LogTail,
+    log_stream_name,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def frame(message: bytes, timestamp_us: int = 5_000_000) -> bytes:
@@ -72,3 +86,38 @@ def test_a_line_without_end_is_given_out_in_pieces() -> None:
     reader = LineReader()
     assert reader.feed(b"x" * (EVENT_BYTES_MAX + 5)) == [b"x" * EVENT_BYTES_MAX]
     assert reader.feed(b"\n") == [b"xxxxx\n"]
+
+
+def test_a_tail_is_the_last_4_kb_of_text() -> None:
+    tail = LogTail(is_json=False)
+    for letter in "abc":
+        tail.add(letter * 2000 + "\n")
+    assert tail.content() == b"a" * 93 + b"\n" + b"b" * 2000 + b"\n" + b"c" * 2000 + b"\n"
+
+
+def test_a_tail_of_json_has_whole_records_only() -> None:
+    tail = LogTail(is_json=True)
+    for letter in "abc":
+        tail.add(letter * 2000 + "\n")
+    assert tail.content() == b"b" * 2000 + b"\n" + b"c" * 2000 + b"\n"
+    tail.add("d" * 5000)
+    assert tail.content() == b""
+
+
+def test_a_tail_keeps_little_of_a_long_log() -> None:
+    tail = LogTail(is_json=False)
+    for _ in range(1000):
+        tail.add("x" * 1000)
+    assert tail.content() == b"x" * 4096
+    assert LogTail(is_json=False).content() == b""
+
+
+@pytest.mark.parametrize(
+    ("log_group", "expected"),
+    [("", "2026/01/02/[$LATEST]00ff"), ("/shared", "2026/01/02/f[$LATEST][00ff]")],
+)
+def test_a_log_stream_is_named_by_the_day(log_group: str, expected: str, tmp_path: Path) -> None:
+    config = LoggingConfig(log_group=log_group)
+    function = Function("f", "app.handler", code_dir=tmp_path, logging_config=config)
+    now = time.strptime("2026-01-02 03:04:05", "%Y-%m-%d %H:%M:%S")
+    assert log_stream_name(function, now, "00ff") == expected

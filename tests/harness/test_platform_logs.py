@@ -77,6 +77,12 @@ def test_the_other_platform_lines() -> None:
     assert platform_logs.restore_start("python:3.11.v7", "arn:aws:…") == (
         "RESTORE_START Runtime Version: python:3.11.v7\tRuntime Version ARN: arn:aws:…\n"
     )
+    assert platform_logs.subscription("Logs", "probe.sh", "Subscribed", ("platform",)) == (
+        "LOGS\tName: probe.sh\tState: Subscribed\tTypes: [Platform]\n"
+    )
+    assert platform_logs.xray("1-5e7e8131-abc", "0152def") == (
+        "XRAY TraceId: 1-5e7e8131-abc\tSegmentId: 0152def\tSampled: true\t\n"
+    )
     assert platform_logs.extension("probe.sh", "Ready", ("INVOKE", "SHUTDOWN")) == (
         "EXTENSION\tName: probe.sh\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import http.server
 import json
@@ -89,7 +90,7 @@ def next_event(identifier):
 def serve(identifier):
     while next_event(identifier)["eventType"] != "SHUTDOWN":
         pass
-    time.sleep(0.5)  # the last batch comes now
+    time.sleep(0.3)  # the last batch comes now
 """
 
 PROBE = """
@@ -226,3 +227,250 @@ def test_an_extension_is_sent_everything_from_the_first_event_on(
     headers, _ = sink.requests[0]
     assert headers["user-agent"] == "awslambda-worker/1.0"
     assert headers["content-type"] == "application/json"
+
+
+def test_the_last_events_come_before_the_end_and_nothing_while_frozen(
+    run: Run, tmp_path: Path, sink: Sink
+) -> None:
+    code = "def handler(event, context): pass\n"
+    with running(run, tmp_path, sink, PROBE, code, idle_timeout_s=1.5) as harness:
+        harness.invoke("app")
+        harness.wait_frozen("app")
+        before = sink.types
+        time.sleep(0.3)  # far more than the subscription's 25 ms
+        assert sink.types == before
+        harness.invoke("app")
+        close_all(harness)
+    assert "platform.report" not in before
+    assert sink.types.count("platform.report") == 2
+
+
+def test_a_timeout_is_told_by_the_events_of_a_failed_invoke(
+    run: Run, tmp_path: Path, sink: Sink
+) -> None:
+    code = "import time\ndef handler(event, context): time.sleep(30)\n"
+    with running(run, tmp_path, sink, PROBE, code, timeout_s=1) as harness:
+        harness.invoke("app")
+        harness.wait_frozen("app")
+        wait_until(lambda: "platform.report" in sink.types)
+    [done], [report] = sink.of("platform.runtimeDone"), sink.of("platform.report")
+    assert (done["status"], "spans" in done, "errorType" in done) == ("timeout", False, False)
+    assert (report["status"], report["metrics"]["durationMs"]) == ("timeout", 1000)
+
+
+def test_a_subscription_outlives_the_reset_and_the_next_listener_gets_what_waited(
+    run: Run, tmp_path: Path, sink: Sink
+) -> None:
+    # The extension is not registered for SHUTDOWN: it is killed with the last events unsent.
+    extension = PROBE.replace('["INVOKE", "SHUTDOWN"]', '["INVOKE"]')
+    code = """
+        import os, time
+        def handler(event, context): os._exit(3) if event == "exit" else time.sleep(0.5)
+    """
+    with running(run, tmp_path, sink, extension, code) as harness:
+        harness.invoke("app", "exit")
+        harness.wait_frozen("app")
+        before = sink.types
+        harness.invoke("app")
+        wait_until(lambda: "platform.report" in sink.types)
+        subscribed = lines(harness, "TELEMETRY")
+    assert "platform.report" not in before
+    assert [line.split("\t")[2] for line in subscribed] == [
+        "State: Subscribed",
+        "State: Already subscribed",
+    ]
+    [crashed], [report] = sink.of("platform.runtimeDone"), sink.of("platform.report")
+    assert (crashed["status"], crashed["errorType"]) == ("error", "Runtime.ExitError")
+    assert (report["status"], report["errorType"]) == ("error", "Runtime.ExitError")
+    assert [record["phase"] for record in sink.of("platform.initStart")] == ["init", "invoke"]
+
+
+def test_an_init_that_fails_is_told(run: Run, tmp_path: Path, sink: Sink) -> None:
+    with running(run, tmp_path, sink, PROBE, "import nowhere\n") as harness:
+        harness.invoke("app")
+        harness.wait_frozen("app")
+        wait_until(lambda: "platform.report" in sink.types)
+    done = sink.of("platform.initRuntimeDone")
+    assert [(d["phase"], d["status"], d["errorType"]) for d in done] == [
+        ("init", "error", "Runtime.ImportModuleError"),
+        ("invoke", "error", "Runtime.ImportModuleError"),
+    ]
+
+
+def test_by_tcp_each_event_is_a_line(run: Run, tmp_path: Path, sink: Sink) -> None:
+    extension = """
+        class Lines(socketserver.StreamRequestHandler):
+            def handle(self):
+                for line in self.rfile:
+                    pass_on(b"[" + line + b"]")
+
+        server = socketserver.ThreadingTCPServer((address(), 4326), Lines)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        identifier = register("probe.py", ["INVOKE", "SHUTDOWN"])
+        subscribe(identifier, destination={"protocol": "TCP", "port": 4326}, types=["function"])
+        serve(identifier)
+    """
+    code = "def handler(event, context): print('one'); print('two')\n"
+    with running(run, tmp_path, sink, extension, code, idle_timeout_s=0.3) as harness:
+        harness.invoke("app")
+        wait_until(lambda: len(sink.events) == 2)
+    assert sink.of("function") == ["one\n", "two\n"]
+
+
+def test_the_logs_api_has_its_own_events_and_shapes(run: Run, tmp_path: Path, sink: Sink) -> None:
+    extension = """
+        listen()
+        identifier = register("probe.py", ["INVOKE", "SHUTDOWN"])
+        changes = {"schemaVersion": "2020-08-15", "types": ["platform", "function", "extension"]}
+        answer = subscribe(identifier, "/2020-08-15/logs", **changes)
+        print("answered", *answer, flush=True)
+        serve(identifier)
+    """
+    code = "def handler(event, context): print('handled')\n"
+    with running(run, tmp_path, sink, extension, code, idle_timeout_s=0.3) as harness:
+        request_id = harness.invoke("app").request_id
+        close_all(harness)
+        said = lines(harness, "LOGS|answered")
+    assert said == [
+        "LOGS\tName: probe.py\tState: Subscribed\tTypes: [Platform, Function, Extension]\n",
+        'answered 200 "OK"\n',
+    ]
+    assert sink.types == [
+        "platform.logsSubscription",
+        "extension",
+        "platform.extension",
+        "platform.start",
+        "function",
+        "platform.end",
+        "platform.report",
+    ]
+    assert sink.of("platform.start") == [{"requestId": request_id, "version": "$LATEST"}]
+    assert sink.of("platform.end") == [{"requestId": request_id}]
+    [report] = sink.of("platform.report")
+    assert sorted(report) == ["metrics", "requestId"]
+
+
+def test_an_internal_extension_may_subscribe_while_the_init_runs_and_not_later(
+    run: Run, sink: Sink
+) -> None:
+    code = (
+        EXTENSION
+        + """
+listen()
+identifier = register("inner", ["INVOKE"])
+subscribe(identifier, types=["platform"])
+threading.Thread(target=serve, args=(identifier,), daemon=True).start()
+
+def handler(event, context):
+    answers = [subscribe(identifier), subscribe("x"), call("PUT", "/2022-07-01/telemetry", "{}")]
+    time.sleep(0.3)  # the first events arrive before the freeze
+    return answers
+"""
+    )
+    with run(code, environment={"SINK": str(sink.port)}, timeout_s=20) as harness:
+        late, invalid, missing = harness.invoke("app").json()
+        wait_until(lambda: "platform.start" in sink.types)
+    assert (late[0], json.loads(late[1])) == (
+        403,
+        {
+            "errorMessage": "Telemetry API subscription is closed",
+            "errorType": "Telemetry.SubscriptionClosed",
+        },
+    )
+    assert json.loads(invalid[1])["errorType"] == "Extension.InvalidExtensionIdentifier"
+    assert json.loads(missing[2])["errorType"] == "Extension.MissingExtensionIdentifier"
+    assert set(sink.types) >= {"platform.initStart", "platform.extension", "platform.start"}
+
+
+def test_a_function_that_nobody_subscribed_in_is_told_that_it_is_too_late(run: Run) -> None:
+    code = (
+        EXTENSION
+        + "\nidentifier = register('inner', [])\n"
+        + textwrap.dedent(
+            """
+        threading.Thread(target=next_event, args=(identifier,), daemon=True).start()
+        def handler(event, context): return subscribe(identifier)
+        """
+        )
+    )
+    with run(code, environment={"SINK": "0"}, timeout_s=20) as harness:
+        status, content = harness.invoke("app").json()
+    assert (status, json.loads(content)["errorType"]) == (403, "Telemetry.SubscriptionClosed")
+
+
+def test_a_listener_that_does_not_keep_up_is_told_how_much_was_dropped(
+    run: Run, tmp_path: Path, sink: Sink
+) -> None:
+    # The first function record is held back until the function has printed 2 MB more.
+    extension = """
+        class Slow(Listener):
+            def do_POST(self):
+                gate.wait(15)
+                super().do_POST()
+
+        gate = threading.Event()
+        server = ThreadingHTTPServer((address(), 4325), Slow)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        identifier = register("probe.py", ["INVOKE", "SHUTDOWN"])
+        subscribe(identifier, types=["platform", "function"])
+        next_event(identifier)
+        while not os.path.exists("/tmp/printed"):
+            time.sleep(0.02)
+        gate.set()
+        time.sleep(1)
+        serve(identifier)
+    """
+    code = """
+        import time
+        def handler(event, context):
+            for _ in range(20):
+                print("x" * 100_000, flush=True)
+            open("/tmp/printed", "w").close()
+    """
+    with running(run, tmp_path, sink, extension, code) as harness:
+        if not harness.is_tmp_private:
+            pytest.skip("the two find each other by /tmp")
+        harness.invoke("app")
+        wait_until(lambda: "platform.logsDropped" in sink.types)
+    [dropped] = sink.of("platform.logsDropped")
+    assert dropped["reason"].startswith("Consumer seems to have fallen behind")
+    arrived = sum(len(record) > 100_000 for record in sink.of("function"))
+    assert dropped["droppedRecords"] >= 20 - arrived > 0
+    assert dropped["droppedBytes"] > 100_000
+
+
+def test_two_environments_listen_on_the_same_port_each_for_itself(
+    run: Run, tmp_path: Path, sink: Sink
+) -> None:
+    code = """
+        import time
+        def handler(event, context): time.sleep(0.5)
+    """
+    with running(run, tmp_path, sink, PROBE, code, idle_timeout_s=0.5) as harness:
+        if not harness.is_tmp_private:
+            pytest.skip("without a mount namespace all share 127.0.0.1")
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            results = [threads.submit(harness.invoke, "app") for _ in range(2)]
+        ids = {result.result().request_id for result in results}
+        harness.wait_frozen("app")
+        streams = {environment.log_stream for environment in harness.environments("app")}
+        wait_until(lambda: len(sink.of("platform.runtimeDone")) == 2)
+    assert len(streams) == 2
+    assert {record["instanceId"] for record in sink.of("platform.initStart")} == streams
+    assert {record["requestId"] for record in sink.of("platform.runtimeDone")} == ids
+
+
+def test_the_runtime_and_extensions_know_the_sandbox_by_name(run: Run) -> None:
+    code = """
+        import socket
+        def handler(event, context):
+            names = ["sandbox.localdomain", "sandbox", "localhost"]
+            return [socket.gethostbyname(name) for name in names]
+    """
+    with run(code) as harness:
+        if not harness.is_tmp_private:
+            pytest.skip("there are no names without a mount namespace")
+        first, second, localhost = harness.invoke("app").json()
+    assert first == second
+    assert first.startswith("127.77.")
+    assert localhost == "127.0.0.1"

@@ -4,7 +4,13 @@ import re
 
 import pytest
 
-from lambdatrace.harness.tracing import ACTIVE, PASS_THROUGH, Sampler, trace_header
+from lambdatrace.harness.tracing import (
+    ACTIVE,
+    PASS_THROUGH,
+    Sampler,
+    recorded_segment,
+    trace_header,
+)
 
 ROOT = "Root=1-5759e988-bd862e3fe1be46a994272793"
 
@@ -56,3 +62,21 @@ def test_without_a_trace_one_is_begun(incoming: str) -> None:
         (PASS_THROUGH, always(), 0),
     ):
         assert re.fullmatch(begun % decision, trace_header(incoming, mode, sampler))
+
+
+@pytest.mark.parametrize(
+    ("header", "segment"),
+    [
+        (
+            f"{ROOT};Parent=53995c3f42cd8ad8;Sampled=1",
+            ("1-5759e988-bd862e3fe1be46a994272793", "53995c3f42cd8ad8"),
+        ),
+        (f"{ROOT};Parent=53995c3f42cd8ad8;Sampled=0", None),
+        (f"{ROOT};Sampled=1", None),
+        ("", None),
+    ],
+)
+def test_a_request_is_recorded_where_its_header_says_so(
+    header: str, segment: tuple[str, str] | None
+) -> None:
+    assert recorded_segment(header) == segment
