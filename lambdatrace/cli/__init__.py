@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": "run a small shop on a local Lambda and show its traces, logs and metrics",
     "start": "serve functions on a local Lambda API",
     "invoke": "invoke a function once, on a local Lambda",
+    "load": "invoke a function many times, on a local Lambda, and show latencies, errors and cost",
     "collector": "receive OTLP, CloudWatch metrics and logs, and answer the AWS APIs",
     "coldstart": "show what a function's init is spent on, and what could be imported later",
     "layer": "write the Lambda layer",
@@ -23,6 +24,7 @@ EXTRAS = {
     "demo": "harness,collector",
     "start": "harness",
     "invoke": "harness",
+    "load": "harness",
     "coldstart": "harness",
     "collector": "collector",
 }

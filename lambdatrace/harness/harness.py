@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lambdatrace.harness.clock import Clock
     from lambdatrace.harness.function import Function
     from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
+    from lambdatrace.harness.load import LoadRun
     from lambdatrace.harness.log_stream import LogEvent
     from lambdatrace.harness.metrics import Sample
 
@@ -216,11 +217,8 @@ class Harness:
         `payload` is a JSON value, or bytes taken as they are. A function's own error is no
         exception here: see `function_error`. Raises InvokeError where the API refuses.
         """
-        request = Request()
-        request.method = "POST"
-        request.path = f"/2015-03-31/functions/{name}/invocations"
-        request.body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        request.body_bytes = len(request.body)
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        request = _request(name, body)
         request.headers = {
             b"x-amz-invocation-type": invocation_type.encode(),
             b"x-amz-log-type": log_type.encode(),
@@ -235,6 +233,15 @@ class Harness:
         # A cold start that fails is tried again inside the invoke, on the function's time.
         timeout_s = (pool.function.timeout_s if pool else 0) * 2 + 10 + INVOKE_GRACE_S
         return self._call(_invoke(service, checked), timeout_s)
+
+    def load(self, run: LoadRun, payload: bytes = b"{}") -> concurrent.futures.Future[None]:
+        """Starts a load run; done when the last invoke has ended. Raises InvokeError."""
+        request = _request(run.result.function.name, payload)
+        checked = invoke_api.parse(request, self._settings.region)
+        service = self._running()
+        if self._loop is None:
+            raise HarnessStateError("the harness is not running: use it in a with block")
+        return asyncio.run_coroutine_threadsafe(run.run(service, checked), self._loop)
 
     def flush(self, timeout_s: float = FLUSH_S) -> bool:
         """Delivers all logs and metrics of finished invokes to the collector; True if all arrived.
@@ -359,6 +366,16 @@ class Harness:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
+
+
+def _request(name: str, body: bytes) -> Request:
+    """The request of an invoke, as it would come over HTTP."""
+    request = Request()
+    request.method = "POST"
+    request.path = f"/2015-03-31/functions/{name}/invocations"
+    request.body = body
+    request.body_bytes = len(body)
+    return request
 
 
 async def _invoke(service: LambdaService, request: invoke_api.InvokeRequest) -> InvokeResult:
