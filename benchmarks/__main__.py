@@ -5,7 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("cold_start", "calls", "patches", "harness_invoke", "collector_ingest", "freeze_loss")
+BENCHMARKS = (
+    "cold_start",
+    "calls",
+    "patches",
+    "harness_invoke",
+    "harness_peers",
+    "collector_ingest",
+    "freeze_loss",
+)
 
 if __name__ == "__main__":
     for name in BENCHMARKS:
