@@ -24,6 +24,7 @@ from lambdatrace.recovery import compacted, is_alive
 from lambdatrace.sinks import Outcome
 from lambdatrace.testing import START_NS, LambdaContext, MemorySink, recording
 from lambdatrace.tracing import enter, leave
+from lambdatrace.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,8 @@ def process(folder: Path, *outcomes: Outcome, **variables: str) -> Iterator[Reco
         **variables,
     }
     with recording(environment, sink=MemorySink(list(outcomes))) as recorded:
+        # Not started: its thread may wake in the moment in which the clock has jumped.
+        recorded.telemetry.watchdog = Watchdog(recorded.telemetry)
         recorded.telemetry.open_journal()
         token = enter(InvocationSpans())  # not that of the process before, which never ended
         try:
