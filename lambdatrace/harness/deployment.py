@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace.harness import sandbox_network
-from lambdatrace.harness.function import Function, Interpreter, inspect_interpreter
+from lambdatrace.harness.function import LATEST, Function, Interpreter, inspect_interpreter
 from lambdatrace.harness.layers import external_extensions, merge_layers
 from lambdatrace.harness.processes import Launch
 from lambdatrace.harness.supervisor import LOG_FD
@@ -36,6 +36,7 @@ class Deployment:
     surroundings: Surroundings
     layers_dir: Path | None
     is_tmp_private: bool
+    version: str = LATEST
 
     @property
     def runtime(self) -> str:
@@ -68,6 +69,7 @@ class Deployment:
             opt=self.opt,
             temp_dir="" if self.is_tmp_private else str(temp_dir),
             initialization_type=initialization_type,
+            version=self.version,
         )
         found = external_extensions(self.layers_dir) if self.layers_dir else []
         own = extension_variables(variables)
@@ -123,11 +125,16 @@ class Deployment:
 
 
 def deploy(
-    function: Function, surroundings: Surroundings, temp_dirs: TempDirs, *, is_tmp_private: bool
+    function: Function,
+    surroundings: Surroundings,
+    temp_dirs: TempDirs,
+    *,
+    is_tmp_private: bool,
+    version: str = LATEST,
 ) -> Deployment:
     """Makes a function ready. Raises FunctionConfigurationError for a bad interpreter or layer."""
     interpreter = inspect_interpreter(function.python)
     layers_dir = None
     if function.layers:
-        layers_dir = merge_layers(function.layers, temp_dirs.make(f"{function.name}-layers"))
-    return Deployment(function, interpreter, surroundings, layers_dir, is_tmp_private)
+        layers_dir = merge_layers(function.layers, temp_dirs.make_unique(f"{function.name}-layers"))
+    return Deployment(function, interpreter, surroundings, layers_dir, is_tmp_private, version)

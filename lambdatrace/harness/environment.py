@@ -24,7 +24,6 @@ from lambdatrace.harness.environment_log import (
 from lambdatrace.harness.extensions_api import Extension, ExtensionState
 from lambdatrace.harness.function import (
     ACCOUNT_ID,
-    LATEST,
     ON_DEMAND,
     PROVISIONED_CONCURRENCY,
 )
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lambdatrace.harness.deployment import Deployment
-    from lambdatrace.harness.function import Function
     from lambdatrace.harness.processes import Exit, Supervisor
 
 MEMORY_SAMPLE_S = 0.1  # how often a running invoke's processes are measured
@@ -100,7 +98,7 @@ class Environment:
         self.phase = Phase.INIT
         self.function = deployment.function
         self.initialization_type = initialization_type
-        self.log_stream = _new_log_stream(self.function)
+        self.log_stream = _new_log_stream(deployment)
         self.invocations = 0
         self.idle_since = 0.0
         self._deployment = deployment
@@ -136,9 +134,9 @@ class Environment:
         return self._invocation is not None and self._invocation.outcome is not None
 
     @property
-    def has_event(self) -> bool:
-        """An event was given to the environment and is not done."""
-        return self._invocation is not None or self._first is not None
+    def event(self) -> Invocation | None:
+        """The event that was given to the environment and is not done, if there is one."""
+        return self._invocation or self._first
 
     def _is_stopping(self) -> bool:
         return self.phase in (Phase.SHUTDOWN, Phase.CLOSED)
@@ -232,7 +230,7 @@ class Environment:
             self,
             {
                 "functionName": self.function.name,
-                "functionVersion": LATEST,
+                "functionVersion": self._deployment.version,
                 "handler": self.function.handler,
                 "accountId": ACCOUNT_ID,
             },
@@ -262,7 +260,7 @@ class Environment:
         sandbox = self._sandbox
         if sandbox is None:
             return InitFailure("Sandbox.Failure", reason="no process")
-        self.log_stream = _new_log_stream(self.function)
+        self.log_stream = _new_log_stream(self._deployment)
         self._events.restore_start(self.log_stream)
         started_ns = time.perf_counter_ns()
         running = self._initialization = Initialization(self._api.extensions, RESTORE)
@@ -420,8 +418,9 @@ class Environment:
                 invocation.request_id,
                 invocation.response_ms,
                 report,
-                invocation.invoked_function_arn.partition(f":{self.function.name}:")[2],
-                LATEST,
+                invocation.qualifier,
+                self._deployment.version,
+                invocation.is_provisioned,
             )
         )
         self._invocation = None
@@ -631,8 +630,9 @@ class Environment:
         self._keeper.logged(event)
 
 
-def _new_log_stream(function: Function) -> str:
-    return log_stream_name(function, time.gmtime(), uuid.uuid4().hex)
+def _new_log_stream(deployment: Deployment) -> str:
+    unique = uuid.uuid4().hex
+    return log_stream_name(deployment.function, deployment.version, time.gmtime(), unique)
 
 
 def _too_large(response_bytes: int, error_type: str) -> bytes:

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.harness import platform_logs, sandbox_network, telemetry_events
-from lambdatrace.harness.function import LATEST
 from lambdatrace.harness.telemetry import LOGS_DROPPED_REASON, Telemetry
 from lambdatrace.harness.telemetry_events import SUCCESS, TelemetryEvent, outcome, system_level
 from lambdatrace.harness.tracing import ACTIVE, recorded_segment
@@ -41,6 +40,7 @@ class EnvironmentLog:
     ) -> None:
         self.is_plain = False  # text format, and nobody listens
         self._function = deployment.function
+        self._function_version = deployment.version
         self._config = deployment.function.logging_config
         self._initialization_type = initialization_type
         self._write = write
@@ -201,11 +201,11 @@ class EnvironmentLog:
     def start(self, invocation: Invocation, time_ms: int = 0) -> None:
         """An invoke begins."""
         self._tail = invocation.log_tail
-        line = platform_logs.start(invocation.request_id, LATEST)
+        line = platform_logs.start(invocation.request_id, self._function_version)
         if self.is_plain:
             self._put(time_ms or int(time.time() * 1000), line)
             return
-        record = telemetry_events.start(invocation, LATEST)
+        record = telemetry_events.start(invocation, self._function_version)
         self._say("platform.start", self._with_span_id(record, invocation), line, time_ms)
 
     def runtime_done(
@@ -269,7 +269,7 @@ class EnvironmentLog:
             "runtimeVersion": self._version,
             "runtimeVersionArn": self._version_arn,
             "functionName": self._function.name,
-            "functionVersion": LATEST,
+            "functionVersion": self._function_version,
             "instanceId": log_stream,
             "instanceMaxMemory": self._function.memory_size_mb * 2**20,
         }

@@ -13,7 +13,6 @@ from lambdatrace.harness import async_event
 from lambdatrace.harness.async_event import AsyncEvent, Response
 from lambdatrace.harness.destinations import AwsCall, dead_letter_call, destination_call
 from lambdatrace.harness.errors import DeliveryError, InvokeError
-from lambdatrace.harness.function import LATEST
 from lambdatrace.harness.metrics import Sample
 
 if TYPE_CHECKING:
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 
 QUEUED_MAX = 10_000  # events held, over all functions
 QUEUED_BYTES_MAX = 64 * 1024 * 1024  # of their payloads: what a harness may hold in memory for them
+
+# No later attempt would be taken: the function was deleted, or it calls itself in a loop.
+FINAL_REFUSALS = ("ResourceNotFoundException", "RecursiveInvocationException")
 
 
 class Settings(Protocol):
@@ -136,11 +138,11 @@ class EventQueue:
             return
         self._sample(event, "AsyncEventAge", (now_s - event.accepted_s) * 1000, "Milliseconds")
         attempt = event.invocation.again()
-        attempt.answer = lambda outcome: self._executed(event, outcome)
+        attempt.answer = lambda outcome: self._executed(event, outcome, attempt.executed_version)
         attempt.refuse = lambda error: self._refused(event, error)
         self._submit(attempt)
 
-    def _executed(self, event: AsyncEvent, outcome: Outcome) -> None:
+    def _executed(self, event: AsyncEvent, outcome: Outcome, executed_version: str) -> None:
         if outcome.is_cut_short:  # the service's fault, or its end: no attempt of the function's
             self._refused(event, InvokeError(500, "ServiceException", "The environment was ended"))
             return
@@ -152,7 +154,7 @@ class EventQueue:
             async_event.error_message(outcome.payload) if is_failed else "",
             outcome.payload,
             outcome.function_error,
-            LATEST,
+            executed_version,
         )
         if is_failed:
             decide = async_event.after_function_error
@@ -165,6 +167,9 @@ class EventQueue:
             return
         event.refusals += 1
         event.response = Response(error.status, error.message)
+        if error.code in FINAL_REFUSALS:
+            self._end(event, async_event.RETRIES_EXHAUSTED)
+            return
         decide = async_event.after_refusal
         self._wait_or_end(event, *decide(event, self._config(event), self._clock.now_s()))
 

@@ -18,6 +18,7 @@ from lambdatrace.harness import invoke_api
 from lambdatrace.harness.clock import SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX
 from lambdatrace.harness.delivery import Delivery
+from lambdatrace.harness.deployed_function import not_found
 from lambdatrace.harness.errors import HarnessSettingsError, HarnessStateError, InvokeError
 from lambdatrace.harness.http_server import Request
 from lambdatrace.harness.metrics import executed, metric_data
@@ -305,7 +306,7 @@ class Harness:
         service = self._running()
 
         async def facts() -> list[InvocationFacts]:
-            return list(service.executions[name])
+            return list(service.executions[name.partition(":")[0]])
 
         return self._call(facts(), START_S)
 
@@ -315,7 +316,7 @@ class Harness:
         service = self._running()
 
         async def events() -> list[LogEvent]:
-            return list(service.logs[name])
+            return list(service.logs[name.partition(":")[0]])
 
         return self._call(events(), START_S)
 
@@ -334,7 +335,7 @@ class Harness:
     def _pool(self, name: str) -> Any:
         pool = self._running().pools.get(name)
         if pool is None:
-            raise invoke_api.not_found(invoke_api.function_arn(self._settings.region, name))
+            raise not_found(invoke_api.function_arn(self._settings.region, name))
         return pool
 
     def _running(self) -> LambdaService:
@@ -401,6 +402,6 @@ async def _invoke(service: LambdaService, request: invoke_api.InvokeRequest) -> 
         invocation.request_id,
         invocation.trace_header,
         outcome.function_error,
-        "$LATEST",
+        invocation.executed_version,
         (outcome.log_tail or b"").decode("utf-8", "replace"),
     )

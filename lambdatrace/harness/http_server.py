@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HEADER_BYTES_MAX = 1024 * 1024  # the request line and headers together, as on AWS
 PIPELINED_MAX = 16  # requests one connection may send ahead of its answers
-DISCARD_BYTES_MAX = 64 * 1024 * 1024  # of a body that is too large: read, counted, not kept
+DISCARD_BYTES_MAX = 80 * 1024 * 1024  # of a body that is too large: read, counted, not kept
 RECEIVE_BYTES = 65536  # per connection, for its whole life
 REQUEST_READ_S = 30.0  # from a request's first byte to its last
 _SWEEP_S = 5.0
@@ -100,6 +100,7 @@ class Server:
         self.serve = serve
         self.refuse = refuse
         self.body_bytes_max = body_bytes_max
+        self.larger_body: Callable[[Request], int] | None = None
         self.connections: set[Connection] = set()
         self.host = ""
         self.port = 0
@@ -268,13 +269,18 @@ class Connection(asyncio.BufferedProtocol):
         """A piece of the body, kept up to the limit."""
         request = self._request
         request.body_bytes += len(body)
-        if request.body_bytes <= self._server.body_bytes_max:
+        if request.body_bytes <= self._server.body_bytes_max or self._may_be_larger(request):
             self._chunks.append(body)
             return
         request.is_too_large = True
         self._chunks.clear()
         if request.body_bytes > DISCARD_BYTES_MAX:
             self._refuse(413, f"The body is over {DISCARD_BYTES_MAX} bytes")
+
+    def _may_be_larger(self, request: Request) -> bool:
+        """Asked only about a body over the server's limit."""
+        larger = self._server.larger_body
+        return larger is not None and request.body_bytes <= larger(request)
 
     def on_message_complete(self) -> None:
         """The request is complete: serve it, or queue it behind the one before."""

@@ -8,6 +8,8 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from lambdatrace.harness.function import LATEST
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -45,6 +47,9 @@ class Invocation:
     trace_header: str = ""
     client_context: str = ""
     log_tail: LogTail | None = None
+    qualifier: str = ""  # as invoked: a version, an alias or nothing
+    executed_version: str = LATEST
+    is_provisioned: bool = False  # an environment of the provisioned concurrency serves it
     concurrency: tuple[int, int] = (1, 1)  # of the function, of the account, this one included
 
     started_ns: int = 0
@@ -96,6 +101,8 @@ class InvocationFacts:
     """One executed invoke, as `AWS/Lambda` metrics see it. `started_ms` is Unix time.
 
     `duration_ms` is until runtime and extensions were done, `response_ms` until the outcome.
+    `qualifier` is the version or alias that was asked for, empty if none was; `is_provisioned` says
+    that an environment of the provisioned concurrency served it.
     `extensions_ms` is from the runtime's end to the last extension's, None without extensions.
     `report` is what its REPORT line says.
     """
@@ -111,6 +118,7 @@ class InvocationFacts:
     report: Report | None = None
     qualifier: str = ""
     executed_version: str = ""
+    is_provisioned: bool = False
 
 
 def platform_error(error_type: str, request_id: str, reason: str) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qs, unquote
 
 from lambdatrace.harness.errors import InvokeError
-from lambdatrace.harness.function import ACCOUNT_ID, LATEST
+from lambdatrace.harness.function import ACCOUNT_ID
 
 if TYPE_CHECKING:
     from lambdatrace.harness.http_server import Request
@@ -28,7 +28,7 @@ LOG_TYPES = ("None", "Tail")
 
 _PATH = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
 _REFERENCE = re.compile(
-    r"(?:(?:arn:aws[a-zA-Z-]*:lambda:)?(?:[a-z]{2}(?:-[a-z]+)+-\d:)?(?:\d{12}:)?function:)?"
+    r"(?:(?:arn:aws[a-zA-Z-]*:lambda:)?(?:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?(?:\d{12}:)?function:)?"
     r"(?:(?<![\w-])\d{12}:)?"
     r"(?P<name>[a-zA-Z0-9-_]+)(?::(?P<qualifier>\$LATEST|[a-zA-Z0-9-_]+))?"
 )
@@ -68,8 +68,9 @@ def parse(request: Request, region: str) -> InvokeRequest:
     """Reads a request to the Lambda API. Raises InvokeError as AWS would answer it."""
     match = _PATH.fullmatch(request.path)
     if not match or request.method != "POST":
-        _refuse_operation(request)
-    name, qualifier = _reference(unquote(match[1]), request.query, region)
+        raise unknown_operation(request)
+    asked = parse_qs(request.query).get("Qualifier", [""])[0] if request.query else ""
+    name, qualifier = reference(unquote(match[1]), asked, region)
     invocation_type = _choice(
         "InvocationType", request.header(b"x-amz-invocation-type"), INVOCATION_TYPES
     )
@@ -92,17 +93,12 @@ def function_arn(region: str, name: str, qualifier: str = "") -> str:
     return f"{arn}:{qualifier}" if qualifier else arn
 
 
-def not_found(arn: str) -> InvokeError:
-    """The error for a function or version that does not exist."""
-    return InvokeError(404, "ResourceNotFoundException", f"Function not found: {arn}")
-
-
 def success(invocation: Invocation, outcome: Outcome) -> InvokeAnswer:
     """The answer to RequestResponse: 200 whether or not the function failed."""
     headers = (
         f"x-amzn-RequestId: {invocation.request_id}\r\n"
         f"X-Amzn-Trace-Id: {invocation.trace_header}\r\n"
-        f"X-Amz-Executed-Version: {LATEST}\r\n"
+        f"X-Amz-Executed-Version: {invocation.executed_version}\r\n"
         f"Content-Type: {outcome.content_type}\r\n"
     )
     if outcome.function_error:
@@ -121,10 +117,27 @@ def accepted(invocation: Invocation) -> InvokeAnswer:
     return InvokeAnswer(202, b"", headers.encode())
 
 
-def dry_run(request_id: str) -> InvokeAnswer:
+def dry_run(invocation: Invocation) -> InvokeAnswer:
     """The answer to DryRun: everything is in order, nothing ran."""
-    headers = f"x-amzn-RequestId: {request_id}\r\nX-Amz-Executed-Version: {LATEST}\r\n"
+    headers = (
+        f"x-amzn-RequestId: {invocation.request_id}\r\n"
+        f"X-Amz-Executed-Version: {invocation.executed_version}\r\n"
+    )
     return InvokeAnswer(204, b"", headers.encode())
+
+
+def is_invoke(request: Request) -> bool:
+    """Whether a request is for Invoke; what is not is for another operation of the API."""
+    return request.path.endswith(("/invocations", "/invocations/"))
+
+
+def unknown_operation(request: Request) -> InvokeError:
+    """The error for a request that is none of the API's, or of none that works here."""
+    return InvokeError(
+        404,
+        "UnknownOperationException",
+        f"{request.method} {request.path[:200]} is no operation of this local Lambda",
+    )
 
 
 def refusal(error: InvokeError, request_id: str) -> InvokeAnswer:
@@ -139,7 +152,11 @@ def refusal(error: InvokeError, request_id: str) -> InvokeAnswer:
     return InvokeAnswer(error.status, json.dumps(document).encode(), headers.encode())
 
 
-def _reference(text: str, query: str, region: str) -> tuple[str, str]:
+def reference(text: str, asked: str, region: str) -> tuple[str, str]:
+    """The name and qualifier of a name, name:qualifier, partial ARN or ARN. Raises InvokeError.
+
+    `asked` is the qualifier given beside it, if any.
+    """
     match = _REFERENCE.fullmatch(text)
     if not match:
         raise InvokeError(
@@ -148,7 +165,12 @@ def _reference(text: str, query: str, region: str) -> tuple[str, str]:
             f"1 validation error detected: Value '{text[:140]}' at 'functionName' failed to "
             "satisfy constraint: expected a function name, name:qualifier, partial ARN or ARN",
         )
-    asked = parse_qs(query).get("Qualifier", [""])[0]
+    if match["region"] and match["region"] != region:
+        raise InvokeError(
+            404,
+            "ResourceNotFoundException",
+            f"Functions from '{match['region']}' are not reachable in this region ('{region}')",
+        )
     named = match["qualifier"] or ""
     if asked and named and asked != named:
         raise InvokeError(
@@ -156,10 +178,7 @@ def _reference(text: str, query: str, region: str) -> tuple[str, str]:
             "InvalidParameterValueException",
             "The derived qualifier from the function name does not match the specified qualifier.",
         )
-    qualifier = asked or named
-    if qualifier not in ("", LATEST):
-        raise not_found(function_arn(region, match["name"], qualifier))
-    return match["name"], qualifier
+    return match["name"], asked or named
 
 
 def _choice(name: str, value: str, values: tuple[str, ...]) -> str:
@@ -230,12 +249,3 @@ def _payload(body: bytes) -> bytes:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _refuse_operation(request: Request) -> NoReturn:
-    raise InvokeError(
-        404,
-        "UnknownOperationException",
-        f"{request.method} {request.path[:200]} is no operation of this local Lambda: "
-        "it answers POST /2015-03-31/functions/NAME/invocations",
-    )

@@ -6,8 +6,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from lambdatrace.harness.function import LATEST
-
 if TYPE_CHECKING:
     from lambdatrace.harness.function import Function
 
@@ -26,15 +24,17 @@ class LogEvent(NamedTuple):
     log_stream: str
 
 
-def log_stream_name(function: Function, now: time.struct_time, number: str) -> str:
-    """The stream of an environment that began at `now` (UTC); `number` is 32 hexadecimal digits.
+def log_stream_name(function: Function, version: str, now: time.struct_time, number: str) -> str:
+    """The stream of a version's environment that began at `now` (UTC).
+
+    `number` is 32 hexadecimal digits.
 
     A log group of the function's own may be shared, so that its streams name the function.
     """
     day = time.strftime("%Y/%m/%d", now)
     if function.logging_config.log_group:
-        return f"{day}/{function.name}[{LATEST}][{number}]"
-    return f"{day}/[{LATEST}]{number}"
+        return f"{day}/{function.name}[{version}][{number}]"
+    return f"{day}/[{version}]{number}"
 
 
 class LogTail:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from lambdatrace.harness.environment import Environment
 from lambdatrace.harness.errors import InvokeError
 from lambdatrace.harness.function import ON_DEMAND, PROVISIONED_CONCURRENCY
+from lambdatrace.harness.phases import Phase
 from lambdatrace.harness.tracing import Sampler
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class Owner(Protocol):
     def throttled(self, invocation: Invocation) -> None:
         """An invoke was refused for lack of concurrency."""
 
+    def retired(self, pool: Pool) -> None:
+        """A pool that was told to retire has no environment any more."""
+
 
 class Pool:
     """The environments of one deployed function, the one used last taken first."""
@@ -72,6 +76,8 @@ class Pool:
         self._temp_dirs: dict[Environment, Path] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._is_retired = False
+        self._has_provisioned = self.function.initialization_type == PROVISIONED_CONCURRENCY
         self._sweep = self._loop.call_later(self._sweep_s, self._close_unused)
 
     @property
@@ -94,11 +100,44 @@ class Pool:
             self._new_environment(self.function.initialization_type).open()
         await self.wait_frozen()
 
+    def provision(self, executions: int) -> None:
+        """Keeps so many environments initialized: starts those that lack, gives up the others."""
+        have = self._provisioned_environments
+        self._has_provisioned = executions > 0
+        for _ in range(executions - len(have)):
+            self._new_environment(PROVISIONED_CONCURRENCY).open()
+        surplus = sorted(have, key=lambda environment: environment not in self.idle)
+        for environment in surplus[: max(0, len(have) - executions)]:
+            environment.initialization_type = ON_DEMAND  # one that is busy goes like any other
+            if environment in self.idle:
+                self.close_environment(environment)
+
+    @property
+    def _provisioned_environments(self) -> list[Environment]:
+        return [environment for environment in self.environments if environment.is_provisioned]
+
+    @property
+    def provisioned(self) -> tuple[int, int]:
+        """How many environments of the provisioned concurrency are ready, and how many failed."""
+        have = self._provisioned_environments
+        failed = sum(e.phase is Phase.RESET and e.invocations == 0 for e in have)
+        starting = sum(e.phase is Phase.INIT for e in have)
+        return len(have) - failed - starting, failed
+
     async def wait_frozen(self) -> None:
         """Returns when every environment is idle: frozen, or reset."""
         while len(self.idle) != len(self.environments):
             self._changed.clear()
             await self._changed.wait()
+
+    def retire(self) -> None:
+        """Takes no more events: what was taken is finished, then every environment goes."""
+        self._is_retired = True
+        self._sweep.cancel()
+        for environment in list(self.idle):
+            self.close_environment(environment)
+        if not self.environments:
+            self._owner.retired(self)
 
     async def close(self) -> None:
         """Shuts every environment down."""
@@ -126,14 +165,21 @@ class Pool:
         task.add_done_callback(self._closing.discard)
 
     def _start(self, invocation: Invocation) -> None:
+        environment = self._idle_environment() if self.idle else None
+        invocation.is_provisioned = environment is not None and environment.is_provisioned
         try:
-            invocation.concurrency = self._owner.concurrency.enter(self.function.name)
+            invocation.concurrency = self._owner.concurrency.enter(
+                self.function.name,
+                is_provisioned=invocation.is_provisioned,
+                needs_environment=environment is None,
+            )
         except InvokeError as error:
             self._owner.throttled(invocation)
             invocation.refuse(error)
             return
-        if self.idle:
-            self._take_idle().invoke(invocation)
+        if environment is not None:
+            self.idle.remove(environment)
+            environment.invoke(invocation)
             return
         self._owner.make_room()
         kind = self.function.initialization_type
@@ -142,14 +188,13 @@ class Pool:
             invocation
         )
 
-    def _take_idle(self) -> Environment:
+    def _idle_environment(self) -> Environment:
         """The idle environment used last, before all others one that is provisioned."""
-        if self.function.initialization_type == PROVISIONED_CONCURRENCY:
+        if self._has_provisioned:
             for environment in reversed(self.idle):
                 if environment.is_provisioned:
-                    self.idle.remove(environment)
                     return environment
-        return self.idle.pop()
+        return self.idle[-1]
 
     def _new_environment(self, initialization_type: str) -> Environment:
         folder = self._owner.make_temp_dir()
@@ -181,6 +226,8 @@ class Pool:
             invocation, timer = self._waiting.popleft()
             timer.cancel()
             self._start(invocation)
+        elif self._is_retired:
+            self.close_environment(environment)
         elif not self._changed.is_set():
             self._changed.set()
 
@@ -192,8 +239,9 @@ class Pool:
     def environment_broken(self, environment: Environment, error: BaseException) -> None:
         """An environment cannot go on: its caller is told, and it is closed."""
         _log.error("an environment of %s broke", self.function.name, exc_info=error)
-        if environment.has_event:
-            self._owner.concurrency.leave(self.function.name)
+        if environment.event is not None:
+            is_provisioned = environment.event.is_provisioned
+            self._owner.concurrency.leave(self.function.name, is_provisioned=is_provisioned)
         self.close_environment(environment, "failure", str(error))
 
     def environment_closed(self, environment: Environment) -> None:
@@ -201,6 +249,8 @@ class Pool:
         self.environments.remove(environment)
         self._owner.remove_temp_dir(self._temp_dirs.pop(environment))
         self._changed.set()
+        if self._is_retired and not self.environments:
+            self._owner.retired(self)
 
     def logged(self, event: LogEvent) -> None:
         """One event for the function's log group."""
@@ -208,5 +258,5 @@ class Pool:
 
     def executed(self, facts: InvocationFacts) -> None:
         """An invoke has ended."""
-        self._owner.concurrency.leave(self.function.name)
+        self._owner.concurrency.leave(self.function.name, is_provisioned=facts.is_provisioned)
         self._owner.executed(facts)

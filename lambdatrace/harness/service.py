@@ -19,6 +19,14 @@ from urllib.parse import urlsplit
 from lambdatrace.harness import invoke_api
 from lambdatrace.harness.clock import Clock, SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX, Concurrency
+from lambdatrace.harness.deployed_function import (
+    ACTIVE,
+    SUCCESSFUL,
+    DeployedFunction,
+    Status,
+    Version,
+    not_found,
+)
 from lambdatrace.harness.deployment import deploy
 from lambdatrace.harness.destination_delivery import DestinationDelivery
 from lambdatrace.harness.errors import (
@@ -27,9 +35,12 @@ from lambdatrace.harness.errors import (
     InvokeError,
     PortInUseError,
 )
+from lambdatrace.harness.event_invoke_config import EventInvokeConfig
 from lambdatrace.harness.event_queue import EventQueue
-from lambdatrace.harness.http_server import Exchange, Server
+from lambdatrace.harness.function import LATEST
+from lambdatrace.harness.http_server import Exchange, Request, Server
 from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
+from lambdatrace.harness.lambda_api.code import Code
 from lambdatrace.harness.log_stream import LogTail
 from lambdatrace.harness.metrics import Sample, throttle
 from lambdatrace.harness.pool import Pool
@@ -43,14 +54,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lambdatrace.harness.delivery import Delivery
-    from lambdatrace.harness.event_invoke_config import EventInvokeConfig
     from lambdatrace.harness.function import Function
     from lambdatrace.harness.invoke_api import InvokeAnswer, InvokeRequest
+    from lambdatrace.harness.lambda_api.api import LambdaApi
     from lambdatrace.harness.log_stream import LogEvent
 
 KEPT_EVENTS_MAX = 10_000  # log events per function kept in memory: some 2,000 invokes
 DESTINATIONS_STOP_S = 5.0  # for what is being delivered when the harness is stopped
 BODY_BYTES_MAX = invoke_api.SYNC_BYTES_MAX
+REQUEST_BYTES_MAX = 70_167_211  # of the operations beside Invoke
 
 _log = logging.getLogger("lambdatrace.harness")
 
@@ -82,7 +94,8 @@ class LambdaService:
     ) -> None:
         self.clock = clock or SystemClock()
         self.settings = settings
-        self.pools: dict[str, Pool] = {}
+        self.functions: dict[str, DeployedFunction] = {}
+        self.pools: dict[str, Pool] = {}  # by name for $LATEST, by name:version for the others
         self.logs: dict[str, deque[LogEvent]] = {}
         self.executions: dict[str, deque[InvocationFacts]] = {}
         self.samples: dict[str, deque[Sample]] = {}
@@ -100,6 +113,8 @@ class LambdaService:
         )
         self._events = EventQueue(self._submit_event, self, self.clock, self._destinations)
         self._environments_made = 0
+        self._running_pools: set[Pool] = set()  # those replaced and not yet empty included
+        self._lambda_api: LambdaApi | None = None
 
     async def start(self, functions: Iterable[Function]) -> None:
         """Listens and deploys. Raises PortInUseError, LaunchError, FunctionConfigurationError."""
@@ -121,6 +136,7 @@ class LambdaService:
             raise HarnessSettingsError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
             ) from error
+        self._server.larger_body = _body_bytes_max
         self.endpoint_url = f"http://{self._server.host}:{self._server.port}"
         await self.supervisor.start()
         for function in functions:
@@ -128,23 +144,56 @@ class LambdaService:
 
     async def add_function(self, function: Function) -> None:
         """Makes a function invocable. Raises FunctionConfigurationError."""
-        if function.name in self.pools:
+        if function.name in self.functions:
             raise FunctionConfigurationError(f"there is a function {function.name} already")
+        version = Version(function, Code(function.code_dir))
+        target = DeployedFunction(function.arn(self.settings.region), version)
+        self.functions[function.name] = target
+        try:
+            await self.deploy(target, version)
+        except BaseException:
+            del self.functions[function.name]
+            raise
+
+    async def deploy(self, target: DeployedFunction, version: Version) -> None:
+        """Makes a version of a function invocable, in place of what ran for it before.
+
+        Events that were taken are finished where they are. Raises FunctionConfigurationError.
+        """
+        name = target.name
+        self.logs.setdefault(name, deque(maxlen=KEPT_EVENTS_MAX))
+        self.executions.setdefault(name, deque(maxlen=KEPT_EVENTS_MAX))
         surroundings = Surroundings(
             self.settings.region, self.endpoint_url, self.settings.collector_url
         )
         deployment = await asyncio.to_thread(
             deploy,
-            function,
+            version.function,
             surroundings,
             self._temp_dirs,
             is_tmp_private=bool(self.supervisor.private_tmp),
+            version=version.name,
         )
-        self.logs[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
-        self.executions[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
-        self.samples[function.name] = deque(maxlen=KEPT_EVENTS_MAX)
-        pool = self.pools[function.name] = Pool(deployment, self, self.settings.idle_timeout_s)
+        if self._is_stopping:
+            return
+        self.samples.setdefault(name, deque(maxlen=KEPT_EVENTS_MAX))
+        pool = Pool(deployment, self, self.settings.idle_timeout_s)
+        self._running_pools.add(pool)
         await pool.initialize_ahead()
+        if version.pool:
+            version.pool.retire()
+        version.pool = pool
+        self.pools[name if version.name == LATEST else f"{name}:{version.name}"] = pool
+        version.state = Status(ACTIVE)
+        version.last_update = Status(SUCCESSFUL)
+
+    def remove(self, target: DeployedFunction, version: Version) -> None:
+        """Ends a version: events that were taken are finished, then its environments go."""
+        name = target.name
+        self.pools.pop(name if version.name == LATEST else f"{name}:{version.name}", None)
+        if version.pool:
+            version.pool.retire()
+            version.pool = None
 
     async def stop(self) -> None:
         """In order: no new attempts at events, tell destinations of those that have ended, no new
@@ -157,7 +206,9 @@ class LambdaService:
         self._is_stopping = True
         if self._server:
             self._server.stop_listening()
-        await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+        if self._lambda_api:
+            await self._lambda_api.close()
+        await asyncio.gather(*(pool.close() for pool in list(self._running_pools)))
         await self._deliver_events()  # of those executed meanwhile
         await asyncio.to_thread(self._destinations.stop)
         self._say_what_was_held()
@@ -193,9 +244,10 @@ class LambdaService:
 
         `answer` is called once for a synchronous invoke; a queued one has no answer.
         """
-        pool = self.pools.get(request.function_name)
-        if pool is None:
-            raise invoke_api.not_found(request.arn(self.settings.region))
+        target = self.functions.get(request.function_name)
+        if target is None:
+            raise not_found(request.arn(self.settings.region))
+        pool = target.pool(request.qualifier)
         if self._is_stopping:
             raise InvokeError(500, "ServiceException", "The harness was stopped")
         invocation = Invocation(
@@ -208,6 +260,8 @@ class LambdaService:
             log_tail=LogTail(is_json=pool.function.logging_config.is_json)
             if request.wants_tail
             else None,
+            qualifier=request.qualifier,
+            executed_version=pool.deployment.version,
         )
         if request.invocation_type == "Event":
             invocation.log_tail = None
@@ -217,12 +271,23 @@ class LambdaService:
         return invocation
 
     def _submit_event(self, invocation: Invocation) -> None:
-        name = invocation.invoked_function_arn.split(":")[6]
-        self.pools[name].submit(invocation)
+        target = self._target_of(invocation)
+        try:
+            if target is None:
+                raise not_found(invocation.invoked_function_arn)
+            pool = target.pool(invocation.qualifier)
+        except InvokeError as error:
+            invocation.refuse(error)
+            return
+        invocation.executed_version = pool.deployment.version
+        pool.submit(invocation)
 
     # The Lambda API
 
     def _serve(self, exchange: Exchange) -> None:
+        if not invoke_api.is_invoke(exchange.request):
+            self._api().serve(exchange)
+            return
         try:
             request = invoke_api.parse(exchange.request, self.settings.region)
             invocation = self.submit(
@@ -238,7 +303,15 @@ class LambdaService:
         if request.invocation_type == "Event":
             _respond(exchange, invoke_api.accepted(invocation))
         elif request.invocation_type == "DryRun":
-            _respond(exchange, invoke_api.dry_run(invocation.request_id))
+            _respond(exchange, invoke_api.dry_run(invocation))
+
+    def _api(self) -> LambdaApi:
+        """The operations beside Invoke, loaded with the first request for one."""
+        if self._lambda_api is None:
+            from lambdatrace.harness.lambda_api.api import LambdaApi
+
+            self._lambda_api = LambdaApi(self, self._temp_dirs)
+        return self._lambda_api
 
     # What the pools need and tell (pool.Owner)
 
@@ -255,10 +328,10 @@ class LambdaService:
 
     def make_room(self) -> None:
         """Closes the environment idle for longest when there are as many as may run at once."""
-        environments = [e for pool in self.pools.values() for e in pool.environments]
+        environments = [e for pool in self._running_pools for e in pool.environments]
         if len(environments) < self.settings.concurrency_max:
             return
-        idle = [(e.idle_since, pool, e) for pool in self.pools.values() for e in pool.idle]
+        idle = [(e.idle_since, pool, e) for pool in self._running_pools for e in pool.idle]
         if idle:
             _, pool, environment = min(idle, key=lambda item: item[0])
             pool.close_environment(environment)
@@ -279,6 +352,10 @@ class LambdaService:
         if self._on_executed:
             self._on_executed(facts)
 
+    def retired(self, pool: Pool) -> None:
+        """A pool that was replaced has no environment any more."""
+        self._running_pools.discard(pool)
+
     def throttled(self, invocation: Invocation) -> None:
         """Counts a refused invoke."""
         self.sampled(throttle(invocation.invoked_function_arn, self.clock.now_s() * 1000))
@@ -293,24 +370,28 @@ class LambdaService:
     # What the queue of events asks (event_queue.Settings)
 
     def event_invoke_config(self, invocation: Invocation) -> EventInvokeConfig:
-        """The settings for the function that the event was for."""
-        return self._function_of(invocation).event_invoke_config
+        """The settings for the function and qualifier that the event was for."""
+        target = self._target_of(invocation)
+        return target.event_invoke_config(invocation.qualifier) if target else EventInvokeConfig()
 
     def dead_letter_target(self, invocation: Invocation) -> str:
         """The ARN of the queue or topic for an event given up; empty for none."""
-        return self._function_of(invocation).dead_letter_target_arn
+        target = self._target_of(invocation)
+        version = target.versions.get(invocation.executed_version) if target else None
+        return version.function.dead_letter_target_arn if version else ""
 
     def has_no_concurrency(self, invocation: Invocation) -> bool:
         """Whether zero concurrent executions are reserved for the function."""
-        return self.concurrency.reserved.get(self._function_of(invocation).name) == 0
+        return self.concurrency.reserved.get(invocation.invoked_function_arn.split(":")[6]) == 0
 
-    def _function_of(self, invocation: Invocation) -> Function:
-        return self.pools[invocation.invoked_function_arn.split(":")[6]].function
+    def _target_of(self, invocation: Invocation) -> DeployedFunction | None:
+        """The function an event was for, if it was not deleted since."""
+        return self.functions.get(invocation.invoked_function_arn.split(":")[6])
 
     async def wait_events(self) -> int:
         """Returns when nothing is executed and no event told of: how many wait for their time."""
         await self._events.wait_settled()
-        await asyncio.gather(*(pool.wait_frozen() for pool in self.pools.values()))
+        await asyncio.gather(*(pool.wait_frozen() for pool in list(self._running_pools)))
         return self._events.pending
 
     async def advance(self, clock: VirtualClock, seconds: float) -> None:
@@ -327,6 +408,11 @@ def is_collector_url(url: str) -> bool:
     """Whether `url` can be the collector's: http or https, with a host."""
     parts = urlsplit(url)
     return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _body_bytes_max(request: Request) -> int:
+    """An invoke's payload has a limit of its own; the other operations may carry a zip file."""
+    return BODY_BYTES_MAX if invoke_api.is_invoke(request) else REQUEST_BYTES_MAX
 
 
 def _respond(exchange: Exchange, answer: InvokeAnswer) -> None:

@@ -34,6 +34,10 @@ class TempDirs:
         folder.mkdir(parents=True)
         return folder
 
+    def make_unique(self, prefix: str) -> Path:
+        """A new folder inside ours whose name begins with `prefix`."""
+        return Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=self.root))
+
     def close(self) -> None:
         """Removes everything."""
         self._lock.close()

@@ -62,6 +62,7 @@ def runtime_variables(
     opt: str,
     temp_dir: str,
     initialization_type: str = ON_DEMAND,
+    version: str = LATEST,
 ) -> dict[str, str]:
     """All variables of the runtime process; the function's own win where Lambda lets them.
 
@@ -80,7 +81,7 @@ def runtime_variables(
         "AWS_DEFAULT_REGION": surroundings.region,
         "AWS_EXECUTION_ENV": execution_environment_name(function, interpreter),
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_FUNCTION_VERSION": LATEST,
+        "AWS_LAMBDA_FUNCTION_VERSION": version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size_mb),
         "AWS_LAMBDA_INITIALIZATION_TYPE": initialization_type,
         "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,

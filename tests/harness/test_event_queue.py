@@ -246,7 +246,7 @@ def test_concurrency_counts_per_function_and_in_all() -> None:
 
 def test_a_function_has_its_reserved_concurrency_and_no_more() -> None:
     concurrency = Concurrency(limit=3)
-    concurrency.reserved["a"] = 1
+    concurrency.reserve("a", 1)
     concurrency.enter("a")
     with pytest.raises(InvokeError, match="Rate Exceeded") as caught:
         concurrency.enter("a")

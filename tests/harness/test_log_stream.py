@@ -120,4 +120,4 @@ def test_a_log_stream_is_named_by_the_day(log_group: str, expected: str, tmp_pat
     config = LoggingConfig(log_group=log_group)
     function = Function("f", "app.handler", code_dir=tmp_path, logging_config=config)
     now = time.strptime("2026-01-02 03:04:05", "%Y-%m-%d %H:%M:%S")
-    assert log_stream_name(function, now, "00ff") == expected
+    assert log_stream_name(function, "$LATEST", now, "00ff") == expected

@@ -1,0 +1,1 @@
+"""The Lambda API beside Invoke: the operations that make, change and describe functions."""

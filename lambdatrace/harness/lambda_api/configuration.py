@@ -1,0 +1,246 @@
+"""`FunctionConfiguration` and a `Function` of the harness: one made of the other, both ways.
+
+Members that change what runs become fields of the Function; the others are kept and told as they
+were given, as Role and Description.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lambdatrace.harness.errors import FunctionConfigurationError, InvokeError
+from lambdatrace.harness.function import (
+    ACCOUNT_ID,
+    ENVIRONMENT_BYTES_MAX,
+    LATEST,
+    MEMORY_MB_MAX,
+    RESERVED_VARIABLES,
+    SNAP_START,
+    TIMEOUT_S_MAX,
+    Function,
+    inspect_interpreter,
+)
+from lambdatrace.harness.lambda_api.resources import invalid
+from lambdatrace.harness.lambda_api.validation import Fault, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lambdatrace.harness.deployed_function import DeployedFunction, Status, Version
+
+# Members kept and told as given, with what Lambda tells when they were not.
+KEPT: dict[str, Any] = {
+    "Role": f"arn:aws:iam::{ACCOUNT_ID}:role/lambdatrace-local",
+    "Description": "",
+    "KMSKeyArn": None,
+    "DeadLetterConfig": None,
+    "VpcConfig": None,
+    "FileSystemConfigs": None,
+    "EphemeralStorage": {"Size": 512},
+    "LoggingConfig": None,
+    "Architectures": ["x86_64"],
+}
+_STATE_MEMBERS = (
+    "State",
+    "StateReason",
+    "StateReasonCode",
+    "LastUpdateStatus",
+    "LastUpdateStatusReason",
+    "LastUpdateStatusReasonCode",
+    "RuntimeVersionConfig",
+)
+_RUNTIMES = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
+
+
+def changes(parameters: dict[str, Any], layers: dict[str, Path]) -> dict[str, Any]:
+    """The Function's fields that a request sets. Raises InvokeError.
+
+    `layers` are those that functions of the harness have, by ARN.
+    """
+    _check_limits(parameters)
+    found: dict[str, Any] = {}
+    if "Handler" in parameters:
+        found["handler"] = parameters["Handler"]
+    if "Timeout" in parameters:
+        found["timeout_s"] = parameters["Timeout"]
+    if "MemorySize" in parameters:
+        found["memory_size_mb"] = parameters["MemorySize"]
+    if "Environment" in parameters:
+        found["environment"] = parameters["Environment"].get("Variables", {})
+        _check_environment(found["environment"])
+    if "Runtime" in parameters:
+        found["runtime"] = parameters["Runtime"]
+        found["python"] = interpreter_for(parameters["Runtime"])
+    if "Mode" in parameters.get("TracingConfig", {}):
+        found["tracing"] = parameters["TracingConfig"]["Mode"]
+    if "Layers" in parameters:
+        found["layers"] = _layer_paths(parameters["Layers"], layers)
+    return found
+
+
+def kept(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The members a request sets that are told again as they are."""
+    found = {name: parameters[name] for name in KEPT if name in parameters}
+    if "SnapStart" in parameters:
+        found["SnapStart"] = parameters["SnapStart"]
+    return found
+
+
+def apply(function: Function, fields: dict[str, Any]) -> Function:
+    """The Function with fields changed. Raises InvokeError for what it cannot be."""
+    try:
+        return dataclasses.replace(function, **fields)
+    except FunctionConfigurationError as error:
+        raise invalid(str(error)) from error
+
+
+def create(name: str, code_dir: Path, fields: dict[str, Any]) -> Function:
+    """A new Function. Raises InvokeError for what it cannot be."""
+    try:
+        return Function(name, fields.pop("handler"), code_dir=code_dir, **fields)
+    except FunctionConfigurationError as error:
+        raise invalid(str(error)) from error
+
+
+def describe(
+    target: DeployedFunction,
+    version: Version,
+    qualifier: str = "",
+    region: str = "us-east-1",
+) -> dict[str, Any]:
+    """A version's `FunctionConfiguration`; its ARN ends in the qualifier, if there is one."""
+    function = version.function
+    document: dict[str, Any] = {
+        **KEPT,
+        **version.settings,
+        "FunctionName": target.name,
+        "FunctionArn": target.qualified_arn(qualifier),
+        "Runtime": function.runtime or f"python{inspect_interpreter(function.python).version}",
+        "Handler": function.handler,
+        "CodeSize": version.code.size_bytes,
+        "CodeSha256": version.code.sha256,
+        "Timeout": math.ceil(function.timeout_s),
+        "MemorySize": function.memory_size_mb,
+        "LastModified": version.last_modified,
+        "Version": version.name,
+        "TracingConfig": {"Mode": function.tracing},
+        "RevisionId": version.revision_id,
+        "PackageType": "Zip",
+        "SnapStart": _snap_start(version),
+        "LoggingConfig": {
+            "LogFormat": "Text",
+            "LogGroup": function.log_group,
+            **version.settings.get("LoggingConfig", {}),
+        },
+        "Layers": [
+            {"Arn": arn, "CodeSize": path.stat().st_size if path.is_file() else 0}
+            for arn, path in layer_arns([function], region).items()
+        ]
+        or None,
+    }
+    if function.environment:
+        document["Environment"] = {"Variables": dict(function.environment)}
+    document |= _status("State", "StateReason", "StateReasonCode", version.state)
+    if version.name == LATEST and version.last_update.value:
+        document |= _status(
+            "LastUpdateStatus",
+            "LastUpdateStatusReason",
+            "LastUpdateStatusReasonCode",
+            version.last_update,
+        )
+    return document
+
+
+def listed(document: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as the List operations tell it: without the states."""
+    return {name: value for name, value in document.items() if name not in _STATE_MEMBERS}
+
+
+def layer_arns(functions: Iterable[Function], region: str) -> dict[str, Path]:
+    """The layers of functions, each under an ARN made of its file's or folder's name."""
+    return {
+        f"arn:aws:lambda:{region}:{ACCOUNT_ID}:layer:{_layer_name(Path(path))}:1": Path(path)
+        for function in functions
+        for path in function.layers
+    }
+
+
+def interpreter_for(runtime: str) -> str:
+    """The Python a runtime's functions run on: `python3.12` of PATH, with awslambdaric, else ours.
+
+    Raises InvokeError for a runtime that is none of Python.
+    """
+    if runtime not in _RUNTIMES:
+        raise invalid(
+            f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum "
+            f"value set: [{', '.join(_RUNTIMES)}] or be a valid ARN"
+        )
+    if runtime == "python{}.{}".format(*sys.version_info):
+        return sys.executable
+    found = shutil.which(runtime)
+    if found:
+        try:
+            if f"python{inspect_interpreter(found).version}" == runtime:
+                return found
+        except FunctionConfigurationError:
+            pass  # it has no runtime client
+    return sys.executable
+
+
+def _check_limits(parameters: dict[str, Any]) -> None:
+    """What the model allows for Managed Instances and Lambda refuses for other functions."""
+    faults = [
+        Fault(member, str(value), f"have value less than or equal to {limit}")
+        for member, value, limit in (
+            ("timeout", parameters.get("Timeout", 0), TIMEOUT_S_MAX),
+            ("memorySize", parameters.get("MemorySize", 0), MEMORY_MB_MAX),
+        )
+        if value > limit
+    ]
+    refuse(faults)
+
+
+def _check_environment(variables: dict[str, str]) -> None:
+    reserved = sorted(RESERVED_VARIABLES.intersection(variables))
+    if reserved:
+        raise invalid(
+            "Lambda was unable to configure your environment variables because the environment "
+            "variables you have provided contains reserved keys that are currently not supported "
+            f"for modification. Reserved keys used in this request: {', '.join(reserved)}"
+        )
+    measured = json.dumps(variables, separators=(",", ":"), ensure_ascii=False)
+    if len(measured.encode()) > ENVIRONMENT_BYTES_MAX:
+        raise invalid(
+            "Lambda was unable to configure your environment variables because the environment "
+            "variables you have provided exceeded the 4KB limit. String measured: " + measured
+        )
+
+
+def _layer_paths(arns: list[str], known: dict[str, Path]) -> tuple[Path, ...]:
+    for arn in arns:
+        if arn not in known:
+            raise InvokeError(
+                400, "InvalidParameterValueException", f"Layer version {arn} does not exist."
+            )
+    return tuple(known[arn] for arn in arns)
+
+
+def _layer_name(path: Path) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in path.stem)
+
+
+def _snap_start(version: Version) -> dict[str, str]:
+    apply_on = version.settings.get("SnapStart", {}).get("ApplyOn", "None")
+    is_on = version.function.initialization_type == SNAP_START
+    return {"ApplyOn": apply_on, "OptimizationStatus": "On" if is_on else "Off"}
+
+
+def _status(value: str, reason: str, code: str, status: Status) -> dict[str, str]:
+    members = {value: status.value, reason: status.reason, code: status.code}
+    return {name: text for name, text in members.items() if text}
