@@ -12,7 +12,7 @@ from lambdatrace.invocation import Invocation, attribute, called
 from lambdatrace.records import CONSUMER, SERVER
 from lambdatrace.runtime_client import watch_responses
 from lambdatrace.settings import PROPAGATORS_DEFAULT
-from lambdatrace.tracing import activate, deactivate, enter, entered, leave
+from lambdatrace.tracing import activate, activated, deactivate, enter, entered, leave
 from lambdatrace.triggers import read_trigger
 
 TYPE_CHECKING = False
@@ -316,8 +316,7 @@ class RunningInvocation:
                 from lambdatrace.exceptions import qualified_name
 
                 self.error_type = error_type or qualified_name(type(error))
-            # With the batch and the root, the span of the message that was being handled.
-            for span in self.spans.still_open():
+            for span in self._failed():
                 guard, tracer = self.current.guard, self.current.tracer
                 guard.run(tracer.record_exception, span, error, error_type)
         if self._end():
@@ -325,6 +324,16 @@ class RunningInvocation:
                 # SystemExit and its like end the process before any extension could send.
                 self._send_now()
             self._hand_over()
+
+    def _failed(self) -> list[Span]:
+        """The open spans that an error of the handler's is of: its own, and those of the batch.
+
+        What is open beside it, in a thread it has started, goes on.
+        """
+        spans = self.spans
+        own = {id(span) for span in (spans.root(), self.batch, activated())}
+        own.update(map(id, spans.messages.values()))
+        return [span for span in spans.still_open() if id(span) in own]
 
     def abandon(self) -> None:
         """Another invocation begins: whatever this one's handler waits for, it is over."""

@@ -87,8 +87,10 @@ class Journal:
     """
 
     __slots__ = (
+        "_deferred",
         "_descriptor",
         "_due",
+        "_is_putting",
         "_kept",
         "_key",
         "_mapped",
@@ -118,7 +120,11 @@ class Journal:
         self._key = int.from_bytes(os.urandom(8), "little") % _KEYS
         self._mapped: Any = None
         self._position = HEADER_BYTES
-        self._writing = _thread.allocate_lock()  # until the file is mapped
+        # Until the file is mapped. A signal handler may record in the midst of an entry, which its
+        # own then waits for in `_deferred`.
+        self._writing = _thread.RLock()
+        self._deferred: list[bytes] = []
+        self._is_putting = False
         self._settling = _thread.allocate_lock()
         self.name = f"{PREFIX}{pid}-{self.ticks}"
         self._descriptor = -1
@@ -176,17 +182,28 @@ class Journal:
 
     def _put(self, frame: bytes) -> None:
         with self._writing:
-            if self._mapped is None:
-                try:
-                    if self._due is not None:
-                        self._make()
-                    self._put_all(frame, self._position)
-                except OSError:
-                    self.dropped += 1
-                else:
-                    self._position += len(frame) - len(END)
+            self._deferred.append(frame)
+            if self._is_putting:
                 return
-        self._append(frame[FRAME_BYTES : -len(END)])  # another thread has mapped it meanwhile
+            self._is_putting = True
+            try:
+                while self._deferred:
+                    self._put_next(self._deferred.pop(0))
+            finally:
+                self._is_putting = False
+
+    def _put_next(self, frame: bytes) -> None:
+        if self._mapped is not None:  # by another thread, meanwhile
+            self._append(frame[FRAME_BYTES : -len(END)])
+            return
+        try:
+            if self._due is not None:
+                self._make()
+            self._put_all(frame, self._position)
+        except OSError:
+            self.dropped += 1
+        else:
+            self._position += len(frame) - len(END)
 
     def _put_all(self, data: bytes, position: int) -> None:
         """Write all of `data`, or raise OSError; half of a frame ends the file as none does."""

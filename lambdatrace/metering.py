@@ -29,7 +29,7 @@ class Metering:
         self._recorder: MetricRecorder | None = None
         self._instruments: Instruments | None = None
         self._dropped = 0  # by recorders that are gone
-        self._making = _thread.allocate_lock()  # either, at the first use in any thread
+        self._making = _thread.RLock()  # either, at the first use in any thread
 
     @property
     def is_waiting(self) -> bool:
@@ -49,7 +49,7 @@ class Metering:
     def forget_parent(self) -> None:
         """In a forked child: what was recorded is the parent's."""
         self._recorder = None
-        self._making = _thread.allocate_lock()
+        self._making = _thread.RLock()
         self.forget_counts()
 
     def forget_counts(self) -> None:
@@ -64,9 +64,11 @@ class Metering:
         recorder = self._recorder
         if recorder is None:
             with self._making:
+                made = self.new_recorder()
+                # Unless another thread has, or a signal handler while it was made.
+                if self._recorder is None:
+                    self._recorder = made
                 recorder = self._recorder
-                if recorder is None:
-                    recorder = self._recorder = self.new_recorder()
         return recorder
 
     def new_recorder(self) -> MetricRecorder:
@@ -95,9 +97,11 @@ class Metering:
         instruments = self._instruments
         if instruments is None:
             with self._making:
+                if self._instruments is None:
+                    made = self._new_instruments()
+                    if self._instruments is None:
+                        self._instruments = made
                 instruments = self._instruments
-                if instruments is None:
-                    instruments = self._instruments = self._new_instruments()
         return instruments
 
     def _new_instruments(self) -> Instruments:

@@ -37,6 +37,12 @@ def _now(value: Any) -> Any:
     return as_it_is_now(value)
 
 
+def _text(value: Any) -> str:
+    from lambdatrace.plain import text_of  # loaded when somebody gives what is no text
+
+    return text_of(value)
+
+
 def _all_now(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """`attributes`, with copies of those that their owner may go on to change."""
     if _UNCHANGING.issuperset(map(type, attributes.values())):
@@ -82,7 +88,7 @@ class SpanHandle:
     def update_name(self, name: str) -> None:
         """Give the span another name."""
         if self._span is not None and not self._span.end_ns:
-            self._span.name = name
+            self._span.name = name if type(name) is str else self._guard.run(_text, name) or "?"
 
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None) -> None:
         """Record that something happened now."""
@@ -97,7 +103,8 @@ class SpanHandle:
     def set_error(self, message: str = "") -> None:
         """Set the ERROR status."""
         if self._span is not None:
-            self._guard.run(self._span.set_status, ERROR, message)
+            text = message if type(message) is str else self._guard.run(_text, message)
+            self._guard.run(self._span.set_status, ERROR, text or "")
 
     def set_ok(self) -> None:
         """Set the OK status, which nothing overrides."""
@@ -164,8 +171,11 @@ class SpanScope(SpanHandle):
             attributes = self._attributes
             if attributes is not None:
                 attributes = _all_now(attributes)
+            name = self._name
+            if type(name) is not str:
+                name = _text(name)
             self._span = span = self._tracer.start_span(
-                self._name, kind=self._kind, attributes=attributes, links=self._links
+                name, kind=self._kind, attributes=attributes, links=self._links
             )
             self._token = CURRENT_SPAN.set(span)
         except Exception as error:  # noqa: BLE001 - the guard's own

@@ -129,7 +129,7 @@ class Telemetry:
         self._metering: Metering | None = None
         self._exporters: ExporterSettings | None = None
         self._redaction: Redaction | None = None
-        self._making = _thread.allocate_lock()  # one of these, at the first use in any thread
+        self._making = _thread.RLock()  # one of these, at the first use in any thread
         self.log_watch: LogWatch | None = None
         self.providers: Providers | None = None  # the user's own, of OpenTelemetry's SDK
         if settings.invocation_metrics and settings.metrics_exporter != "none":
@@ -406,7 +406,8 @@ class Telemetry:
             from lambdatrace.metering import Metering
 
             with self._making:
-                metering = self._metering = self._metering or Metering(self)
+                made = Metering(self)
+                metering = self._metering = self._metering or made
         return metering
 
     @property
@@ -417,7 +418,8 @@ class Telemetry:
             from lambdatrace.delivery import Delivery
 
             with self._making:
-                delivery = self._delivery = self._delivery or Delivery(self, self._sink)
+                made = Delivery(self, self._sink)
+                delivery = self._delivery = self._delivery or made
         return delivery
 
     @property
@@ -467,7 +469,7 @@ class Telemetry:
         self.tracer.forget_parent()
         self.ended.clear()
         self.running_now.clear()
-        self._making = _thread.allocate_lock()
+        self._making = _thread.RLock()
         if self._delivery is not None:
             self._delivery.forget_parent()
         if self._metering is not None:

@@ -273,14 +273,17 @@ class Tracer:
         # `span.end`, without its call, nor that of `max`.
         span.end_ns = ended_ns if ended_ns > start_ns else start_ns  # noqa: FURB136
         spans, context = span.opened_in, span.context
-        if spans is not None:
-            if spans.by_id.pop(context.span_id, None) is None and spans.unwatched:
-                spans.unwatched -= 1
-            if spans.facades:
-                spans.facades.pop(context.span_id, None)
-            span.opened_in = None  # no cycle for the collector to find
-            if 0 < spans.replay_ns <= span.start_ns:
-                return  # the invocation that did it first has sent it
+        if spans is None:
+            return  # another thread was quicker
+        if spans.by_id.pop(context.span_id, None) is None:  # one step: of two threads one has it
+            if not spans.unwatched:
+                return
+            spans.unwatched -= 1
+        if spans.facades:
+            spans.facades.pop(context.span_id, None)
+        span.opened_in = None  # no cycle for the collector to find
+        if 0 < spans.replay_ns <= span.start_ns:
+            return  # the invocation that did it first has sent it
         if context.is_sampled:
             try:
                 if self.journal is not None:
@@ -288,7 +291,7 @@ class Tracer:
             finally:  # it is sent, whether or not it could be noted
                 self._buffer.append(span)
         elif self.is_holding:
-            (spans or self.spans()).hold(span)
+            spans.hold(span)
 
     def leave_span(self, span: Span) -> None:
         """Note that `span` ends now, but keep it until it is known whether that was an error."""

@@ -308,3 +308,22 @@ def test_the_files_of_others_are_told_and_only_ours_is_deleted(tmp_path: Path) -
     assert journal.others() == [".lambdatrace-1-1"]
     journal.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lambdatrace-1-1", "users"]
+
+
+def test_a_signal_handler_may_record_in_the_midst_of_an_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(str(tmp_path))
+    put = Journal._put_all
+
+    def interrupted(self: Journal, data: bytes, position: int) -> None:
+        monkeypatch.setattr(Journal, "_put_all", put)
+        journal.write(("written", [1]))  # as by a handler of SIGALRM, in the same thread
+        put(self, data, position)
+
+    monkeypatch.setattr(Journal, "_put_all", interrupted)
+    journal.write(("settled", ["a"]))
+    journal.write(("settled", ["b"]))
+    data = (tmp_path / journal.name).read_bytes()
+    assert list(read_entries(data)) == [("settled", ["a"]), ("written", [1]), ("settled", ["b"])]
+    journal.close()

@@ -4,13 +4,14 @@ import asyncio
 import inspect
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
 
 import lambdatrace
-from lambdatrace.records import ATTRIBUTE_COUNT_MAX, ERROR, OK, Span
-from lambdatrace.testing import START_NS, LambdaContext, Recorded, recording
+from lambdatrace.records import ATTRIBUTE_COUNT_MAX, ERROR, OK, UNSET, Span
+from lambdatrace.testing import START_NS, LambdaContext, Recorded, SettableClock, recording
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterator
@@ -352,3 +353,64 @@ def test_a_trace_that_is_not_sampled_records_nothing_and_passes_its_context_on()
 
         assert invoke(body).endswith("-00")
         assert recorded.spans == []
+
+
+def test_a_name_or_message_that_is_no_text_is_taken_as_its_text() -> None:
+    with recording() as recorded:
+
+        @lambdatrace.instrument
+        def handler(_event: object, _context: object) -> None:
+            odd: Any = 5
+            with lambdatrace.span(odd) as span:
+                span.set_error(cast("Any", ValueError("no")))
+            with lambdatrace.span("other") as span:
+                span.update_name(cast("Any", None))
+
+        handler({}, LambdaContext())
+        assert recorded.span("5").status_message == "no"
+        assert recorded.span("None").end_ns
+
+
+def test_an_error_of_the_handler_is_not_one_of_what_a_thread_of_its_own_does() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with lambdatrace.span("beside"):
+            begun.set()
+            may_end.wait(10)
+
+    with recording() as recorded:
+
+        @lambdatrace.instrument
+        def handler(_event: object, _context: object) -> None:
+            threading.Thread(target=copy_context().run, args=(work,)).start()
+            begun.wait(10)
+            raise KeyError("no")
+
+        with pytest.raises(KeyError):
+            handler({}, LambdaContext())
+        may_end.set()
+        beside = recorded.span("beside")
+        assert (beside.status_code, beside.events) == (UNSET, [])
+        assert recorded.span("orders").status_code == ERROR
+
+
+def test_a_span_that_two_threads_end_at_once_is_sent_once() -> None:
+    with recording() as recorded:
+        tracer = recorded.telemetry.tracer
+        clock_read = threading.Barrier(2, timeout=10)
+        now_ns = recorded.clock.time_ns()
+
+        class Clock(SettableClock):
+            def time_ns(self) -> int:
+                clock_read.wait()  # both have seen the span open by then
+                return now_ns
+
+        span = tracer.start_span("ended twice")
+        tracer._clock = Clock()
+        threads = [threading.Thread(target=tracer.end_span, args=(span,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert len(recorded.telemetry.buffer) == 1
