@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 
 from lambdatrace.records import ERROR, TIMED_OUT
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from lambdatrace.sender import Sender
     from lambdatrace.sinks import Sink
     from lambdatrace.telemetry import Telemetry
+
+
+# How long what a dead process left may take before the first invocation of the next, and for how
+# long it is not tried again there: an endpoint that does not answer must not cost each its time.
+LOOK_BACK_NS_MAX = 250_000_000
+LOOK_BACK_AFTER_NS = 60_000_000_000
+_TRIED = ".lambdatrace.tried"  # a file beside the journals, whose names begin otherwise
 
 
 class Delivery:
@@ -132,11 +140,31 @@ class Delivery:
         if self.sender is None or self.sender.send_now(spans, deadline_ns):
             self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
 
-    def look_back(self, deadline_ns: int) -> None:
-        """Send what processes that are gone have left, before there is an invocation."""
+    def look_back(self) -> None:
+        """Send what processes that are gone have left, before there is an invocation.
+
+        An invocation may be waiting for this: Lambda begins the next one when a process has died.
+        So it is tried for LOOK_BACK_NS_MAX, and where that failed or was cut off, in this process
+        or another of the environment, not again for LOOK_BACK_AFTER_NS, but after a response.
+        """
+        current = self._telemetry
+        if current.journal is None:
+            return
+        mark = f"{current.journal.folder}/{_TRIED}"
+        now_ns = current.clock.time_ns()
+        try:
+            tried_ns = os.stat(mark).st_mtime_ns  # noqa: PTH116 - pathlib costs 2.8 ms
+        except OSError:
+            tried_ns = 0
+        if 0 <= now_ns - tried_ns < LOOK_BACK_AFTER_NS:
+            return
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        os.utime(mark, ns=(now_ns, now_ns))
         self._recover(is_early=True)
-        if len(self._telemetry.buffer):
-            self.pipelines.send(deadline_ns, self._write_metrics_meanwhile)
+        if not len(current.buffer) or self.pipelines.send(
+            now_ns + LOOK_BACK_NS_MAX, self._write_metrics_meanwhile
+        ):
+            os.unlink(mark)  # noqa: PTH108 - see above
 
     def _recover(self, *, is_early: bool = False) -> None:
         """Take over what processes that are gone have left.

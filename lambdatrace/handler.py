@@ -158,7 +158,7 @@ def begin(
     if previous is not None and previous.is_over_when_next_begins():
         previous.abandon()
     if current.ended:
-        current.complete_ended_before()
+        current.complete_ended_before(request_id)
     trigger = current.guard.run(read_trigger, event)
     running = RunningInvocation(current, start_ns, request_id, context, trigger)
     if current.function.is_multi_concurrent:

@@ -77,25 +77,27 @@ def without_ours(frames: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 def watch_next() -> bool:
     """Have us told before the runtime client asks for an event; False if there is no such client.
 
-    Where a handler is run by another client, the answer is out at a time that nobody tells.
+    Where a handler is run by another client, the answer is out at a time that nobody tells. Ours
+    stands in the class that is used, before what others have put, or will put, into the one above.
     """
-    owner = _client_class()
+    owner: Any = getattr(sys.modules.get(_CLIENT), "LambdaRuntimeClient", None)
     ask = getattr(owner, "wait_next_invocation", None)
     if not callable(ask):
         return False
     if getattr(ask, _MARK, False):
         return True
+    own = vars(owner).get("wait_next_invocation")
 
     @wraps(ask)
     def wait_next_invocation(client: Any) -> Any:
         current = telemetry.installed()
         if current is not None:
             current.guard.run(current.runtime_asks_for_next)
-        return ask(client)
+        return own(client) if own is not None else super(owner, client).wait_next_invocation()
 
     setattr(wait_next_invocation, _MARK, True)
     owner.wait_next_invocation = wait_next_invocation
-    _watch_failed_init(owner)
+    _watch_failed_init(_client_class())
     return True
 
 

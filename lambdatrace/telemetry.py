@@ -373,11 +373,18 @@ class Telemetry:
                 return
             self.guard.run(running.complete)
 
-    def complete_ended_before(self) -> None:
+    def complete_ended_before(self, request_id: str) -> None:
         """An invocation begins: make the records of earlier ones that nobody has come to.
 
-        The extension lost its API, or never had these invocations; or the background is behind.
+        The extension lost its API, or never had these invocations; or the background is behind; or
+        somebody has put back what the runtime client asks for the next event with.
         """
+        if self.is_told_of_next and request_id and self.ended[0].request_id not in ("", request_id):
+            self.is_told_of_next = False
+            self.guard.report(
+                "spans are sent before the response",
+                "the runtime client does not tell any more when it asks for the next event",
+            )
         if self.background is None or len(self.ended) > ENDED_COUNT_MAX:
             self.complete_ended()
 
@@ -521,7 +528,7 @@ class Telemetry:
 
     def _look_back(self) -> None:
         if self.journal is not None and self.journal.others():  # else nothing is loaded for it
-            self.delivery.look_back(self.clock.time_ns() + SEND_BEFORE_RESPONSE_NS_MAX)
+            self.delivery.look_back()
 
     def invocation_ended(self) -> None:
         """The response is out: write and send what waits, within the invocation's time."""

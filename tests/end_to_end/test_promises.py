@@ -370,3 +370,25 @@ def test_without_an_extensions_api_spans_are_sent_before_the_response(
     assert len(receiver.named(name)) == 1, "before the response"
     (warning,) = [e.message for e in harness.logs(name) if "[lambdatrace]" in e.message]
     assert "the internal extension cannot register" in warning
+
+
+def test_where_the_hook_in_the_runtime_client_is_taken_away_spans_are_sent_before_the_response(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    name = deploy(
+        """
+        import lambdatrace
+        from awslambdaric.lambda_runtime_client import LambdaRuntimeClient as Client
+
+        @lambdatrace.instrument
+        def handler(event, context):
+            if event:
+                Client.wait_next_invocation = Client.wait_next_invocation.__wrapped__
+            return {"ok": True}
+        """
+    )
+    for event in ({}, {"take it": True}, {}, {}):
+        assert invoke_frozen(harness, name, event).json() == {"ok": True}
+    assert len(receiver.named(name)) == 4
+    (warning,) = [e.message for e in harness.logs(name) if "[lambdatrace]" in e.message]
+    assert "does not tell any more" in warning

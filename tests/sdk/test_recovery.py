@@ -570,3 +570,22 @@ def test_a_worker_of_a_managed_instance_has_a_journal_from_its_first_invocation_
         assert recorded.telemetry.tracer.journal is None
         start(recorded)
         assert recorded.telemetry.tracer.journal is not None
+
+
+def test_where_the_endpoint_does_not_answer_an_early_look_back_is_not_repeated_at_once(
+    tmp_path: Path,
+) -> None:
+    die_in("request 0", tmp_path, DEAD)
+    refused = Outcome(is_accepted=False, message="HTTP 503")
+    with process(tmp_path, refused) as tries:
+        tries.telemetry.registered()
+        (timeout_s,) = tries._sink.timeouts_s
+        assert timeout_s <= 0.25
+        die(tries)
+    with process(tmp_path) as keeps:
+        keeps.telemetry.registered()
+        assert keeps._sink.timeouts_s == []
+    with process(tmp_path) as after:
+        after.clock.advance(61_000)
+        after.telemetry.registered()
+        assert after.span("orders").attributes["faas.invocation_id"] == "request 0"
