@@ -44,7 +44,7 @@ def complete(running: RunningInvocation) -> None:
         return
     spans.replay_ns = 0
     current.guard.run(describe, running)
-    current.guard.run(spans.format_stack_traces)
+    current.guard.run(spans.format_stack_traces, current.clock.time_ns, running.facts.deadline_ns)
     root = spans.root()
     spans.invocation = None
     if root is not None and running.trigger is not None and running.trigger.item_ids:

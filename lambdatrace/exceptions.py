@@ -92,6 +92,14 @@ class StackTrace:
         self._head = (id(head), head.tb_lasti)
         return True
 
+    def shorten(self) -> None:
+        """Be the error alone from now on, where there is no time for more."""
+        raised, self._raised = self._raised, []
+        if raised:
+            (module, name), message, *_ = raised[0]
+            kind = name if module in ("builtins", "__main__") else f"{module}.{name}"
+            self._text = _tail(f"{kind}: {message}\n" if message else f"{kind}\n")
+
     @property
     def written(self) -> str:
         """The text, as far as it has been made."""

@@ -20,6 +20,9 @@ OPEN_SPANS_MAX = 10_000
 # Ended spans of an unsampled trace that may yet be sent; beyond, the first are let go.
 HELD_SPANS_MAX = 1_000
 
+# How long stack traces may take to be written out: a thousand of them take a second.
+FORMAT_NS_MAX = 100_000_000
+
 # A span that began with what an earlier invocation has done already, and has gone on since.
 REPLAYED = "durable.span.replayed"
 
@@ -169,7 +172,21 @@ class InvocationSpans:
         self._stack_traces.append(trace)
         return trace
 
-    def format_stack_traces(self) -> None:
-        """Turn the stack traces of this invocation into text, and let go of their frames."""
+    def format_stack_traces(self, time_ns: Callable[[], int], deadline_ns: int) -> None:
+        """Turn the stack traces of this invocation into text, and let go of their frames.
+
+        The last first, for at most FORMAT_NS_MAX and half of what is left until `deadline_ns`, 0 if
+        that is unknown; the others tell no more than their error.
+        """
+        if not self._stack_traces:
+            return
+        now_ns = time_ns()
+        until_ns = now_ns + FORMAT_NS_MAX
+        if deadline_ns:
+            until_ns = min(until_ns, (now_ns + deadline_ns) // 2)
         while self._stack_traces:
-            str(self._stack_traces.pop())
+            trace = self._stack_traces.pop()
+            if time_ns() < until_ns:
+                str(trace)
+            else:
+                trace.shorten()

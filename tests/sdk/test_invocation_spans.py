@@ -53,3 +53,24 @@ def test_what_is_held_back_has_a_limit_and_the_rest_is_counted_when_it_is_taken(
     held, dropped = spans.take_held()
     assert [span.name for span in held] == ["later"]
     assert dropped == 0
+
+
+def test_stack_traces_are_written_out_as_long_as_there_is_time_the_last_first() -> None:
+    spans = invocation_spans.InvocationSpans()
+    traces = []
+
+    def fail(number: int) -> None:
+        raise ValueError(number)
+
+    for number in range(4):
+        try:
+            fail(number)
+        except ValueError as error:
+            traces.append(spans.stack_trace(error))
+    times = iter((0, 0, 39_999_999, 40_000_000, 40_000_001))
+    spans.format_stack_traces(lambda: next(times), deadline_ns=80_000_000)
+    texts = [trace.written for trace in traces]
+    assert texts[:2] == ["ValueError: 0\n", "ValueError: 1\n"]
+    for number in (2, 3):
+        assert texts[number].startswith("Traceback (most recent call last):")
+        assert texts[number].endswith(f"ValueError: {number}\n")
