@@ -81,12 +81,18 @@ def add_function_arguments(parser: argparse.ArgumentParser) -> None:
         default="passthrough",
         help="of each function, X-Ray's: active samples by its default rule (default passthrough)",
     )
+    parser.add_argument(
+        "--log-format",
+        choices=("Text", "JSON"),
+        default="Text",
+        help="of each function (default Text)",
+    )
     parser.add_argument("--region", default="us-east-1", help="the functions believe to be in")
 
 
 def functions(targets: list[str], arguments: argparse.Namespace) -> list[Function]:
     """The functions a command line describes. Raises FunctionConfigurationError."""
-    from lambdatrace.harness import Function, FunctionConfigurationError
+    from lambdatrace.harness import Function, FunctionConfigurationError, LoggingConfig
     from lambdatrace.harness.target import check_handler, parse_target
 
     environment = {}
@@ -107,6 +113,7 @@ def functions(targets: list[str], arguments: argparse.Namespace) -> list[Functio
             runtime=arguments.runtime,
             layers=arguments.layer,
             tracing=_TRACING[arguments.tracing],
+            logging_config=LoggingConfig(arguments.log_format),
         )
         check_handler(function.handler, function.code_dir)
         found.append(function)

@@ -541,8 +541,12 @@ class Environment:
             self._events.init_runtime_done(self._initialization.phase)
         elif self._invocation:
             self._invocation.runtime_done_ns = time.perf_counter_ns()
-            if not self._events.is_plain and self._invocation.outcome:
-                self._events.runtime_done(self._invocation, self._invocation.runtime_done_ns)
+            if not self._events.is_plain and self._invocation.outcome and self._sandbox:
+                self._sandbox.drain()  # what the function has written comes first
+                began_ns = int(self._api.result_began_s * 1e9)
+                self._events.runtime_done(
+                    self._invocation, self._invocation.runtime_done_ns, began_ns
+                )
 
     def everyone_waits(self) -> None:
         """The end of an init or of an invoke."""

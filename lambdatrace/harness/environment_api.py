@@ -82,6 +82,7 @@ class EnvironmentApi:
         self._runtime_exchange: Exchange | None = None
         self._extension_exchanges: dict[str, Exchange] = {}
         self._undelivered: dict[str, Answer] = {}
+        self.result_began_s = 0.0  # loop time at which the last response or error began to arrive
 
     @property
     def is_everyone_waiting(self) -> bool:
@@ -159,6 +160,7 @@ class EnvironmentApi:
             _send(exchange, step.answer)
 
     def _tell_listener(self, step: Step, request: Request) -> None:
+        self.result_began_s = request.began_s
         if step.meaning is Meaning.RESPONSE:
             content_type = request.header(b"content-type") or "application/json"
             self._listener.function_responded(request.body, content_type)

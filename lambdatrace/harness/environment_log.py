@@ -208,11 +208,12 @@ class EnvironmentLog:
         record = telemetry_events.start(invocation, self._function_version)
         self._say("platform.start", self._with_span_id(record, invocation), line, time_ms)
 
-    def runtime_done(
-        self, invocation: Invocation, ended_ns: int, status: str = SUCCESS, error_type: str = ""
-    ) -> None:
-        """The runtime is done with an invoke; extensions may not be. Told unless `is_plain`."""
-        record = telemetry_events.runtime_done(invocation, ended_ns, status, error_type)
+    def runtime_done(self, invocation: Invocation, ended_ns: int, result_began_ns: int) -> None:
+        """The runtime is done with an invoke; extensions may not be. Told unless `is_plain`.
+
+        `result_began_ns` is when its response or error began to arrive.
+        """
+        record = telemetry_events.runtime_done(invocation, ended_ns, result_began_ns)
         self._say("platform.runtimeDone", self._with_span_id(record, invocation))
 
     def report(
@@ -231,7 +232,8 @@ class EnvironmentLog:
             self._tail = None
             return
         if not invocation.runtime_done_ns:
-            self.runtime_done(invocation, ended_ns, figures.status or SUCCESS, figures.error_type)
+            failed = telemetry_events.runtime_failed(invocation, figures, ended_ns)
+            self._say("platform.runtimeDone", self._with_span_id(failed, invocation))
         if figures.status:
             fault = f"RequestId: {invocation.request_id}\tStatus: {figures.status}\n"
             self._emit(TelemetryEvent(now_ms, "platform.fault", fault))

@@ -34,12 +34,17 @@ _JSON = b"Content-Type: application/json\r\n"
 class Request:
     """A request as it came: header names in lower case, the query string apart from the path.
 
+    `began_s` is the time of its first bytes, by the loop's (monotonic) clock.
     `body_bytes` is what was received; over the limit `body` is empty and `is_too_large` set.
     """
 
-    __slots__ = ("body", "body_bytes", "headers", "is_too_large", "method", "path", "query")
+    __slots__ = (
+        *("began_s", "body", "body_bytes", "headers", "is_too_large"),
+        *("method", "path", "query"),
+    )
 
     def __init__(self) -> None:
+        self.began_s = 0.0
         self.method = ""
         self.path = ""
         self.query = ""
@@ -242,7 +247,7 @@ class Connection(asyncio.BufferedProtocol):
         self._url = b""
         self._request = Request()
         self._header_bytes = 0
-        self._reading_since = asyncio.get_running_loop().time()
+        self._reading_since = self._request.began_s = asyncio.get_running_loop().time()
 
     def on_url(self, url: bytes) -> None:
         """The request target, in one or more pieces."""

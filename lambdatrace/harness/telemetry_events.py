@@ -112,24 +112,35 @@ def start(invocation: Invocation, version: str) -> dict[str, Any]:
     }
 
 
-def runtime_done(
-    invocation: Invocation, ended_ns: int, status: str, error_type: str
-) -> dict[str, Any]:
-    """platform.runtimeDone: metrics and spans only of a function that answered."""
-    record: dict[str, Any] = {"requestId": invocation.request_id, **outcome(status, error_type)}
-    record.update(_tracing(invocation))
-    duration_ms = (ended_ns - invocation.started_ns) / 1e6
-    metrics: dict[str, Any] = {"durationMs": round(duration_ms, 3)}
-    if invocation.outcome and status == SUCCESS:
-        responded_ns = invocation.responded_ns
-        record["spans"] = [
-            _span("responseLatency", invocation, invocation.started_ns, responded_ns),
-            _span("responseDuration", invocation, responded_ns, responded_ns),
+def runtime_done(invocation: Invocation, ended_ns: int, result_began_ns: int) -> dict[str, Any]:
+    """platform.runtimeDone of a function that answered, be it with an error of its own."""
+    responded_ns = invocation.responded_ns
+    first_ns = min(max(result_began_ns, invocation.started_ns), responded_ns)
+    produced_bytes = len(invocation.outcome.payload) if invocation.outcome else 0
+    return {
+        "requestId": invocation.request_id,
+        "status": SUCCESS,
+        **_tracing(invocation),
+        "spans": [
+            _span("responseLatency", invocation, invocation.started_ns, first_ns),
+            _span("responseDuration", invocation, first_ns, responded_ns),
             _span("runtimeOverhead", invocation, responded_ns, ended_ns),
-        ]
-        metrics["producedBytes"] = len(invocation.outcome.payload)
-    record["metrics"] = metrics
-    return record
+        ],
+        "metrics": {
+            "durationMs": _milliseconds(invocation.started_ns, ended_ns),
+            "producedBytes": produced_bytes,
+        },
+    }
+
+
+def runtime_failed(invocation: Invocation, figures: Report, ended_ns: int) -> dict[str, Any]:
+    """platform.runtimeDone of an invoke that ended before the runtime was done with it."""
+    return {
+        "requestId": invocation.request_id,
+        **outcome(figures.status or SUCCESS, figures.error_type),
+        **_tracing(invocation),
+        "metrics": {"durationMs": _milliseconds(invocation.started_ns, ended_ns)},
+    }
 
 
 def report(invocation: Invocation, figures: Report, extensions_ended_ns: int) -> dict[str, Any]:
@@ -172,8 +183,12 @@ def _span(name: str, invocation: Invocation, start_ns: int, end_ns: int) -> dict
     return {
         "name": name,
         "start": timestamp(int(start_ms)),
-        "durationMs": round((end_ns - start_ns) / 1e6, 3),
+        "durationMs": _milliseconds(start_ns, end_ns),
     }
+
+
+def _milliseconds(start_ns: int, end_ns: int) -> float:
+    return round((end_ns - start_ns) / 1e6, 3)
 
 
 def timestamp(time_ms: int) -> str:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -295,6 +296,78 @@ def test_an_init_that_fails_is_told(run: Run, tmp_path: Path, sink: Sink) -> Non
         ("init", "error", "Runtime.ImportModuleError"),
         ("invoke", "error", "Runtime.ImportModuleError"),
     ]
+
+
+# What Datadog's extension requires of an event, by type: the fields of its `TelemetryRecord` that
+# are not optional. One that lacks any is dropped with an error.
+PHASES, STATUSES = {"init", "invoke"}, {"success", "error", "failure", "timeout"}
+KINDS = {"on-demand", "provisioned-concurrency", "snap-start", "lambda-managed-instances"}
+REQUIRED: dict[str, dict[str, Any]] = {
+    "function": {},
+    "extension": {},
+    "platform.initStart": {"initializationType": KINDS, "phase": PHASES},
+    "platform.initRuntimeDone": {"initializationType": KINDS, "status": STATUSES},
+    "platform.initReport": {"initializationType": KINDS, "phase": PHASES, "metrics": dict},
+    "platform.start": {"requestId": str},
+    "platform.runtimeDone": {"requestId": str, "status": STATUSES},
+    "platform.report": {"requestId": str, "status": STATUSES, "metrics": dict},
+    "platform.extension": {"name": str, "state": str, "events": list},
+    "platform.telemetrySubscription": {"name": str, "state": str, "types": list},
+    "platform.logsDropped": {"reason": str, "droppedRecords": int, "droppedBytes": int},
+    "platform.restoreStart": {},
+    "platform.restoreRuntimeDone": {"status": STATUSES},
+    "platform.restoreReport": {"status": STATUSES},
+}
+ON_DEMAND_METRICS: dict[str, Any] = {
+    "durationMs": (float, int),
+    "billedDurationMs": int,
+    "memorySizeMB": int,
+    "maxMemoryUsedMB": int,
+}
+
+
+def read_as_datadog(event: dict[str, Any]) -> None:
+    """Fails where Datadog's extension would."""
+    datetime.strptime(event["time"], "%Y-%m-%dT%H:%M:%S.%fZ").astimezone()
+    for name, wanted in REQUIRED[event["type"]].items():
+        value = event["record"][name]
+        is_right = value in wanted if isinstance(wanted, set) else isinstance(value, wanted)
+        assert is_right, event
+    if event["type"] == "platform.report":
+        metrics = event["record"]["metrics"]
+        assert all(isinstance(metrics[n], kind) for n, kind in ON_DEMAND_METRICS.items()), event
+    for span in event["record"].get("spans", []) if isinstance(event["record"], dict) else []:
+        assert sorted(span) == ["durationMs", "name", "start"]
+
+
+@pytest.mark.parametrize("kind", ["on-demand", "snap-start", "provisioned-concurrency"])
+def test_all_events_of_a_life_are_what_datadogs_extension_reads(
+    run: Run, tmp_path: Path, sink: Sink, kind: str
+) -> None:
+    extension = PROBE.replace("serve(identifier)", "print('up', flush=True)\nserve(identifier)")
+    code = """
+        import os
+        def handler(event, context):
+            if event == "exit": os._exit(3)
+            raise ValueError("of the function's own")
+    """
+    options = {"initialization_type": kind, "idle_timeout_s": 0.5}
+    with running(run, tmp_path, sink, extension, code, **options) as harness:
+        harness.invoke("app")
+        harness.wait_frozen("app")
+        harness.invoke("app", "exit")
+    for event in sink.events:
+        read_as_datadog(event)
+    of_a_restore = {
+        "platform.restoreStart",
+        "platform.restoreRuntimeDone",
+        "platform.restoreReport",
+    }
+    expected = REQUIRED.keys() - {"platform.logsDropped"}
+    assert set(sink.types) == (expected if kind == "snap-start" else expected - of_a_restore)
+    # An error of the function's own is a success of the platform's.
+    assert [record["status"] for record in sink.of("platform.report")] == ["success", "error"]
+    assert {record["initializationType"] for record in sink.of("platform.initReport")} == {kind}
 
 
 def test_by_tcp_each_event_is_a_line(run: Run, tmp_path: Path, sink: Sink) -> None:

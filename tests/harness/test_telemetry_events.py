@@ -64,7 +64,7 @@ def test_a_start_has_the_functions_arn_in_the_latest_schema_alone() -> None:
 
 
 def test_a_runtime_that_is_done_has_metrics_and_spans() -> None:
-    record = telemetry_events.runtime_done(invocation(), 3_599_000_000, "success", "")
+    record = telemetry_events.runtime_done(invocation(), 3_599_000_000, 3_500_000_000)
     assert record == {
         "requestId": "459921b5-681c-4a96-beb0-81e0aa586026",
         "status": "success",
@@ -73,9 +73,9 @@ def test_a_runtime_that_is_done_has_metrics_and_spans() -> None:
             {
                 "name": "responseLatency",
                 "start": "2022-10-21T14:05:03.165Z",
-                "durationMs": 2598.0,
+                "durationMs": 2500.0,
             },
-            {"name": "responseDuration", "start": "2022-10-21T14:05:05.763Z", "durationMs": 0.0},
+            {"name": "responseDuration", "start": "2022-10-21T14:05:05.665Z", "durationMs": 98.0},
             {"name": "runtimeOverhead", "start": "2022-10-21T14:05:05.763Z", "durationMs": 1.0},
         ],
         "metrics": {"durationMs": 2599.0, "producedBytes": 8},
@@ -83,9 +83,8 @@ def test_a_runtime_that_is_done_has_metrics_and_spans() -> None:
 
 
 def test_a_runtime_that_failed_has_neither_spans_nor_produced_bytes() -> None:
-    record = telemetry_events.runtime_done(
-        invocation(), 3_599_000_000, "error", "Runtime.ExitError"
-    )
+    figures = Report("id", 2599.0, 128, 94, status="error", error_type="Runtime.ExitError")
+    record = telemetry_events.runtime_failed(invocation(), figures, 3_599_000_000)
     assert record == {
         "requestId": "459921b5-681c-4a96-beb0-81e0aa586026",
         "status": "error",
