@@ -191,7 +191,8 @@ def name_sandbox(address: str, folder: str) -> None:
     with open(_HOSTS) as known, open(path, "x") as own:
         own.write(f"{known.read()}\n{address} sandbox.localdomain sandbox\n")
     os.chmod(path, 0o644)
-    mount(path, _HOSTS)
+    with contextlib.suppress(OSError):  # in a sandbox within a sandbox, a file that has no name
+        mount(path, _HOSTS)
     os.unlink(path)
 
 
