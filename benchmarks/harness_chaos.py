@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.functions.chaos import LINES
 from lambdatrace.harness import Function, Harness
-from lambdatrace.harness.metrics import metric_data
+from lambdatrace.harness.metrics import executed, metric_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,7 +220,7 @@ def wrong_metrics(answered: list[Answered], witness: Witness) -> list[str]:
         if facts.is_error != (facts.request_id in failed)
     ]
     sums: Counter[str] = Counter()
-    for datum in metric_data(witness.executed, []):
+    for datum in metric_data(sample for facts in witness.executed for sample in executed(facts)):
         if datum["Dimensions"] == [{"Name": "FunctionName", "Value": "chaos"}]:
             pairs = zip(datum["Values"], datum["Counts"], strict=True)
             sums[datum["MetricName"]] += round(sum(value * count for value, count in pairs))

@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
             tmp = "" if harness.is_tmp_private else "; /tmp is shared: TMPDIR names each one's own"
             print(f"Lambda API on {harness.endpoint_url}: {names}{tmp}", flush=True)  # noqa: T201 - a program
             stopped.wait()
-    except HarnessError as error:
+    except (HarnessError, OSError) as error:
         print(f"lambdatrace start: {error}", file=sys.stderr)  # noqa: T201 - a program
         return 1
     return 0

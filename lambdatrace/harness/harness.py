@@ -10,6 +10,7 @@ import asyncio
 import base64
 import concurrent.futures
 import json
+import math
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -112,11 +113,10 @@ class Harness:
             )
         if not 0 <= port <= PORT_MAX:
             raise HarnessSettingsError(f"port {port}: expected 0 to {PORT_MAX}")
-        if idle_timeout_s <= 0 or concurrency_max < 1:
-            raise HarnessSettingsError(
-                f"idle timeout {idle_timeout_s} s and concurrency {concurrency_max}: expected more "
-                "than 0"
-            )
+        if not 0 < idle_timeout_s < math.inf:
+            raise HarnessSettingsError(f"idle timeout {idle_timeout_s:g} s: expected more than 0")
+        if concurrency_max < 1:
+            raise HarnessSettingsError(f"concurrency {concurrency_max}: expected at least 1")
         self._functions = list(functions)
         self._settings = ServiceSettings(
             host,

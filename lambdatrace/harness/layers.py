@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 def merge_layers(layers: Sequence[Path | str], target: Path) -> Path:
     """Copies layers (folders or zip files) into `target` in order, later ones over earlier ones.
 
-    Raises FunctionConfigurationError for a layer that is neither.
+    Raises FunctionConfigurationError for a layer that is neither, or
+    cannot be read.
     """
     target.mkdir(parents=True, exist_ok=True)
     for layer in map(Path, layers):
+        if not os.access(layer, os.R_OK):
+            raise FunctionConfigurationError(f"layer {layer}: it cannot be read")
         if layer.is_dir():
             shutil.copytree(layer, target, symlinks=True, dirs_exist_ok=True)
         elif zipfile.is_zipfile(layer):

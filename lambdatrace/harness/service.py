@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import uuid
 from collections import deque
 from dataclasses import dataclass
@@ -133,8 +134,12 @@ class LambdaService:
                     f"port {settings.port} of {settings.host} is in use: give another one, or 0 "
                     "for any free port"
                 ) from error
+            # asyncio's text names the address a second time; a name that is not known has a
+            # number of another kind.
+            number = error.errno or 0
+            reason = os.strerror(number) if number > 0 else error.strerror or error
             raise HarnessSettingsError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+                f"cannot listen on {settings.host}:{settings.port}: {reason}"
             ) from error
         self._server.larger_body = _body_bytes_max
         self.endpoint_url = f"http://{self._server.host}:{self._server.port}"

@@ -51,6 +51,10 @@ def check_handler(handler: str, code_dir: Path) -> None:
         )
     try:
         tree = ast.parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise FunctionConfigurationError(
+            f"handler '{handler}': cannot read {path}: {error.strerror}"
+        ) from error
     except SyntaxError:
         return  # the runtime reports it as Lambda would: Runtime.UserCodeSyntaxError
     names = set(_top_level_names(tree))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from lambdatrace.cli.invoke import read_event
 from lambdatrace.harness.errors import HarnessSettingsError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SOURCE = """
 import os
@@ -28,9 +27,22 @@ def handler(event, context):
 """
 
 
-def lambdatrace(folder: Path, *arguments: str, stdin: str = "") -> tuple[int, str, list[str]]:
+# So that root, too, is refused what the file's mode or the port's number refuses others.
+_CAPABILITIES = (1, 2, 3, 10)  # DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, NET_BIND_SERVICE
+_PR_CAPBSET_DROP = 24
+
+
+def give_up_privileges() -> None:
+    for capability in _CAPABILITIES:
+        ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def lambdatrace(
+    folder: Path, *arguments: str, stdin: str = "", source: str | None = SOURCE
+) -> tuple[int, str, list[str]]:
     """Exit status, standard output, and the lines of standard error."""
-    (folder / "app.py").write_text(SOURCE)
+    if source is not None:
+        (folder / "app.py").write_text(source)
     completed = subprocess.run(
         [sys.executable, "-m", "lambdatrace.cli", *arguments],
         cwd=folder,
@@ -39,6 +51,7 @@ def lambdatrace(folder: Path, *arguments: str, stdin: str = "") -> tuple[int, st
         text=True,
         timeout=60,
         check=False,
+        preexec_fn=give_up_privileges,
     )
     return completed.returncode, completed.stdout, completed.stderr.splitlines()
 
@@ -116,6 +129,12 @@ def test_a_function_that_fails_is_printed_and_told_by_the_exit_status(tmp_path: 
         (("start", "app.handler", "--memory-size", "1"), "memory size of app is 1 MB"),
         (("start", "app.handler", "--port", "70000"), "port 70000: expected 0 to 65535"),
         (("start", "app.handler", "app.handler"), "there is a function app already"),
+        (("start", "app.handler", "--idle-timeout", "nan"), "idle timeout nan s: expected more"),
+        (("start", "app.handler", "--host", "192.0.2.1"), "cannot listen on 192.0.2.1:3001: "),
+        (("invoke", "app.handler", "--timeout", "nan"), "timeout of app is nan s: expected up to"),
+        (("invoke", "app.handler", "--layer", "x"), "layer {folder}/x of app does not exist"),
+        (("invoke", "app.handler", "--code-dir", "x"), "code folder {folder}/x of app does not"),
+        (("load", "app.nope"), "handler 'app.nope': {folder}/app.py has no function 'nope'"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_a_failed_exit(
@@ -125,3 +144,41 @@ def test_bad_input_is_one_clear_line_and_a_failed_exit(
     assert (status, out, len(log)) == (1, "", 1)
     prefix = f"lambdatrace {arguments[0]}: "
     assert log[0].startswith(prefix + message.format(folder=tmp_path))
+
+
+def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        status, out, log = lambdatrace(tmp_path, "start", "app.handler", "--port", str(port))
+    assert (status, out) == (1, "")
+    message = f"port {port} of 127.0.0.1 is in use: give another one, or 0 for any free port"
+    assert log == [f"lambdatrace start: {message}"]
+
+
+def test_a_port_that_needs_privileges_is_said(tmp_path: Path) -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if first <= 80:
+        pytest.skip("any user may listen on any port here")
+    status, out, log = lambdatrace(tmp_path, "start", "app.handler", "--port", "80")
+    assert (status, out) == (1, "")
+    assert log == ["lambdatrace start: cannot listen on 127.0.0.1:80: Permission denied"]
+
+
+@pytest.mark.parametrize("command", ["start", "invoke", "load"])
+def test_a_handler_that_may_not_be_read_is_said(tmp_path: Path, command: str) -> None:
+    (tmp_path / "app.py").touch(mode=0)
+    status, out, log = lambdatrace(tmp_path, command, "app.handler", source=None)
+    assert (status, out) == (1, "")
+    message = f"handler 'app.handler': cannot read {tmp_path}/app.py: Permission denied"
+    assert log == [f"lambdatrace {command}: {message}"]
+
+
+def test_a_layer_and_an_event_that_may_not_be_read_are_said(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch(mode=0)
+    status, _, log = lambdatrace(tmp_path, "invoke", "app.handler", "--layer", "secret")
+    assert (status, log) == (
+        1,
+        [f"lambdatrace invoke: layer {tmp_path}/secret: it cannot be read"],
+    )
+    status, _, log = lambdatrace(tmp_path, "invoke", "app.handler", "-e", "secret")
+    assert (status, log) == (1, ["lambdatrace invoke: [Errno 13] Permission denied: 'secret'"])

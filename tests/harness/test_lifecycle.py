@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
+import json
 import os
 import re
 import signal
@@ -11,8 +13,10 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -61,11 +65,16 @@ def wait_gone(pids: list[int]) -> list[int]:
 
 
 @contextlib.contextmanager
-def started(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(
+    folder: Path, *arguments: str, stderr: int | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`lambdatrace start app.handler`, and the URL it prints."""
     command = [sys.executable, "-m", "lambdatrace.cli", "start", "app.handler", "--port", "0"]
     with subprocess.Popen(
-        [*command, "--code-dir", str(folder), *arguments], stdout=subprocess.PIPE, text=True
+        [*command, "--code-dir", str(folder), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
     ) as process:
         try:
             assert process.stdout
@@ -77,13 +86,10 @@ def started(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
             process.kill()
 
 
-def invoke(url: str) -> list[int]:
+def invoke(url: str, event: bytes = b"{}") -> list[int]:
     """The pids that the family function answers with."""
-    import json
-    import urllib.request
-
     request = urllib.request.Request(
-        f"{url}/2015-03-31/functions/app/invocations", data=b"{}", method="POST"
+        f"{url}/2015-03-31/functions/app/invocations", data=event, method="POST"
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         pids: list[int] = json.load(answer)
@@ -113,6 +119,58 @@ def test_a_harness_that_ends_takes_every_process_with_it(
     while harness_folders() - before and time.monotonic() < deadline:
         time.sleep(0.02)
     assert harness_folders() - before == set()
+
+
+def test_a_harness_killed_under_load_leaves_no_process_and_the_port_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temp))
+    busy = (
+        textwrap.dedent(FAMILY)
+        + "    \n"
+        + textwrap.dedent(
+            """
+        import time
+        family = handler
+
+        def handler(event, context):
+            pids = family(event, context)
+            print(pids, flush=True)
+            time.sleep(0 if event == "return" else 60)
+            return pids
+        """
+        )
+    )
+    (tmp_path / "app.py").write_text(busy)
+    command = ("--timeout", "90", "--logs")
+    with started(tmp_path, *command, stderr=subprocess.PIPE) as (process, url):
+        address = urlsplit(url)
+        with contextlib.ExitStack() as stack:
+            for _ in range(8):
+                connection = http.client.HTTPConnection(address.netloc, timeout=60)
+                stack.callback(connection.close)
+                connection.request("POST", "/2015-03-31/functions/app/invocations", "{}")
+            assert process.stderr
+            pids: list[int] = []
+            while len(pids) < 16:
+                line = process.stderr.readline()
+                pids += json.loads(line) if line.startswith("[") else []
+            process.send_signal(signal.SIGKILL)
+            process.wait(20)
+            process.stderr.close()
+    assert wait_gone(pids) == []
+    with started(tmp_path, "--port", str(address.port)) as (_, again):
+        assert again == url
+        next_pids = invoke(again, b'"return"')
+        assert [pid for pid in next_pids if is_alive(pid)] == next_pids
+        [base] = temp.iterdir()
+        deadline = time.monotonic() + 10
+        while sum(f.is_dir() for f in base.iterdir()) > 1 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert sum(f.is_dir() for f in base.iterdir()) == 1  # its own; the dead one's has gone
+    assert wait_gone(next_pids) == []
 
 
 def test_a_killed_supervisor_takes_the_runtimes_with_it_and_invokes_fail_clearly(run: Run) -> None:
@@ -240,7 +298,7 @@ def test_a_temp_folder_is_private_to_its_harness_and_goes_with_it() -> None:
     [
         ({"port": 65536}, "port 65536: expected 0 to 65535"),
         ({"collector_url": "localhost:4318"}, "collector 'localhost:4318': expected a URL"),
-        ({"idle_timeout_s": 0.0}, "idle timeout 0.0 s"),
+        ({"idle_timeout_s": 0.0}, "idle timeout 0 s"),
         ({"concurrency_max": 0}, "concurrency 0"),
     ],
 )

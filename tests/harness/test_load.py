@@ -236,7 +236,7 @@ def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
     [
         (("--rate", "0"), "rate 0: expected more than 0 and at most 10000 per second"),
         (("--count", "0"), "count 0: expected at least 1"),
-        (("--account-concurrency", "0"), "idle timeout 600.0 s and concurrency 0: expected more"),
+        (("--account-concurrency", "0"), "concurrency 0: expected at least 1"),
         (("-e", "{"), "event '{': no such file, and not JSON"),
         (("--memory-size", "1"), "memory size of app is 1 MB: expected 128 to 10240 MB"),
     ],
