@@ -11,6 +11,7 @@ BENCHMARKS = (
     "patches",
     "harness_invoke",
     "harness_peers",
+    "harness_chaos",
     "collector_ingest",
     "freeze_loss",
 )

@@ -52,6 +52,7 @@ LATE = "Sandbox.Timedout"
 TIMEOUT_S = 10.0
 THROTTLE_WAIT_S = 0.05
 CALL_S = 120.0
+LIMIT_S = 900.0
 GONE_S = 20.0
 _LINE = re.compile(r"line (\d+) (\d+) \.+\n")
 _PLATFORM = re.compile(r"(START|END|REPORT) RequestId: ([0-9a-f-]{36})")
@@ -87,8 +88,9 @@ class Witness:
 class Call:
     """The clients' side: events of a random sequence, one keep-alive connection per thread."""
 
-    def __init__(self, endpoint_url: str, seed: int) -> None:
+    def __init__(self, endpoint_url: str, seed: int, deadline: float) -> None:
         self.throttled = 0
+        self._deadline = deadline
         self._address = urlsplit(endpoint_url).netloc
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -102,6 +104,8 @@ class Call:
             behaviour = next(self._kinds)
         body = json.dumps({"n": n, "do": behaviour})
         while True:
+            if time.monotonic() > self._deadline:
+                raise SystemExit(f"invoke {n} was not sent when the time for the run was over")
             status, headers, payload = self._post(body)
             if status == 200:
                 break
@@ -132,8 +136,15 @@ class Call:
         return answer.status, answer.headers, answer.read()
 
 
-def run(invocations: int, concurrency: int, seed: int, timeout_s: float = TIMEOUT_S) -> list[str]:
-    """What is wrong after a run; prints what came of it."""
+def run(
+    invocations: int,
+    concurrency: int,
+    seed: int,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    limit_s: float = LIMIT_S,
+) -> list[str]:
+    """What is wrong after a run; prints what came of it. SystemExit when it takes too long."""
     marker = f"CHAOS_RUN_{uuid.uuid4().hex}"
     descriptors = open_descriptors()
     folders = temp_folders()
@@ -153,7 +164,7 @@ def run(invocations: int, concurrency: int, seed: int, timeout_s: float = TIMEOU
         on_executed=witness.executed.append,
     )
     with harness:
-        call = Call(harness.endpoint_url, seed)
+        call = Call(harness.endpoint_url, seed, time.monotonic() + limit_s)
         with ThreadPoolExecutor(concurrency) as pool:
             answered = list(pool.map(call, range(invocations)))
         call.close()
@@ -278,10 +289,14 @@ def main() -> None:
     parser.add_argument("--invocations", type=int, default=10_000)
     parser.add_argument("--concurrency", type=int, default=50)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="of the run, in seconds")
     arguments = parser.parse_args()
-    wrong = run(arguments.invocations, arguments.concurrency, arguments.seed)
+    wrong = run(
+        arguments.invocations, arguments.concurrency, arguments.seed, limit_s=arguments.limit
+    )
     print(f"{len(wrong)} wrong", *wrong[:20], sep="\n  ")
-    sys.exit(1 if wrong else 0)
+    if wrong:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
