@@ -111,6 +111,8 @@ class HarnessFunction:
         `payload` is a JSON value, `{}` by default, or bytes taken as they are; `options` are those
         of `Harness.invoke` but for the invocation type. Raises InvokeError where the API refuses.
         """
+        if "invocation_type" in options:
+            raise TypeError("lambda_harness waits for the answer: use its `harness` for events")
         result = self._harness.invoke(self.name, {} if payload is None else payload, **options)
         self._harness.wait_frozen(self.name, self.function.timeout_s + SETTLE_S)
         reports = [self._reports.popleft() for _ in range(len(self._reports))]

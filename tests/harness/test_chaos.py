@@ -18,7 +18,7 @@ def test_every_invoke_is_accounted_for_once_and_nothing_is_left(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     seed = random.randrange(2**32)
-    assert harness_chaos.run(300, 16, seed, timeout_s=4) == [], capsys.readouterr().out
+    assert harness_chaos.run(300, 16, seed, timeout_s=3) == [], capsys.readouterr().out
 
 
 def test_what_is_lost_or_doubled_is_told() -> None:

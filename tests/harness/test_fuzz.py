@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-REQUESTS = 240
-ANSWER_S = 0.02  # most answers come at once; what is parked is not waited for
+REQUESTS = 160
+ANSWER_S = 0.01  # most answers come at once; what is parked is not waited for
 SOURCE = """
     import os
 
@@ -118,7 +118,7 @@ def send(address: tuple[str, int], data: bytes) -> None:
 def harness(tmp_path: Path) -> Iterator[Harness]:
     (tmp_path / "app.py").write_text(textwrap.dedent(SOURCE))
     functions = [
-        Function(name, "app.handler", code_dir=tmp_path, timeout_s=2) for name in ("app", "other")
+        Function(name, "app.handler", code_dir=tmp_path, timeout_s=1) for name in ("app", "other")
     ]
     with Harness(functions) as running:
         yield running
@@ -154,9 +154,9 @@ def test_damaged_requests_during_an_invoke_stop_no_other_environment(
         "import os, pathlib, time\n"
         "def handler(event, context):\n"
         "    print(os.environ['AWS_LAMBDA_RUNTIME_API'], flush=True)\n"
-        "    time.sleep(1)\n"
+        "    time.sleep(0.5)\n"
     )
-    slow = Function("slow", "slow.handler", code_dir=tmp_path, timeout_s=2)
+    slow = Function("slow", "slow.handler", code_dir=tmp_path, timeout_s=1)
     harness.add_function(slow)
     other = harness.invoke("other").json()
     choice = random.Random("2026 during")

@@ -155,6 +155,8 @@ def test_a_function_made_twice_stays_warm_and_another_of_its_name_is_refused(mak
     source = "def handler(event, context): return 1"
     assert make(source).invoke().is_cold_start
     assert not make(source).invoke().is_cold_start
+    with pytest.raises(TypeError, match="waits for the answer"):
+        make(source).invoke(invocation_type="Event")
     with pytest.raises(FunctionConfigurationError, match="there is a function app already"):
         make(source, memory_size_mb=256)
 
