@@ -184,7 +184,9 @@ class Instrument:
                 key, attributes, timestamp_ns = _OVERFLOW_KEY, OVERFLOW, 0
                 series = self._series.get(key)
             if series is None:
-                made = self._instruments.aggregation(self)
+                # Of an observable sum's series the overflow has the totals together.
+                is_total = self.kind.is_sum and key is _OVERFLOW_KEY
+                made = Sum() if is_total else self._instruments.aggregation(self)
                 series = self._series[key] = (attributes, timestamp_ns, made)
         series[2].add(value, exemplar)
 
@@ -219,9 +221,11 @@ class Instrument:
         self.created_ns = self._instruments.clock.time_ns()
 
     def _since_previous(self, key: Any, value: float) -> float:
-        previous = self._previous.get(key, 0)
-        if key in self._previous or len(self._previous) < SERIES_COUNT_MAX:
-            self._previous[key] = value
+        previous = self._previous.pop(key, 0)
+        self._previous[key] = value
+        if len(self._previous) > SERIES_COUNT_MAX:
+            # The one that has been observed least recently: those of a collection all have room.
+            del self._previous[next(iter(self._previous))]
         # A count that is lower than before has begun anew.
         return value - previous if value >= previous else value
 

@@ -239,6 +239,35 @@ def test_observable_counters_are_those_of_the_oracle(rounds: list[list[int]]) ->
         assert seen(instruments.collect()) == oracle.seen()
 
 
+def test_an_observable_counter_reports_what_was_added_however_many_series_there_were() -> None:
+    instruments, _ = made()
+    observed: list[tuple[float, dict[str, Any]]] = []
+    instruments.instrument("observable_counter", "bytes").observe(lambda: observed)
+    for first in range(0, 3000, 1000):
+        observed[:] = [(5, {"connection": first + number}) for number in range(1000)]
+        instruments.collect()
+    observed[:] = [(1_000_000, {"connection": "last"})]
+    assert [only_point(instruments).value for _ in range(3)] == [1_000_000, 0, 0]
+
+
+def test_the_overflow_of_an_observable_counter_is_what_its_series_were_increased_by() -> None:
+    instruments, _ = made()
+    state = {"value": 0}
+    counter = instruments.instrument("observable_counter", "bytes")
+    for kind in ("read", "written"):
+        counter.observe(
+            lambda kind=kind: [  # type: ignore[misc]
+                (state["value"], {"connection": number, "kind": kind}) for number in range(1500)
+            ]
+        )
+    totals = []
+    for state["value"] in (10, 10, 13):
+        (data,) = instruments.collect()
+        points: list[Any] = list(data.points)
+        totals.append(sum(point.value for point in points))
+    assert totals == [10 * 3000, 0, 3 * 3000]
+
+
 def test_a_new_interval_of_an_exponential_histogram_begins_at_the_finest_scale() -> None:
     instruments, _ = made(histogram="exponential")
     latency = instruments.instrument("histogram", "latency")
