@@ -163,9 +163,12 @@ class MetricRecorder:
         """The metrics recorded, which are then forgotten."""
         metrics: list[Metric] = []
         now_ns = self._clock.time_ns()
-        while self._pending:
-            # One at a time: another thread may be recording in this moment.
-            entry = self._pending.popleft()
+        while True:
+            # One at a time: another thread may be recording in this moment, or taking.
+            try:
+                entry = self._pending.popleft()
+            except IndexError:
+                return metrics
             if self.journal is not None:
                 self.taken.append(entry[-2])
             try:
@@ -173,7 +176,6 @@ class MetricRecorder:
             except Exception as error:  # noqa: BLE001 - a value's __str__ may do anything
                 self.dropped += len(entry[1])
                 self._on_error(_shown(entry[0]), error)
-        return metrics
 
     def _metrics(
         self,

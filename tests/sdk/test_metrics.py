@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -241,6 +241,19 @@ def test_metrics_of_eight_threads_are_all_kept() -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(record, range(8)))
     assert Counter(metric.values[0] for metric in recorder.take()) == dict.fromkeys(range(8), 1000)
+
+
+def test_what_was_taken_is_kept_when_another_thread_takes_the_last_in_this_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class EmptiedMeanwhile(deque[Any]):
+        def __bool__(self) -> bool:
+            return True  # as if it was asked before the other thread took the last
+
+    recorder = made()
+    recorder.record("Orders", 1)
+    monkeypatch.setattr(recorder, "_pending", EmptiedMeanwhile(recorder._pending))
+    assert [metric.name for metric in recorder.take()] == ["Orders"]
 
 
 def test_the_units_are_cloudwatchs() -> None:
