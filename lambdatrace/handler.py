@@ -5,13 +5,14 @@ from __future__ import annotations
 import _thread
 import os
 from functools import partial, wraps
-from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from lambdatrace import telemetry
 from lambdatrace.invocation import Invocation, attribute, called
 from lambdatrace.records import CONSUMER, SERVER
 from lambdatrace.runtime_client import watch_responses
 from lambdatrace.settings import PROPAGATORS_DEFAULT
+from lambdatrace.span_scope import code_of
 from lambdatrace.tracing import activate, activated, deactivate, enter, entered, leave
 from lambdatrace.triggers import read_trigger
 
@@ -79,7 +80,7 @@ def _instrument(current: Telemetry, function: Any, is_captured: bool | None) -> 
     current.guard.run(watch_responses)
     if is_captured is None:
         is_captured = current.settings.captures_payload
-    code = _code(function)
+    code = code_of(function)
     if getattr(code, "co_flags", 0) & NOT_AT_ONCE:
         from lambdatrace.handler_shapes import trace
 
@@ -116,17 +117,6 @@ def _trace_call(function: Any, code: Any, *, is_captured: bool) -> Callable[...,
         return result
 
     return handler
-
-
-def _code(function: Any) -> Any:
-    """The code that runs when `function`, of any callable kind, is called; None if unknown."""
-    while isinstance(function, partial):
-        function = function.func
-    code = getattr(function, "__code__", None)
-    if code is None:
-        # B004: not whether it can be called, but by what.
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
-    return code if isinstance(code, CodeType) else None
 
 
 def event_and_context(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
+from types import CodeType
 
 from lambdatrace.records import ERROR, INTERNAL, OK
 from lambdatrace.tracing import CURRENT_SPAN, activate, deactivate
@@ -48,6 +49,17 @@ def _all_now(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     if _UNCHANGING.issuperset(map(type, attributes.values())):
         return attributes
     return {key: _now(value) for key, value in attributes.items()}
+
+
+def code_of(function: Any) -> Any:
+    """The code that runs when `function`, of any callable kind, is called; None if unknown."""
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None:
+        # B004: not whether it can be called, but by what.
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
+    return code if isinstance(code, CodeType) else None
 
 
 class SpanHandle:
@@ -227,7 +239,7 @@ class SpanScope(SpanHandle):
 
     def _around(self, function: F) -> F:
         around: Any
-        flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+        flags = getattr(code_of(function), "co_flags", 0)
         if flags & _COROUTINE:
 
             @wraps(function)

@@ -5,6 +5,7 @@ import inspect
 import threading
 from collections import defaultdict
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
@@ -141,6 +142,31 @@ def test_a_coroutines_span_lasts_until_it_returns(recorded: Recorded) -> None:
     parents = [recorded.span(name).parent for name in ("a", "b")]
     assert {parent.span_id for parent in parents if parent} == set(waits)
     assert all(span.end_ns > span.start_ns for span in waits.values())
+
+
+def test_the_span_of_a_partial_or_of_an_object_that_is_called_lasts_until_it_returns(
+    recorded: Recorded,
+) -> None:
+    async def pause(milliseconds: int) -> int:
+        await asyncio.sleep(0)
+        recorded.clock.advance(milliseconds)
+        return milliseconds
+
+    class Pause:
+        async def __call__(self, milliseconds: int) -> int:
+            return await pause(milliseconds)
+
+    functions: dict[str, Callable[[], Any]] = {
+        "partial": partial(partial(pause), 7),
+        "object": partial(Pause(), 7),
+        "method": partial(Pause().__call__, 7),
+    }
+    for name, function in functions.items():
+        around = lambdatrace.span(name)(function)
+        assert inspect.iscoroutinefunction(around)
+        assert invoke(lambda around=around: asyncio.run(around())) == 7  # type: ignore[misc]
+        span = recorded.span(name)
+        assert span.end_ns - span.start_ns == 7_000_000
 
 
 def test_a_generators_span_lasts_until_its_last_item_and_is_current_only_inside_it(
