@@ -14,14 +14,16 @@ from contextlib import contextmanager
 from functools import partial, wraps
 
 from lambdatrace import telemetry
+from lambdatrace.handler import event_and_context
 from lambdatrace.logs import correlation_paths
 from lambdatrace.logs.json_lines import JsonLines, StandardOutput
 from lambdatrace.logs.keys import Keys
 from lambdatrace.logs.record_fields import CLASHING, RESERVED, STRUCTURED
+from lambdatrace.span_scope import code_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+    from collections.abc import Callable, Iterable, Iterator, MutableMapping
     from typing import Any, TypeVar, overload
 
     from lambdatrace.redaction import Redaction
@@ -242,13 +244,14 @@ class StructuredLogger(Adapter):
         if function is None:
             return partial(self.inject_lambda_context, **options)
 
-        def begin(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-            event = arguments[0] if arguments else keywords.get("event")
-            context = arguments[1] if len(arguments) > 1 else keywords.get("context")
+        code = code_of(function)
+
+        def begin(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            event, context = event_and_context(code, arguments, keywords)
             telemetry.current().guard.run(self._begin, event, context, **options)
 
         around: Any
-        if getattr(getattr(function, "__code__", None), "co_flags", 0) & _COROUTINE:
+        if getattr(code, "co_flags", 0) & _COROUTINE:
 
             @wraps(function)
             async def around(*arguments: Any, **keywords: Any) -> Any:

@@ -330,6 +330,33 @@ def test_secrets_in_keys_and_text_do_not_leave(name: str) -> None:
     assert (line["message"], line["token"]) == ("card REDACTED", "REDACTED")
 
 
+def test_the_event_of_a_method_is_not_its_object(name: str) -> None:
+    output = io.StringIO()
+    with recording({"LAMBDATRACE_ENABLED": "false"}), redirect_stdout(output):
+        log = lambdatrace.logger(name)
+
+        class Shop:
+            @log.inject_lambda_context(correlation_id_path="id", log_event=True)
+            def handle(self, event: Any, context: Any) -> int:
+                return int(event["id"])
+
+            @log.inject_lambda_context(correlation_id_path="id")
+            async def __call__(self, event: Any, context: Any) -> int:
+                log.info("called")
+                return int(event["id"])
+
+        assert Shop().handle({"id": 5}, LambdaContext()) == 5
+        assert Shop().handle(context=LambdaContext(), event={"id": 6}) == 6
+        assert asyncio.run(Shop()({"id": 7}, LambdaContext())) == 7
+    documents = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert [(line["message"], line["correlation_id"]) for line in documents] == [
+        ({"id": 5}, 5),
+        ({"id": 6}, 6),
+        ("called", 7),
+    ]
+    assert {line["function_name"] for line in documents} == {"orders"}
+
+
 def test_without_lambda_the_facts_come_from_the_context(name: str) -> None:
     output = io.StringIO()
     with recording({"LAMBDATRACE_ENABLED": "false"}), redirect_stdout(output):
