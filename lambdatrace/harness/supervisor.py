@@ -17,7 +17,7 @@ Messages, one JSON object per packet:
 
 # Between fork and exec only plain system calls are safe and cheap, so os, not pathlib; whatever
 # goes wrong there must end that fork, not run our loop in it a second time.
-# ruff: noqa: PTH101, PTH103, PTH108, PTH110, PTH123, BLE001, S606
+# ruff: noqa: PTH103, PTH108, PTH110, PTH123, BLE001, S606
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ import time
 from typing import Any
 
 PACKET_BYTES_MAX = 200_000  # below the kernel's default socket buffer of 212,992 bytes
+HOSTS_BYTES_MAX = 65536
 LOG_FD = 3  # where a runtime finds its framed log pipe
 ORPHAN_CHECK_MS = 2000  # how often processes that lost their parent are reaped
 KILL_ALL_S = 5.0
@@ -188,9 +189,12 @@ def name_sandbox(address: str, folder: str) -> None:
     The file is written to `folder` and lives on as what /etc/hosts is here.
     """
     path = f"{folder}/.hosts-{os.getpid()}"
-    with open(_HOSTS) as known, open(path, "x") as own:
-        own.write(f"{known.read()}\n{address} sandbox.localdomain sandbox\n")
-    os.chmod(path, 0o644)
+    known, own = os.open(_HOSTS, os.O_RDONLY), os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    names = f"\n{address} sandbox.localdomain sandbox\n"
+    os.write(own, os.read(known, HOSTS_BYTES_MAX) + names.encode())
+    os.fchmod(own, 0o644)
+    os.close(known)
+    os.close(own)
     with contextlib.suppress(OSError):  # in a sandbox within a sandbox, a file that has no name
         mount(path, _HOSTS)
     os.unlink(path)
