@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WAITING_MAX = 100_000  # log events and metric facts held while the collector is away: some 30 MB
 WAITING_BYTES_MAX = 64 * 1024 * 1024  # of log text; few but long events must not fill the memory
+# START, END and REPORT are shorter: they come through while a function prints megabytes.
+SMALL_EVENT_BYTES = 512
 BATCH_EVENTS_MAX = 1_000  # of 10,000 allowed: encoding one batch holds the interpreter for 3 ms
 BATCH_BYTES_MAX = 1_048_576
 EVENT_OVERHEAD_BYTES = 26  # what CloudWatch Logs adds to each event's size
@@ -48,7 +50,7 @@ class Delivery:
     def __init__(self, collector_url: str, region: str) -> None:
         self._url = collector_url
         self._region = region
-        self._logs: Waiting[Record] = Waiting(WAITING_MAX, WAITING_BYTES_MAX)
+        self._logs: Waiting[Record] = Waiting(WAITING_MAX, WAITING_BYTES_MAX, SMALL_EVENT_BYTES)
         self._facts: Waiting[InvocationFacts | Sample] = Waiting(WAITING_MAX, 0)
         self._abandoned = 0
         self._streams: set[tuple[str, str]] = set()

@@ -13,10 +13,11 @@ class Waiting(Generic[T]):
 
     `put` belongs to one thread, `take` and `settle` to another. Each counter is written by one of
     them only, because `+=` is a read and a write: between them the other's change would be lost.
-    `lost` are records that were taken and could not be delivered.
+    `lost` are records that were taken and could not be delivered. Records of up to `small_bytes`
+    are bounded by their number alone: megabytes of others do not push them out.
     """
 
-    def __init__(self, records_max: int, bytes_max: int) -> None:
+    def __init__(self, records_max: int, bytes_max: int, small_bytes: int = 0) -> None:
         self.accepted = 0
         self.refused = 0
         self.settled = 0
@@ -24,6 +25,7 @@ class Waiting(Generic[T]):
         self._records: deque[tuple[T, int]] = deque()
         self._records_max = records_max
         self._bytes_max = bytes_max
+        self._small_bytes = small_bytes
         self._accepted_bytes = 0
         self._settled_bytes = 0
 
@@ -42,7 +44,8 @@ class Waiting(Generic[T]):
 
     def put(self, record: T, size: int = 0) -> None:
         """Takes a record of `size` bytes, or refuses it."""
-        if len(self._records) >= self._records_max or self.waiting_bytes + size > self._bytes_max:
+        is_room = size <= self._small_bytes or self.waiting_bytes + size <= self._bytes_max
+        if len(self._records) >= self._records_max or not is_room:
             self.refused += 1
             return
         self.accepted += 1

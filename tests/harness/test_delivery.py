@@ -165,6 +165,17 @@ def test_a_collector_that_never_comes_costs_a_bounded_stop_and_a_count(
     assert caplog.messages[-1].startswith("15 log events and metric samples were not delivered")
 
 
+def test_report_lines_are_kept_while_megabytes_of_a_function_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lambdatrace.harness.delivery.WAITING_BYTES_MAX", 20_000)
+    delivery = Delivery(f"http://127.0.0.1:{free_port()}", "us-east-1")
+    for n in range(5):
+        delivery.log("/aws/lambda/app", LogEvent(n, "x" * 9_000, "stream"))
+        delivery.log("/aws/lambda/app", LogEvent(n, "REPORT RequestId: 1".ljust(500), "stream"))
+    assert (delivery.dropped, delivery.waiting_bytes) == (3, 2 * 9_000 + 5 * 500)
+
+
 def test_events_for_a_store_that_was_emptied_are_stored_in_a_new_group(tmp_path: Path) -> None:
     port = free_port()
     delivery = Delivery(f"http://127.0.0.1:{port}", "us-east-1")
