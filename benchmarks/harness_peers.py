@@ -168,8 +168,10 @@ def by_hand(folder: str) -> float:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         started = time.perf_counter()
         command = [sys.executable, "-m", "awslambdaric", "app.handler"]
+        # Its response is not answered, of which it would complain.
+        null = subprocess.DEVNULL
         with subprocess.Popen(
-            command, env=variables(address), cwd=folder, stdout=subprocess.DEVNULL
+            command, env=variables(address), cwd=folder, stdout=null, stderr=null
         ) as process:
             try:
                 connection, _ = server.accept()
