@@ -20,6 +20,7 @@ from lambdatrace.harness.event_invoke_config import (
     EventInvokeConfig,
 )
 from lambdatrace.harness.function import LATEST
+from lambdatrace.harness.recursion import function_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,6 +149,7 @@ class DeployedFunction:
     def __init__(self, arn: str, latest: Version) -> None:
         self.name = latest.function.name
         self.arn = arn
+        self.lineage_hash = function_hash(arn)
         self.versions = {LATEST: latest}
         self.aliases: dict[str, Alias] = {}
         self.last_version = 0

@@ -50,6 +50,7 @@ class Invocation:
     qualifier: str = ""  # as invoked: a version, an alias or nothing
     executed_version: str = LATEST
     is_provisioned: bool = False  # an environment of the provisioned concurrency serves it
+    is_recursive: bool = False  # one more of a loop that is to be ended
     concurrency: tuple[int, int] = (1, 1)  # of the function, of the account, this one included
 
     started_ns: int = 0

@@ -23,6 +23,7 @@ from lambdatrace.harness.concurrency import CONCURRENCY_MAX, Concurrency
 from lambdatrace.harness.deployed_function import (
     ACTIVE,
     SUCCESSFUL,
+    TERMINATE,
     DeployedFunction,
     Status,
     Version,
@@ -46,6 +47,7 @@ from lambdatrace.harness.log_stream import LogTail
 from lambdatrace.harness.metrics import Sample, throttle
 from lambdatrace.harness.pool import Pool
 from lambdatrace.harness.processes import Supervisor
+from lambdatrace.harness.recursion import INVOKES_MAX, follow, recursive_invocation
 from lambdatrace.harness.temp_dirs import TempDirs
 from lambdatrace.harness.tracing import trace_header
 from lambdatrace.harness.variables import Surroundings
@@ -255,12 +257,17 @@ class LambdaService:
         pool = target.pool(request.qualifier)
         if self._is_stopping:
             raise InvokeError(500, "ServiceException", "The harness was stopped")
+        header, before = request.trace_header, 0
+        if header:
+            header, before = follow(header, target.lineage_hash)
         invocation = Invocation(
             request.payload,
             request.arn(self.settings.region),
             answer=lambda outcome: answer(invocation, outcome),
             refuse=refuse,
-            trace_header=trace_header(request.trace_header, pool.function.tracing, pool.sampler),
+            trace_header=trace_header(
+                header, pool.function.tracing, pool.sampler, target.lineage_hash
+            ),
             client_context=request.client_context,
             log_tail=LogTail(is_json=pool.function.logging_config.is_json)
             if request.wants_tail
@@ -268,18 +275,30 @@ class LambdaService:
             qualifier=request.qualifier,
             executed_version=pool.deployment.version,
         )
+        if before >= INVOKES_MAX and target.recursive_loop == TERMINATE:
+            self._stop_loop(invocation)
         if request.invocation_type == "Event":
             invocation.log_tail = None
             self._events.put(invocation)
+        elif invocation.is_recursive:
+            raise recursive_invocation()
         elif request.invocation_type == "RequestResponse":
             pool.submit(invocation)
         return invocation
+
+    def _stop_loop(self, invocation: Invocation) -> None:
+        """The invoke will not be executed; a queued one is told of like one that has failed."""
+        invocation.is_recursive = True
+        arn, at_ms = invocation.invoked_function_arn, self.clock.now_s() * 1000
+        self.sampled(Sample.of_invoke(arn, "RecursiveInvocationsDropped", 1.0, at_ms))
 
     def _submit_event(self, invocation: Invocation) -> None:
         target = self._target_of(invocation)
         try:
             if target is None:
                 raise not_found(invocation.invoked_function_arn)
+            if invocation.is_recursive:
+                raise recursive_invocation()
             pool = target.pool(invocation.qualifier)
         except InvokeError as error:
             invocation.refuse(error)

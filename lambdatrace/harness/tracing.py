@@ -59,14 +59,15 @@ def recorded_segment(header: str) -> tuple[str, str] | None:
     return None
 
 
-def trace_header(incoming: str, mode: str, sampler: Sampler) -> str:
+def trace_header(incoming: str, mode: str, sampler: Sampler, lineage_hash: str) -> str:
     """The header a function gets: the caller's decision if there is one, else the mode's.
 
     Sampled=1 and Sampled=0 of the caller are kept in both modes. Without either, Active asks the
-    sampler, and PassThrough does not sample. A header without a Root is no trace: it is replaced.
+    sampler, and PassThrough does not sample. A header without a Root is no trace: it is
+    replaced by one whose Lineage begins with `lineage_hash` (see `recursion`).
     """
     if not _ROOT.search(incoming):
-        return new_trace_header(is_sampled=mode == ACTIVE and sampler.is_sampled())
+        return new_trace_header(lineage_hash, is_sampled=mode == ACTIVE and sampler.is_sampled())
     found = _SAMPLED.search(incoming)
     if found and found[1].strip() in ("0", "1"):
         return incoming
@@ -75,11 +76,11 @@ def trace_header(incoming: str, mode: str, sampler: Sampler) -> str:
     return f"{undecided};Sampled={decision}"
 
 
-def new_trace_header(*, is_sampled: bool) -> str:
-    """The tracing header Lambda makes for a caller that sent none, with a lineage."""
-    drawn = os.urandom(24).hex()
+def new_trace_header(lineage_hash: str, *, is_sampled: bool) -> str:
+    """The tracing header Lambda makes for a caller that sent none; a Lineage begins in it."""
+    drawn = os.urandom(20).hex()
     seconds = int(time.time())
     return (
         f"Root=1-{seconds:08x}-{drawn[:24]};Parent={drawn[24:40]};Sampled={int(is_sampled)};"
-        f"Lineage=1:{drawn[40:48]}:0"
+        f"Lineage=1:{lineage_hash}:0"
     )

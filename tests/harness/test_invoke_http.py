@@ -149,7 +149,7 @@ def test_client_context_and_trace_header_reach_the_function(run: Run) -> None:
         )
         response = lambda_.invoke(FunctionName="app", ClientContext=context)
         answer = json.loads(response["Payload"].read())
-    assert answer == {"event": {}, "custom": {"k": 1}, "trace": trace}
+    assert answer == {"event": {}, "custom": {"k": 1}, "trace": f"{trace};Lineage=1:68417ee6:0"}
 
 
 def test_with_active_tracing_the_first_invoke_is_sampled_unless_its_caller_said_no(
@@ -157,7 +157,8 @@ def test_with_active_tracing_the_first_invoke_is_sampled_unless_its_caller_said_
 ) -> None:
     unsampled = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0"
     with run(ECHO, tracing="Active") as harness:
-        assert harness.invoke("app", 1, trace_header=unsampled).json()["trace"] == unsampled
+        given = harness.invoke("app", 1, trace_header=unsampled).json()["trace"]
+        assert given == f"{unsampled};Lineage=1:68417ee6:0"
         result = harness.invoke("app", 1)
     assert ";Sampled=1;" in result.json()["trace"]
     assert result.trace_header == result.json()["trace"]

@@ -38,17 +38,17 @@ def test_the_first_request_of_a_second_is_sampled_and_five_percent_of_the_others
 @pytest.mark.parametrize("decision", ["0", "1"])
 def test_a_callers_decision_is_kept(mode: str, decision: str) -> None:
     header = f"{ROOT};Parent=53995c3f42cd8ad8;Sampled={decision};Lineage=1:0:0"
-    assert trace_header(header, mode, never()) == header
-    assert trace_header(header, mode, always()) == header
+    assert trace_header(header, mode, never(), "0399f0f7") == header
+    assert trace_header(header, mode, always(), "0399f0f7") == header
 
 
 @pytest.mark.parametrize("undecided", [ROOT, f"{ROOT};Sampled=?", f"Sampled=;{ROOT};"])
 def test_without_a_decision_active_asks_the_sampler_and_pass_through_takes_none(
     undecided: str,
 ) -> None:
-    assert trace_header(undecided, ACTIVE, always()) == f"{ROOT};Sampled=1"
-    assert trace_header(undecided, ACTIVE, never()) == f"{ROOT};Sampled=0"
-    assert trace_header(undecided, PASS_THROUGH, always()) == f"{ROOT};Sampled=0"
+    assert trace_header(undecided, ACTIVE, always(), "0399f0f7") == f"{ROOT};Sampled=1"
+    assert trace_header(undecided, ACTIVE, never(), "0399f0f7") == f"{ROOT};Sampled=0"
+    assert trace_header(undecided, PASS_THROUGH, always(), "0399f0f7") == f"{ROOT};Sampled=0"
 
 
 @pytest.mark.parametrize("incoming", ["", "Self=1-2-3", "Sampled=1", "Root="])
@@ -61,7 +61,7 @@ def test_without_a_trace_one_is_begun(incoming: str) -> None:
         (ACTIVE, never(), 0),
         (PASS_THROUGH, always(), 0),
     ):
-        assert re.fullmatch(begun % decision, trace_header(incoming, mode, sampler))
+        assert re.fullmatch(begun % decision, trace_header(incoming, mode, sampler, "0399f0f7"))
 
 
 @pytest.mark.parametrize(

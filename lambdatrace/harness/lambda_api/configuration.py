@@ -28,23 +28,28 @@ from lambdatrace.harness.function import (
 )
 from lambdatrace.harness.lambda_api.resources import invalid
 from lambdatrace.harness.lambda_api.validation import Fault, refuse
+from lambdatrace.harness.logging_config import LEVEL_DEFAULT, TEXT, LoggingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lambdatrace.harness.deployed_function import DeployedFunction, Status, Version
 
+# Members that are a Function's field as they are.
+_SAME = {
+    "Handler": "handler",
+    "Timeout": "timeout_s",
+    "MemorySize": "memory_size_mb",
+    "Runtime": "runtime",
+}
 # Members kept and told as given, with what Lambda tells when they were not.
 KEPT: dict[str, Any] = {
     "Role": f"arn:aws:iam::{ACCOUNT_ID}:role/lambdatrace-local",
     "Description": "",
     "KMSKeyArn": None,
-    "DeadLetterConfig": None,
     "VpcConfig": None,
     "FileSystemConfigs": None,
     "EphemeralStorage": {"Size": 512},
-    "LoggingConfig": None,
-    "Architectures": ["x86_64"],
 }
 _STATE_MEMBERS = (
     "State",
@@ -64,21 +69,20 @@ def changes(parameters: dict[str, Any], layers: dict[str, Path]) -> dict[str, An
     `layers` are those that functions of the harness have, by ARN.
     """
     _check_limits(parameters)
-    found: dict[str, Any] = {}
-    if "Handler" in parameters:
-        found["handler"] = parameters["Handler"]
-    if "Timeout" in parameters:
-        found["timeout_s"] = parameters["Timeout"]
-    if "MemorySize" in parameters:
-        found["memory_size_mb"] = parameters["MemorySize"]
+    found = {field: parameters[name] for name, field in _SAME.items() if name in parameters}
     if "Environment" in parameters:
         found["environment"] = parameters["Environment"].get("Variables", {})
         _check_environment(found["environment"])
     if "Runtime" in parameters:
-        found["runtime"] = parameters["Runtime"]
         found["python"] = interpreter_for(parameters["Runtime"])
     if "Mode" in parameters.get("TracingConfig", {}):
         found["tracing"] = parameters["TracingConfig"]["Mode"]
+    if "DeadLetterConfig" in parameters:
+        found["dead_letter_target_arn"] = parameters["DeadLetterConfig"].get("TargetArn", "")
+    if "Architectures" in parameters:
+        [found["architecture"]] = parameters["Architectures"]
+    if "LoggingConfig" in parameters:
+        found["logging_config"] = _logging_config(parameters["LoggingConfig"])
     if "Layers" in parameters:
         found["layers"] = _layer_paths(parameters["Layers"], layers)
     return found
@@ -133,17 +137,16 @@ def describe(
         "RevisionId": version.revision_id,
         "PackageType": "Zip",
         "SnapStart": _snap_start(version),
-        "LoggingConfig": {
-            "LogFormat": "Text",
-            "LogGroup": function.log_group,
-            **version.settings.get("LoggingConfig", {}),
-        },
+        "LoggingConfig": _logging_document(function),
+        "Architectures": [function.architecture],
         "Layers": [
             {"Arn": arn, "CodeSize": path.stat().st_size if path.is_file() else 0}
             for arn, path in layer_arns([function], region).items()
         ]
         or None,
     }
+    if function.dead_letter_target_arn:
+        document["DeadLetterConfig"] = {"TargetArn": function.dead_letter_target_arn}
     if function.environment:
         document["Environment"] = {"Variables": dict(function.environment)}
     document |= _status("State", "StateReason", "StateReasonCode", version.state)
@@ -220,6 +223,27 @@ def _check_environment(variables: dict[str, str]) -> None:
             "Lambda was unable to configure your environment variables because the environment "
             "variables you have provided exceeded the 4KB limit. String measured: " + measured
         )
+
+
+def _logging_config(given: dict[str, str]) -> LoggingConfig:
+    try:
+        return LoggingConfig(
+            given.get("LogFormat", TEXT),
+            given.get("ApplicationLogLevel", ""),
+            given.get("SystemLogLevel", ""),
+            given.get("LogGroup", ""),
+        )
+    except FunctionConfigurationError as error:
+        raise invalid(str(error)) from error
+
+
+def _logging_document(function: Function) -> dict[str, str]:
+    config = function.logging_config
+    document = {"LogFormat": config.log_format, "LogGroup": function.log_group}
+    if config.is_json:
+        document["ApplicationLogLevel"] = config.application_log_level or LEVEL_DEFAULT
+        document["SystemLogLevel"] = config.system_log_level or LEVEL_DEFAULT
+    return document
 
 
 def _layer_paths(arns: list[str], known: dict[str, Path]) -> tuple[Path, ...]:

@@ -68,11 +68,6 @@ class Deployments:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def wait(self) -> None:
-        """Returns when nothing is being deployed."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
     async def close(self) -> None:
         """Gives up what is being deployed."""
         for task in self._tasks:

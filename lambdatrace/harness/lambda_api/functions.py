@@ -90,15 +90,12 @@ def update_function_code(resources: Resources, parameters: dict[str, Any]) -> di
     target = resources.function(parameters)
     version = _changeable(target, parameters)
     zip_file, local = _given_code(parameters)
-    settings = {**version.settings}
-    if "Architectures" in parameters:
-        settings["Architectures"] = parameters["Architectures"]
+    fields = configuration.changes(parameters, {})
     code = resources.deployments.new_code(target.name, zip_file, local)
     if parameters.get("DryRun"):
         return configuration.describe(target, version, region=resources.region)
-    version.settings = settings
     version.code = code
-    _change(version, {"code_dir": code.folder})
+    _change(version, {"code_dir": code.folder, **fields})
     resources.deployments.start(target, version, unpacks=local is None)
     if parameters.get("Publish"):
         published = versions.publish(resources, target)
