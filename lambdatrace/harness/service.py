@@ -187,12 +187,18 @@ class LambdaService:
         pool = Pool(deployment, self, self.settings.idle_timeout_s)
         self._running_pools.add(pool)
         await pool.initialize_ahead()
+        if target.versions.get(version.name) is not version or self._is_deleted(target):
+            pool.retire()
+            return
         if version.pool:
             version.pool.retire()
         version.pool = pool
         self.pools[name if version.name == LATEST else f"{name}:{version.name}"] = pool
         version.state = Status(ACTIVE)
         version.last_update = Status(SUCCESSFUL)
+
+    def _is_deleted(self, target: DeployedFunction) -> bool:
+        return self.functions.get(target.name) is not target
 
     def remove(self, target: DeployedFunction, version: Version) -> None:
         """Ends a version: events that were taken are finished, then its environments go."""

@@ -135,7 +135,7 @@ def delete_function(resources: Resources, parameters: dict[str, Any]) -> dict[st
 def get_function_code_signing_config(
     resources: Resources, parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """None: code is not signed here. Terraform asks for it whenever it reads a function."""
+    """None: code is not signed here. Terraform's provider asks for it with every function."""
     target = resources.function(parameters)
     return {"CodeSigningConfigArn": "", "FunctionName": target.name}
 

@@ -164,7 +164,10 @@ def _wrong_type(value: Any, wanted: str) -> InvokeError:
         kind = "STRING_VALUE"
     else:
         kind = "START_OBJECT" if isinstance(value, dict) else "START_ARRAY"
-    return InvokeError(400, "SerializationException", f"{kind} can not be converted to a {wanted}")
+    article = "an" if wanted[0] in "AIO" else "a"
+    return InvokeError(
+        400, "SerializationException", f"{kind} can not be converted to {article} {wanted}"
+    )
 
 
 def _to_json(shape: Any, value: Any) -> Any:
