@@ -421,6 +421,7 @@ class Environment:
                 invocation.qualifier,
                 self._deployment.version,
                 invocation.is_provisioned,
+                invocation.provisioned,
             )
         )
         self._invocation = None

@@ -50,6 +50,7 @@ class Invocation:
     qualifier: str = ""  # as invoked: a version, an alias or nothing
     executed_version: str = LATEST
     is_provisioned: bool = False  # an environment of the provisioned concurrency serves it
+    provisioned: tuple[int, int] | None = None  # of the version: in use with this one, ready
     is_recursive: bool = False  # one more of a loop that is to be ended
     concurrency: tuple[int, int] = (1, 1)  # of the function, of the account, this one included
 
@@ -103,7 +104,8 @@ class InvocationFacts:
 
     `duration_ms` is until runtime and extensions were done, `response_ms` until the outcome.
     `qualifier` is the version or alias that was asked for, empty if none was; `is_provisioned` says
-    that an environment of the provisioned concurrency served it.
+    that an environment of the provisioned concurrency served it, and `provisioned` how many of the
+    version's were in use and how many there were, None for a version without.
     `extensions_ms` is from the runtime's end to the last extension's, None without extensions.
     `report` is what its REPORT line says.
     """
@@ -120,6 +122,7 @@ class InvocationFacts:
     qualifier: str = ""
     executed_version: str = ""
     is_provisioned: bool = False
+    provisioned: tuple[int, int] | None = None
 
 
 def platform_error(error_type: str, request_id: str, reason: str) -> bytes:

@@ -73,6 +73,14 @@ def executed(facts: InvocationFacts) -> list[Sample]:
     if facts.extensions_ms is not None:
         after_ms = round(facts.extensions_ms, 2)
         samples.append(("PostRuntimeExtensionsDuration", "Milliseconds", after_ms, None))
+    if facts.provisioned:
+        in_use, ready = facts.provisioned
+        kind = "Invocations" if facts.is_provisioned else "SpilloverInvocations"
+        samples += [
+            (f"ProvisionedConcurrency{kind}", "Count", 1.0, None),
+            ("ProvisionedConcurrentExecutions", "Count", float(in_use), None),
+            ("ProvisionedConcurrencyUtilization", "None", in_use / max(1, ready), None),
+        ]
     return [
         Sample(
             facts.function_name,

@@ -177,6 +177,10 @@ class Pool:
             self._owner.throttled(invocation)
             invocation.refuse(error)
             return
+        if self._has_provisioned:
+            idle = sum(other.is_provisioned for other in self.idle)
+            ready, _ = self.provisioned
+            invocation.provisioned = (ready - idle + invocation.is_provisioned, ready)
         if environment is not None:
             self.idle.remove(environment)
             environment.invoke(invocation)

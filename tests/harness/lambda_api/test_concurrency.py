@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,16 @@ def throttle_reason(api: Any, **parameters: Any) -> str:
     assert (error["Code"], error["Message"]) == ("TooManyRequestsException", "Rate Exceeded.")
     reason: str = response["Reason"]
     return reason
+
+
+def provisioned_samples(harness: Harness) -> dict[str, dict[float, float]]:
+    """How often each value of the metrics of provisioned concurrency was sampled."""
+    found: defaultdict[str, Counter[float]] = defaultdict(Counter)
+    for datum in harness.metrics("app"):
+        if datum["MetricName"].startswith("Provisioned") and len(datum["Dimensions"]) == 1:
+            counts = zip(datum["Values"], datum["Counts"], strict=True)
+            found[datum["MetricName"]].update({value: int(count) for value, count in counts})
+    return {name: dict(counts) for name, counts in found.items()}
 
 
 def test_reserved_concurrency_is_a_functions_limit_and_taken_from_the_pool(
@@ -128,6 +139,12 @@ def test_provisioned_environments_are_ready_before_any_event_and_the_rest_spills
     assert provisioned < {pid for _, pid in answers}
     harness.wait_frozen("app:1")
     assert [f.is_provisioned for f in harness.executions("app")].count(True) == 2
+    assert provisioned_samples(harness) == {
+        "ProvisionedConcurrencyInvocations": {1.0: 2},
+        "ProvisionedConcurrencySpilloverInvocations": {1.0: 1},
+        "ProvisionedConcurrentExecutions": {1.0: 1, 2.0: 2},
+        "ProvisionedConcurrencyUtilization": {0.5: 1, 1.0: 2},
+    }
     [listed] = api.list_provisioned_concurrency_configs(FunctionName="app")[
         "ProvisionedConcurrencyConfigs"
     ]
