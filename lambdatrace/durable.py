@@ -93,4 +93,5 @@ def is_suspension(error: BaseException) -> bool:
 def _hash(text: str) -> str:
     from hashlib import blake2b
 
-    return blake2b(text.encode()).hexdigest()
+    # JSON may hold what UTF-8 cannot: half of a surrogate pair.
+    return blake2b(text.encode("utf-8", "surrogatepass")).hexdigest()
