@@ -286,21 +286,30 @@ class Connection:
         return b"".join(parts)
 
     def _receive_chunks(self, received: bytes, deadline_s: float | None) -> bytes:
-        body = b""
+        # Chunks may be as small as a byte: nothing of what has come is copied for each.
+        body, coming, position = bytearray(), bytearray(received), 0
         while True:
-            while (end := received.find(b"\r\n")) < 0:
-                received += self._more(deadline_s, has_begun=True)
-            size = int(received[:end].partition(b";")[0], 16)
+            # What has come already is read without waiting, and may be much.
+            if deadline_s is not None and time.monotonic() >= deadline_s:
+                raise TimeoutError
+            while (end := coming.find(b"\r\n", position)) < 0:
+                if len(coming) - position > _HEAD_BYTES_MAX:
+                    raise SendError(f"{self._address.authority} sent a chunk's size without end")
+                del coming[:position]
+                position = 0
+                coming += self._more(deadline_s, has_begun=True)
+            size = int(coming[position:end].partition(b";")[0], 16)
             if not 0 <= size <= _BODY_BYTES_MAX - len(body):
                 raise SendError(f"{self._address.authority} sent a body that is too large")
-            while len(received) < end + 2 + size + 2:
-                received += self._more(deadline_s, has_begun=True)
-            body += received[end + 2 : end + 2 + size]
-            received = received[end + 2 + size + 2 :]
+            start = end + 2
+            position = start + size + 2
+            while len(coming) < position:
+                coming += self._more(deadline_s, has_begun=True)
+            body += coming[start : start + size]
             if not size:
-                if received:  # trailers, which nobody here reads
+                if len(coming) > position:  # trailers, which nobody here reads
                     self.close()
-                return body
+                return bytes(body)
 
     def _receive_to_end(self, body: bytes, deadline_s: float | None) -> bytes:
         while len(body) <= _BODY_BYTES_MAX:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -157,6 +158,7 @@ def test_bodies_of_every_framing_are_read(answer: bytes, body: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 200_000,
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
     ],
 )
@@ -170,6 +172,19 @@ def test_a_peer_that_does_not_answer_is_given_up_after_the_timeout() -> None:
         connection = Connection(Address(f"http://127.0.0.1:{listener.getsockname()[1]}"))
         with pytest.raises(SendError, match=r"did not answer within 0\.05 s"):
             connection.post(b"POST / HTTP/1.1\r\nContent-Length: ", b"", 0.05)
+
+
+def test_a_body_in_very_small_chunks_is_read_whole() -> None:
+    count = 200_000
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * count
+    with serving([answer + b"0\r\n\r\n"]) as (_, connection):
+        assert post(connection) == (200, b"x" * count)
+
+
+def test_chunks_that_have_come_are_not_read_on_when_there_is_no_time_left() -> None:
+    connection = Connection(Address("http://127.0.0.1:9"))
+    with pytest.raises(TimeoutError):
+        connection._receive_chunks(b"1\r\nx\r\n0\r\n\r\n", time.monotonic())
 
 
 def test_nobody_listening_is_a_send_error_that_names_the_address() -> None:
