@@ -85,8 +85,9 @@ class OtlpHttpSink:
 def _outcome(response: Response, sent: int, unencodable: int) -> Outcome:
     if _SUCCESS_FIRST <= response.status <= _SUCCESS_LAST:
         rejected, message = _partial_success(response)
+        rejected = max(0, min(rejected, sent))  # whatever an endpoint says
         return Outcome(
-            is_accepted=True, rejected=min(rejected, sent), unencodable=unencodable, message=message
+            is_accepted=True, rejected=rejected, unencodable=unencodable, message=message
         )
     if response.status == TOO_LARGE and sent > 1:
         return Outcome(is_accepted=False, is_too_large=True)
@@ -106,7 +107,7 @@ def _partial_success(response: Response) -> tuple[int, str]:
             inner = dict(_fields(value))
             rejected, message = inner.get(1, 0), inner.get(2, b"")  # rejected_… = 1, error_message
             return (
-                rejected if isinstance(rejected, int) else 0,
+                _signed(rejected) if isinstance(rejected, int) else 0,
                 _readable(message) if isinstance(message, bytes) else "",
             )
     return 0, ""
@@ -119,8 +120,14 @@ def _partial_success_json(body: bytes) -> tuple[int, str]:
         partial = json.loads(body)["partialSuccess"]
         counts = [int(partial[name]) for name in partial if name.startswith("rejected")]
         return sum(counts), _readable(str(partial.get("errorMessage", "")).encode())
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, OverflowError, RecursionError, KeyError, TypeError, AttributeError):
         return 0, ""  # there is none, or it says nothing that can be read
+
+
+def _signed(number: int) -> int:
+    """The int64 that a varint stands for."""
+    number &= (1 << 64) - 1
+    return number - (1 << 64) if number >> 63 else number
 
 
 def _fields(body: bytes) -> list[tuple[int, int | bytes]]:

@@ -147,6 +147,36 @@ def test_a_partial_success_tells_how_many_were_rejected_and_why() -> None:
     assert (outcome.is_accepted, outcome.rejected, outcome.message) == (True, 1, "too old")
 
 
+@pytest.mark.parametrize(("told", "counted"), [(-1, 0), (2**62, 2)])
+def test_of_what_was_sent_no_more_is_rejected_than_all_and_no_less_than_none(
+    told: int, counted: int
+) -> None:
+    response = ExportTraceServiceResponse()
+    response.partial_success.rejected_spans = told
+    with endpoint() as server:
+        server.answer = response.SerializeToString()
+        in_protobuf = send(server, [span("a"), span("b")])
+        server.answer_headers = {"Content-Type": "application/json"}
+        server.answer = f'{{"partialSuccess": {{"rejectedSpans": "{told}"}}}}'.encode()
+        in_json = send(server, [span("a"), span("b")])
+    assert (in_protobuf.rejected, in_json.rejected) == (counted, counted)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"[" * 200_000,
+        b'{"partialSuccess": {"rejectedSpans": 1e999}}',
+        b'{"partialSuccess": {"rejectedSpans": ' + b"9" * 5_000 + b"}}",
+    ],
+)
+def test_an_answer_in_json_that_cannot_be_read_rejects_nothing(answer: bytes) -> None:
+    with endpoint() as server:
+        server.answer, server.answer_headers = answer, {"Content-Type": "application/json"}
+        outcome = send(server, [span("a")])
+    assert (outcome.is_accepted, outcome.rejected) == (True, 0)
+
+
 def test_a_span_that_cannot_be_encoded_is_left_out_and_the_others_go() -> None:
     with endpoint() as server:
         outcome = send(server, [span("bad", "z" * 32), span("good")])
