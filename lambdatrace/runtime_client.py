@@ -63,12 +63,15 @@ def without_ours(frames: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Without the frames in our files, and those of asyncio's by which we run a coroutine."""
     own = without_ours.__code__.co_filename.rpartition("runtime_client")[0]
     examples = f"{own}cli/"  # the demo's functions
+    # The module is there wherever a frame of it is.
+    loop = getattr(sys.modules.get("asyncio"), "__file__", None) or ""
+    event_loop = loop.rpartition("__init__")[0] or own
     kept, is_within = [], False
     for frame in frames:
         file = frame[0]
         if file.startswith(own) and not file.startswith(examples):
             is_within = True
-        elif not (is_within and "/asyncio/" in file):
+        elif not (is_within and file.startswith(event_loop)):
             is_within = False
             kept.append(frame)
     return kept

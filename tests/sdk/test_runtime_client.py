@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +13,7 @@ from awslambdaric.lambda_runtime_exception import FaultException
 import lambdatrace
 from lambdatrace import event_loop
 from lambdatrace.records import ERROR
-from lambdatrace.runtime_client import WatchedMarshaller, watch_responses
+from lambdatrace.runtime_client import WatchedMarshaller, watch_responses, without_ours
 from lambdatrace.testing import LambdaContext, recording
 
 if TYPE_CHECKING:
@@ -78,3 +80,15 @@ def test_an_unstarted_generator_is_an_invocation_that_failed(marshaller: Any) ->
         span = recorded.span("orders")
     assert (span.status_code, span.attributes["error.type"]) == (ERROR, "Runtime.MarshalError")
     assert span.attributes["faas.invocation_id"] == "g"
+
+
+def test_a_stack_trace_is_without_our_frames_and_pythons_event_loop_but_has_all_the_users() -> None:
+    loop = Path(asyncio.__file__).parent / "base_events.py"
+    ours = Path(lambdatrace.__file__).parent / "event_loop.py"
+    begin, run = (str(ours), 1, "run", ""), (str(loop), 2, "run_until_complete", "")
+    own = [
+        ("/var/task/src/asyncio/orders.py", 3, "handler", ""),
+        ("/var/task/app.py", 4, "load", ""),
+        (str(loop), 5, "run_until_complete", ""),
+    ]
+    assert without_ours([begin, run, *own]) == own
