@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 from collections import deque
 
+from lambdatrace.guard import let_through
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, TracebackType
@@ -38,7 +40,8 @@ def message_of(error: BaseException) -> str:
     try:
         # A FaultException, whose `str` is all that it was made with.
         text = str(getattr(error, "msg", error) if hasattr(error, "exception_type") else error)
-    except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+    except BaseException as failure:  # noqa: BLE001 - a user's __str__ may do anything
+        let_through(failure)
         return "<unprintable>"
     return text if len(text) <= STACK_TEXT_MAX else text[: STACK_TEXT_MAX - 1] + "…"
 
@@ -66,7 +69,8 @@ class StackTrace:
                 self._head = (id(traceback), traceback.tb_lasti)
             if not self._raised:
                 self._text = _whole_text(error)
-        except Exception:  # noqa: BLE001 - a user's exception may do anything
+        except BaseException as failure:  # noqa: BLE001 - a user's exception may do anything
+            let_through(failure)
             self._raised = []
             self._text = qualified_name(type(error)) + "\n"
 
@@ -112,7 +116,8 @@ class StackTrace:
 
             try:
                 self._text = _tail(traceback_text(raised))
-            except Exception:  # noqa: BLE001 - a source file may be anything
+            except BaseException as failure:  # noqa: BLE001 - a source file may be anything
+                let_through(failure)
                 self._text = ".".join(raised[0][0]) + "\n"
         return self._text
 
@@ -136,7 +141,8 @@ def _chain(error: BaseException) -> list[Raised]:
             traceback = traceback.tb_next
         try:
             message: str | None = str(following)[-STACK_TEXT_MAX:]
-        except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+        except BaseException as failure:  # noqa: BLE001 - a user's __str__ may do anything
+            let_through(failure)
             message = None
         kind = type(following)
         notes = getattr(following, "__notes__", None)

@@ -7,6 +7,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
     from typing import Any, ParamSpec, TypeVar
 
     P = ParamSpec("P")
@@ -23,6 +24,7 @@ def write_warning(message: str) -> None:
 
 _OWN = write_warning.__code__.co_filename.rpartition("guard")[0]
 _CAUSES_MAX = 10
+_ENDINGS = (KeyboardInterrupt, SystemExit)
 
 
 def interruption(error: BaseException) -> BaseException | None:
@@ -30,7 +32,8 @@ def interruption(error: BaseException) -> BaseException | None:
 
     A timeout of the user's for one: it is meant for the code that we are called from. Python calls
     the handler with the frame that it interrupts, which tells it from all else that raises below
-    our frames, a value's `__str__` for one.
+    our frames, a value's `__str__` for one. A handler that is no Python function has no frame: what
+    it raised, to end the process, seems to have been raised by the line of ours that it interrupts.
     """
     found: BaseException | None = error
     for _ in range(_CAUSES_MAX):
@@ -38,9 +41,7 @@ def interruption(error: BaseException) -> BaseException | None:
             break
         traceback = found.__traceback__
         # A cause that we have not caught is one that the user's code was handling before.
-        if found is not error and (
-            traceback is None or not traceback.tb_frame.f_code.co_filename.startswith(_OWN)
-        ):
+        if found is not error and not _is_ours(traceback):
             break
         while traceback is not None and traceback.tb_next is not None:
             frame, traceback = traceback.tb_frame, traceback.tb_next
@@ -49,8 +50,26 @@ def interruption(error: BaseException) -> BaseException | None:
                 value = values.get(name)
                 if value is frame or (type(value) is tuple and value[1:] == (frame,)):
                     return found
+        # None of our own lines raises these.
+        if isinstance(found, _ENDINGS) and _is_ours(traceback):
+            return found
         found = found.__cause__ or found.__context__
     return None
+
+
+def _is_ours(traceback: TracebackType | None) -> bool:
+    return traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_OWN)
+
+
+def let_through(error: BaseException) -> None:
+    """Raise what a signal handler of the user's raised; do nothing if `error` is of another kind.
+
+    For wherever an odd value is caught: it may raise anything, `SystemExit` as well, and ends
+    neither an answer nor the process.
+    """
+    interrupted_by = interruption(error)
+    if interrupted_by is not None:
+        raise interrupted_by
 
 
 class Guard:
@@ -75,20 +94,18 @@ class Guard:
         """What `function` returns; None if it failed."""
         try:
             return function(*arguments, **keywords)
-        except Exception as error:  # noqa: BLE001 - this is what it is for
+        except BaseException as error:  # noqa: BLE001 - this is what it is for
             self.take(getattr(function, "__qualname__", "?"), error)
             return None
 
-    def take(self, place: str, error: Exception) -> None:
+    def take(self, place: str, error: BaseException) -> None:
         """Swallow and report `error`, caught at `place`; a strict guard raises it.
 
         What a signal handler of the user's raised while our code ran goes on: see `interruption`.
         """
         if self.is_strict:
             raise error
-        interrupted_by = interruption(error)
-        if interrupted_by is not None:
-            raise interrupted_by
+        let_through(error)
         try:  # noqa: SIM105 - contextlib is not loaded on 3.10
             self.report(place, error)
         except Exception:  # noqa: BLE001, S110 - no stack left, at the end of a recursion
@@ -107,5 +124,5 @@ class Guard:
             try:
                 kind = "" if isinstance(error, str) else type(error).__name__ + ": "
                 self._write(f"{place}: {kind}{error} (said once)")
-            except Exception:  # noqa: BLE001, S110 - there is nobody left to tell
-                pass
+            except BaseException as failure:  # noqa: BLE001 - there is nobody left to tell
+                let_through(failure)

@@ -98,7 +98,7 @@ def _trace_call(function: Any, code: Any, *, is_captured: bool) -> Callable[...,
         try:  # the guard's work without its call: the caller waits for this
             event, context = event_and_context(code, arguments, keywords)
             running = begin(current, event, context, is_captured=is_captured)
-        except Exception as error:  # noqa: BLE001 - the guard's own
+        except BaseException as error:  # noqa: BLE001 - the guard's own
             running = None
             current.guard.take("begin", error)
         try:

@@ -472,9 +472,11 @@ def plain(value: Any, depth: int = 0) -> Any:
         if isinstance(value, dict):
             return {_key(key): plain(item, depth + 1) for key, item in dict.items(value)}
         if isinstance(value, tuple):
-            return tuple(plain(item, depth + 1) for item in value)
+            return tuple(plain(item, depth + 1) for item in tuple.__iter__(value))
         if isinstance(value, (list, set, frozenset)):
-            return [plain(item, depth + 1) for item in value]
+            from lambdatrace.plain import items_of
+
+            return [plain(item, depth + 1) for item in items_of(value)]
     written = getattr(value, "written", None)
     if type(written) is str:
         return written

@@ -173,7 +173,7 @@ class Metering:
         redaction = self._telemetry.redaction
         return redaction.mapping(mapping) if redaction is not None else mapping
 
-    def _report_metric(self, name: str, error: Exception) -> None:
+    def _report_metric(self, name: str, error: BaseException) -> None:
         # Once for each rule: a metric's value and its dimensions may break different ones.
         is_ours = isinstance(error, MetricError)
         rule = str(error).rpartition(": ")[2] if is_ours else type(error).__name__

@@ -6,6 +6,7 @@ from collections import deque
 from itertools import islice
 
 from lambdatrace.errors import MetricError
+from lambdatrace.guard import let_through
 from lambdatrace.records import Metric, Span, SpanContext
 from lambdatrace.settings import NAMESPACE_RULE, is_metric_namespace
 from lambdatrace.tracing import active_span
@@ -72,7 +73,7 @@ class MetricRecorder:
         namespace: str,
         default_dimensions: Mapping[str, str],
         *,
-        on_error: Callable[[str, Exception], None],
+        on_error: Callable[[str, BaseException], None],
         redact: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
         self.dropped = 0
@@ -173,7 +174,8 @@ class MetricRecorder:
                 self.taken.append(entry[-2])
             try:
                 metrics += self._metrics(now_ns, *entry)
-            except Exception as error:  # noqa: BLE001 - a value's __str__ may do anything
+            except BaseException as error:  # noqa: BLE001 - a value's __str__ may do anything
+                let_through(error)
                 self.dropped += len(entry[1])
                 self._on_error(_shown(entry[0]), error)
 
@@ -327,7 +329,8 @@ def _shown(value: Any) -> str:
     """`value` for a message, short; of what cannot be written out, its type."""
     try:
         return f"{value!r:.{NAME_LENGTH_MAX}}"
-    except Exception:  # noqa: BLE001 - a huge integer, or a user's __repr__
+    except BaseException as failure:  # noqa: BLE001 - a huge integer, or a user's __repr__
+        let_through(failure)
         is_huge = isinstance(value, int)
         return "a huge integer" if is_huge else type(value).__qualname__
 

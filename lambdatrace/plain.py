@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lambdatrace.guard import let_through
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +31,18 @@ def text_of(value: Any) -> str:
     """`value` as its `str`; where that fails, its type."""
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+    except BaseException as failure:  # noqa: BLE001 - a user's __str__ may do anything
+        let_through(failure)
         return type_alone(value)
+
+
+def items_of(values: Any) -> Any:
+    """A list, tuple or set by what it holds, not by what a subclass makes of it."""
+    kinds: tuple[Any, ...] = (list, tuple, set, frozenset)
+    if type(values) in kinds:
+        return values
+    kind = next(kind for kind in kinds if isinstance(values, kind))
+    return list(kind.__iter__(values))
 
 
 def plain_copy(value: Any, size_max: int, as_text: Callable[[Any], str] = type_alone) -> Any:
@@ -81,9 +93,9 @@ class _Copy:
 
     def mapping(self, values: dict[Any, Any], depth: int) -> dict[str, Any]:
         copied: dict[str, Any] = {}
-        for key, item in values.items():
+        for key, item in dict.items(values):
             if self.left <= 0:
-                copied[CUT] = f"{len(values) - len(copied)} more"
+                copied[CUT] = f"{dict.__len__(values) - len(copied)} more"
                 break
             name = self.text(self.key(key))
             copied[name] = self.of(item, depth)
@@ -103,6 +115,7 @@ class _Copy:
 
     def sequence(self, values: Any, depth: int) -> list[Any]:
         copied: list[Any] = []
+        values = items_of(values)
         for item in values:
             if self.left <= 0:
                 copied.append(f"{CUT} {len(values) - len(copied)} more")
@@ -156,13 +169,15 @@ class _Bounded:
             return bytes(value)
         if isinstance(value, (dict, list, tuple)):
             if depth >= ATTRIBUTE_DEPTH_MAX:
-                return f"{CUT} {len(value)} items"
+                size = dict.__len__(value) if isinstance(value, dict) else len(items_of(value))
+                return f"{CUT} {size} items"
             if isinstance(value, dict):
                 return self.mapping(value, depth + 1)
             return self.sequence(value, depth + 1)
         try:
             text = str.__str__(str(value))
-        except BaseException:  # noqa: BLE001 - a user's __str__ may do anything, exit as well
+        except BaseException as failure:  # noqa: BLE001 - a user's __str__ may do anything
+            let_through(failure)
             text = type_alone(value)
         return self.text(text, depth)
 
@@ -177,7 +192,7 @@ class _Bounded:
         copied: dict[str, Any] = {}
         for key, item in dict.items(values):
             if self.items <= 0:
-                copied[CUT] = f"{len(values) - len(copied)} more"
+                copied[CUT] = f"{dict.__len__(values) - len(copied)} more"
                 break
             self.items -= 1
             name = self.of(key, ATTRIBUTE_DEPTH_MAX)
@@ -188,6 +203,7 @@ class _Bounded:
 
     def sequence(self, values: Any, depth: int) -> list[Any]:
         copied: list[Any] = []
+        values = items_of(values)
         for item in values:
             if self.items <= 0:
                 copied.append(f"{CUT} {len(values) - len(copied)} more")

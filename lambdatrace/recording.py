@@ -52,7 +52,7 @@ def span(
     """
     try:
         number = KINDS.get(kind, INTERNAL)
-    except Exception as error:  # noqa: BLE001 - the guard's own
+    except BaseException as error:  # noqa: BLE001 - the guard's own
         number = INTERNAL
         telemetry.current().guard.take("span", error)
     if callable(name):
@@ -103,7 +103,7 @@ def metric(
             current.metering.recorder_of(spans).record(
                 name, value, unit, dimensions, resolution, timestamp, properties, namespace
             )
-    except Exception as error:  # noqa: BLE001 - the guard's own
+    except BaseException as error:  # noqa: BLE001 - the guard's own
         current.guard.take("metric", error)
 
 

@@ -16,7 +16,8 @@ from functools import lru_cache
 from operator import is_
 
 from lambdatrace.errors import SettingError
-from lambdatrace.plain import CUT, DEPTH_MAX, type_alone
+from lambdatrace.guard import let_through
+from lambdatrace.plain import CUT, DEPTH_MAX, items_of, type_alone
 from lambdatrace.records import OWN_SCOPE, Event, Link, LogRecord, Scope, Span
 from lambdatrace.secret_names import is_secret_name
 
@@ -219,7 +220,8 @@ class Redaction:
         if not isinstance(value, (dict, list, tuple)):
             try:
                 written = str(value)
-            except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+            except BaseException as failure:  # noqa: BLE001 - a user's __str__ may do anything
+                let_through(failure)
                 return type_alone(value)  # not the value, whose text may be had the next time
             kept = self.text(written)
             return value if kept == written else kept
@@ -232,8 +234,8 @@ class Redaction:
     def _dict(self, value: dict[Any, Any], depth: int, room: list[int]) -> dict[Any, Any]:
         redacted: dict[Any, Any] = {}
         is_same = True
-        is_named = any(self.is_secret(value.get(name)) for name in _NAME_KEYS)
-        for key, item in value.items():
+        is_named = any(self.is_secret(dict.get(value, name)) for name in _NAME_KEYS)
+        for key, item in dict.items(value):
             room[0] -= 1
             if room[0] < 0:
                 redacted[CUT] = CUT
@@ -249,7 +251,7 @@ class Redaction:
     def _list(self, value: Any, depth: int, room: list[int]) -> Any:
         redacted: list[Any] = []
         is_same = True
-        for item in value:
+        for item in items_of(value):
             room[0] -= 1
             if room[0] < 0:
                 return [*redacted, CUT]

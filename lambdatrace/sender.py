@@ -7,7 +7,7 @@ import os
 
 from lambdatrace.errors import SendError
 from lambdatrace.flushing import EndpointHealth, send_timeout_ms
-from lambdatrace.guard import interruption
+from lambdatrace.guard import let_through
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,11 +164,11 @@ class Sender:
         try:
             outcome = self._sink.send(records, timeout_ms / 1000, meanwhile)
         except SendError as error:
-            _let_through(error)
+            let_through(error)
             self._note_failure(started_ns, None, error)
             return records
         except Exception as error:  # noqa: BLE001 - sent again, they would only fail again
-            _let_through(error)
+            let_through(error)
             self.unwritable += len(records)
             self._on_error(f"{self._records} could not be written", error)
             self._on_settled(records)
@@ -201,10 +201,3 @@ class Sender:
         self.unencodable += outcome.unencodable
         if outcome.rejected:
             self._on_error(f"{self._records} were refused by the endpoint", outcome.message)
-
-
-def _let_through(error: Exception) -> None:
-    """Raise what a signal handler of the user's raised meanwhile; it is no failure to send."""
-    interrupted_by = interruption(error)
-    if interrupted_by is not None:
-        raise interrupted_by

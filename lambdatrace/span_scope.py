@@ -190,7 +190,7 @@ class SpanScope(SpanHandle):
                 name, kind=self._kind, attributes=attributes, links=self._links
             )
             self._token = CURRENT_SPAN.set(span)
-        except Exception as error:  # noqa: BLE001 - the guard's own
+        except BaseException as error:  # noqa: BLE001 - the guard's own
             self._span = None
             self._guard.take("span", error)
         return self
@@ -215,7 +215,7 @@ class SpanScope(SpanHandle):
             self._guard.run(self._tracer.record_exception, span, error)
         try:
             self._tracer.end_span(span)
-        except Exception as failure:  # noqa: BLE001 - the guard's own
+        except BaseException as failure:  # noqa: BLE001 - the guard's own
             self._guard.take("span", failure)
 
     def suspend(self) -> None:

@@ -12,6 +12,7 @@ import logging
 
 from lambdatrace import records
 from lambdatrace.exceptions import qualified_name
+from lambdatrace.guard import let_through
 from lambdatrace.logs.record_fields import STRUCTURED, user_fields
 from lambdatrace.plain import CUT, plain_copy, text_of
 from lambdatrace.records import LogRecord, Scope
@@ -163,7 +164,8 @@ def _formatted(message: Any, arguments: Any) -> str:
     """As `LogRecord.getMessage`; where that fails, as `logging` reports it, both one by one."""
     try:
         return _bounded(str(message) % arguments)
-    except Exception:  # noqa: BLE001 - the arguments may not fit, and are the user's
+    except BaseException as failure:  # noqa: BLE001 - the arguments may not fit, and are the user's
+        let_through(failure)
         return _bounded(f"{text_of(message)} {text_of(arguments)}")
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 
+from lambdatrace.guard import let_through
 from lambdatrace.logs.record_fields import user_fields
 from lambdatrace.plain import plain_copy, text_of
 
@@ -96,7 +97,8 @@ def _message(record: logging.LogRecord) -> Any:
         return record.msg
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001 - the arguments may not fit, and are the user's
+    except BaseException as failure:  # noqa: BLE001 - the arguments may not fit, and are the user's
+        let_through(failure)
         return f"{text_of(record.msg)} {text_of(record.args)}"
 
 

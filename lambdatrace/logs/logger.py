@@ -156,7 +156,7 @@ class StructuredLogger(Adapter):
                 # The caller is above this and the method that was called.
                 options["stacklevel"] = options.get("stacklevel", 1) + 2
                 self.logger.log(level, msg, *args, **options)
-        except Exception as error:  # noqa: BLE001 - the guard's own
+        except BaseException as error:  # noqa: BLE001 - the guard's own
             telemetry.current().guard.take("logger", error)
 
     def append_keys(self, /, **keys: Any) -> None:

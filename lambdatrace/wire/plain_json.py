@@ -5,7 +5,7 @@ from __future__ import annotations
 from json.encoder import encode_basestring_ascii
 from math import isfinite
 
-from lambdatrace.plain import INT64_MAX, INT64_MIN
+from lambdatrace.plain import INT64_MAX, INT64_MIN, items_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,13 +39,14 @@ def _text(value: Any, depth: int, room: list[int]) -> str:
         return repr(float(value)) if isfinite(value) else f'"{float(value)!r}"'
     if not isinstance(value, (dict, list, tuple, set, frozenset)):
         return quoted(str(value))
-    room[0] -= len(value)
+    items = dict.items(value) if isinstance(value, dict) else items_of(value)
+    room[0] -= len(items)
     if depth >= DEPTH_MAX or room[0] < 0:
         return quoted(CUT)
     if isinstance(value, dict):
-        members = {quoted(str(key)): _text(item, depth + 1, room) for key, item in value.items()}
+        members = {quoted(str(key)): _text(item, depth + 1, room) for key, item in items}
         return "{" + ",".join(f"{key}:{text}" for key, text in members.items()) + "}"
-    return "[" + ",".join(_text(item, depth + 1, room) for item in value) + "]"
+    return "[" + ",".join(_text(item, depth + 1, room) for item in items) + "]"
 
 
 def quoted(text: str) -> str:
