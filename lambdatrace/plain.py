@@ -134,12 +134,10 @@ def bounded(value: Any) -> Any:
 
 
 def as_it_is_now(value: Any) -> Any:
-    """`value`; of a list or mapping, which its owner may go on to change, a copy.
+    """What `bounded` gives of `value`, whose owner may go on to change it.
 
     It leaves room in `bounded` for what it says itself of what was left out.
     """
-    if not isinstance(value, (list, dict)):
-        return value
     return _Bounded(ATTRIBUTE_ITEMS_MAX - ATTRIBUTE_DEPTH_MAX).of(value, 0)
 
 

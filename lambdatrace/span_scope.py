@@ -33,7 +33,7 @@ _UNCHANGING = frozenset((str, int, float, bool, bytes, type(None)))
 
 
 def _now(value: Any) -> Any:
-    from lambdatrace.plain import as_it_is_now  # loaded when there is a list or a mapping
+    from lambdatrace.plain import as_it_is_now  # loaded when there is more than a scalar
 
     return as_it_is_now(value)
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import lambdatrace
 from lambdatrace.journal import Journal, read_entries
 from lambdatrace.records import Span, SpanContext
 from lambdatrace.redaction import Redaction
 from lambdatrace.sinks.console import ConsoleSink
+from lambdatrace.testing import recording
 from lambdatrace.wire.otlp_json import span_object
 from lambdatrace.wire.otlp_protobuf import encode_span
 from lambdatrace.wire.x_ray import segment_document
@@ -96,3 +98,29 @@ def test_a_value_without_text_is_redacted_to_its_type_and_its_span_leaves() -> N
         "odd": "<tests.sdk.test_odd_values.LazyValue>",
         "good": "kept",
     }
+
+
+class Order:
+    def __init__(self, total: int) -> None:
+        self.total = total
+
+    def __str__(self) -> str:
+        return f"order of {self.total}"
+
+
+def test_an_attribute_is_what_its_value_was_when_it_was_set() -> None:
+    buffer, lines, tags, order = bytearray(b"one"), [1], {"a"}, Order(1)
+    values = {"buffer": buffer, "lines": (lines,), "tags": tags, "order": order}
+    with recording() as recorded:
+        with lambdatrace.span("pay", attributes=values) as span:
+            span.set_attribute("later", order)
+            span.add_event("event", values)
+        buffer[:] = b"two"
+        lines.append(2)
+        tags.clear()
+        order.total = 2
+        recorded.telemetry.flush()
+        pay = recorded.span("pay")
+        was = {"buffer": b"one", "lines": [[1]], "tags": "{'a'}", "order": "order of 1"}
+        assert pay.attributes == {**was, "later": "order of 1"}
+        assert pay.events[0].attributes == was
