@@ -25,6 +25,7 @@ An entry is a tuple whose first item says which:
     metric      request id, where several invocations run at a time; a metric as it was given, when,
                 and the ids of the span it was recorded in
     written     when those metrics were recorded that have been written
+    taken       id of another journal, and the entries that were of use in it
 
 On the file: `MAGIC`, a key of 8 bytes, frames of length (4 bytes), hash (8) and entry, and four
 zero bytes, which each frame is written with and the next is written over: to write them at the
@@ -377,6 +378,11 @@ def _new_mapping(path: str) -> Any:
         raise
     finally:
         os.close(descriptor)  # the mapping has its own
+
+
+def file_id(data: bytes) -> str:
+    """What tells a journal from all others, whatever it is called."""
+    return data[len(MAGIC) : HEADER_BYTES].hex()
 
 
 def read_entries(data: bytes) -> Iterator[Entry]:

@@ -160,6 +160,13 @@ class MetricRecorder:
         span = Span("", SpanContext(*ids), None, now_ns) if ids else None
         self._pending.append((*given, now_ns, span))
 
+    def entries(self, request_id: str) -> list[tuple[Any, ...]]:
+        """What waits, as a journal has it: `restore` takes it in again."""
+        return [
+            ("metric", request_id, *given, span and (span.trace_id, span.span_id))
+            for *given, span in self._pending
+        ]
+
     def take(self) -> list[Metric]:
         """The metrics recorded, which are then forgotten."""
         metrics: list[Metric] = []

@@ -14,7 +14,7 @@ import stat
 
 from lambdatrace.initialization import start_ticks
 from lambdatrace.invocation import Invocation
-from lambdatrace.journal import MAGIC, NEW, PREFIX, SIZE_MAX, read_entries
+from lambdatrace.journal import MAGIC, NEW, PREFIX, SIZE_MAX, file_id, read_entries, span_entry
 from lambdatrace.records import (
     ERROR,
     INCOMPLETE,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.journal import Entry, Journal
+    from lambdatrace.metrics import MetricRecorder
     from lambdatrace.telemetry import Telemetry
 
 EXIT_ERROR = "Runtime.ExitError"  # Lambda's name for a runtime process that ended
@@ -62,9 +63,13 @@ class Left:
         self.spans: dict[str, Entry] = {}
         self.settled: set[str] = set()
         self.metrics: list[tuple[str, Entry]] = []
+        self.taken: list[str] = []  # the journals of which all is in this one
         self.last_ns = 0
         self.unreadable = 0
         self._request_id = ""
+        self._take_all(entries)
+
+    def _take_all(self, entries: list[Entry]) -> None:
         for entry in entries:
             try:
                 self._take(entry)
@@ -99,6 +104,9 @@ class Left:
         elif kind == "written":
             written = set(entry[1])
             self.metrics = [pair for pair in self.metrics if pair[1][-2] not in written]
+        elif kind == "taken":
+            self._take_all(entry[2])
+            self.taken.append(entry[1])
         else:
             self._take_fact(kind, entry)
 
@@ -151,7 +159,7 @@ class Left:
 
     def unsettled(self) -> list[Entry]:
         """The entries that are still of use, in an order that gives the same state."""
-        kept = list(self.facts.values())
+        kept = [*self.facts.values(), *(("taken", name, []) for name in self.taken)]
         for request_id, invocation in self.invocations.items():
             if not self.is_over(request_id):
                 kept.append(invocation)
@@ -183,14 +191,17 @@ def recover(
     """
     spans: list[Span] = []
     is_all_taken = True
+    taken: set[str] = set()
     dead = {_named(journal.folder, name) for name in names if not is_alive(name)}
-    oldest_first = sorted(dead, key=_age)
-    _drop_oldest(current, journal, oldest_first)
-    for number, name in enumerate(oldest_first):
+    # A journal says of which others it has all, so it is read before those.
+    newest_first = sorted(dead, key=_age)
+    _drop_oldest(current, journal, newest_first)
+    for number, name in enumerate(newest_first):
         path = f"{journal.folder}/{name}"
         try:
-            entries = list(read_entries(read_file(path)))
-            if is_early and name == oldest_first[-1] and Left(entries).is_init_alone():
+            data = read_file(path)
+            left = Left(list(read_entries(data)))
+            if is_early and not number and left.is_init_alone():
                 is_all_taken = False
                 continue
             path = _claim(journal, name, number)
@@ -199,25 +210,26 @@ def recover(
         except (OSError, ValueError, EOFError, TypeError) as error:
             current.guard.report(f"the journal {path} is of no use", error)
         else:
-            left = Left(entries)
-            recovery = Recovery(current, left)
-            found = recovery.spans()
-            for span in found:
-                journal.span(span)
-            spans += found
-            recovery.write_metrics()
-            current.guard.run(recovery.count_invocations)
             if left.unreadable:
                 current.guard.report(f"the journal {path}", f"{left.unreadable} entries unreadable")
+            if file_id(data) not in taken:
+                taken.update(left.taken)
+                recovery = Recovery(current, left)
+                known = {span.span_id for span in spans}
+                found = recovery.take_over(journal, file_id(data))
+                spans = [span for span in found if span.span_id not in known] + spans
+                _delete(path)
+                recovery.write_metrics()
+                continue
         _delete(path)
     current.buffer.put_back(spans)
     return is_all_taken
 
 
-def _drop_oldest(current: Telemetry, journal: Journal, oldest_first: list[str]) -> None:
+def _drop_oldest(current: Telemetry, journal: Journal, newest_first: list[str]) -> None:
     """Leave the last FILES_MAX of the journals alone."""
-    dropped = oldest_first[:-FILES_MAX]
-    del oldest_first[:-FILES_MAX]
+    dropped = newest_first[FILES_MAX:]
+    del newest_first[FILES_MAX:]
     for name in dropped:
         _delete(f"{journal.folder}/{name}")
     if dropped:
@@ -227,9 +239,12 @@ def _drop_oldest(current: Telemetry, journal: Journal, oldest_first: list[str]) 
 
 
 def _age(name: str) -> tuple[int, str]:
-    """What sorts the names of journals by the start of their processes."""
+    """What sorts the names of journals by the start of their processes, the last first.
+
+    What a process has claimed comes after its own.
+    """
     _, ticks = _process(name)
-    return ticks, name
+    return -ticks, name
 
 
 def _named(folder: str, name: str) -> str:
@@ -251,7 +266,7 @@ def _claim(journal: Journal, name: str, number: int) -> str:
 
     Raises FileNotFoundError if the other was quicker.
     """
-    path = f"{journal.folder}/{journal.name}.{number}"
+    path = f"{journal.folder}/{journal.name}.{number:02}"
     os.rename(f"{journal.folder}/{name}", path)  # noqa: PTH104 - pathlib costs 2.8 ms
     return path
 
@@ -300,7 +315,27 @@ class Recovery:
         self._current = current
         self._left = left
         self._contexts: dict[str, SpanContext] = {}  # of the invocations' spans, by request id
+        self._entries: list[Entry] = []  # of the metrics, for the journal
+        self._recorders: list[tuple[MetricRecorder, SpanContext | None, str]] = []
         self._uncounted = [key for key in left.invocations if not left.is_counted(key)]
+
+    def take_over(self, journal: Journal, of: str) -> list[Span]:
+        """Note in `journal` all that is of use in that with the id `of`; its spans.
+
+        One entry has all: a process that is killed at any moment has taken over nothing, or
+        everything.
+        """
+        spans = self.spans()
+        self.collect_metrics()
+        self._current.guard.run(self.count_invocations)
+        entries = [*map(span_entry, spans), *self._entries]
+        entries += [("taken", earlier, []) for earlier in self._left.taken[-FILES_MAX:]]
+        dropped = journal.dropped
+        journal.write(("taken", of, entries))
+        if journal.dropped > dropped:  # no room for all: then for as many as there is
+            for entry in entries:
+                journal.write(entry)
+        return spans
 
     def spans(self) -> list[Span]:
         """All that was not sent: ended, open, and the invocations' own that were never opened."""
@@ -323,8 +358,8 @@ class Recovery:
             found += self._failed_init(process)
         return found
 
-    def write_metrics(self) -> None:
-        """Write the metrics that the process could not, with their own times and request ids."""
+    def collect_metrics(self) -> None:
+        """Have the metrics that the process could not write, with their times and request ids."""
         by_request: dict[str, list[Entry]] = {}
         for request_id, entry in self._left.metrics:
             by_request.setdefault(request_id, []).append(entry)
@@ -332,10 +367,26 @@ class Recovery:
             recorder = self._current.metering.new_recorder()
             for entry in entries:
                 recorder.restore(entry)
-            self._current.metering.put(recorder, self._contexts.get(request_id), request_id)
+            self._add(recorder, request_id)
+
+    def _add(self, recorder: MetricRecorder, request_id: str) -> None:
+        context = self._contexts.get(request_id)
+        root_id = self._left.roots.get(request_id, "")
+        root = self._left.spans.get(root_id)
+        if context is None and root is not None:  # it was taken over from another one
+            context = SpanContext(root[2], root_id)
+        if context is not None and not any(request_id == key for _, _, key in self._recorders):
+            self._entries.append(("root", request_id, context.span_id))
+        self._entries += recorder.entries(request_id)
+        self._recorders.append((recorder, context, request_id))
+
+    def write_metrics(self) -> None:
+        """Write what was collected and counted."""
+        for recorder, context, request_id in self._recorders:
+            self._current.metering.put(recorder, context, request_id)
 
     def count_invocations(self) -> None:
-        """Write the metrics of the invocations that the process did not live to count."""
+        """Record the metrics of the invocations that the process did not live to count."""
         current, facts = self._current, self._left.facts
         if not self._uncounted or current.record_outcome not in current.on_completed:
             return
@@ -360,8 +411,10 @@ class Recovery:
                 is_timed_out=error_type == TIMED_OUT,
             )
             recorder = current.metering.new_recorder()
+            recorder.journal = None  # where it is once with all the rest
             record_outcome(current, outcome, recorder)
-            current.metering.put(recorder, self._contexts.get(request_id), request_id)
+            recorder.journal = current.journal
+            self._add(recorder, request_id)
 
     def _end(self, request_id: str) -> tuple[int, str]:
         """When an invocation ended, and of what error, as far as that is known."""

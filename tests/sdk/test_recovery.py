@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import lambdatrace
+from lambdatrace import recovery
+from lambdatrace.buffer import Buffer
 from lambdatrace.guard import Guard
 from lambdatrace.handler import begin
 from lambdatrace.invocation_spans import InvocationSpans
 from lambdatrace.journal import MAGIC, SIZE_MAX, Journal, read_entries
-from lambdatrace.recovery import compacted, is_alive
+from lambdatrace.metering import Metering
+from lambdatrace.recovery import compacted, is_alive, recover
 from lambdatrace.sinks import Outcome
 from lambdatrace.testing import START_NS, LambdaContext, MemorySink, recording
 from lambdatrace.tracing import enter, leave
@@ -441,6 +444,84 @@ def test_a_journal_that_a_process_died_over_is_taken_by_the_next(tmp_path: Path)
         after.telemetry.flush()
         assert [span.name for span in after.spans] == ["orders"]
         assert [path.name for path in tmp_path.iterdir()] == [_own_name(after)]
+
+
+class Killed(BaseException):
+    """In place of a SIGKILL: nothing of the process goes on."""
+
+
+def die_while_it_recovers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: Any, method: str, number: int
+) -> Recorded:
+    """The process after a dead one, killed when it calls `method` of `place`; by its number."""
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    with process(folder, **COUNTING) as recorded:
+        recorded.clock.advance(10_000)
+        recorded.telemetry.finish_start()
+        journal = recorded.telemetry.journal
+        assert journal is not None
+        monkeypatch.setattr(place, method, kill)
+        with pytest.raises(Killed):
+            recover(recorded.telemetry, journal, journal.others())
+        monkeypatch.undo()
+        for path in list(folder.glob(f"{journal.name}*")):
+            last = path.name.removeprefix(journal.name)
+            shutil.copy(path, folder / f"{DEAD.rpartition('-')[0]}-{number}{last}")
+            if last:
+                path.unlink()
+    return recorded
+
+
+@pytest.mark.parametrize(
+    ("place", "method"),
+    [
+        (Journal, "write"),
+        (recovery, "_delete"),
+        (Metering, "put"),
+        (Buffer, "put_back"),
+    ],
+)
+def test_a_process_killed_while_it_recovers_leaves_all_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, method: str
+) -> None:
+    with process(tmp_path, **COUNTING) as recorded:
+        start(recorded)
+        with lambdatrace.span("work"):
+            lambdatrace.metric("Orders", 1)
+        die(recorded)
+    killed = [
+        die_while_it_recovers(tmp_path, monkeypatch, place, method, number) for number in (2, 3)
+    ]
+    with process(tmp_path, **COUNTING) as after:
+        after.telemetry.flush()
+        names = sorted(span.name for span in after.spans)
+        documents = [document for each in [*killed, after] for document in each.metric_documents]
+        (orders,) = [document for document in documents if "Orders" in document]
+        assert (orders["Orders"], orders["requestId"]) == (1.0, REQUEST)
+        assert orders["traceId"] == after.span("orders").trace_id
+        assert names == ["orders", "work"]
+        assert counted(*killed, after)["Errors"] == 1
+        assert [path.name for path in tmp_path.iterdir()] == [_own_name(after)]
+
+
+def test_what_has_no_room_in_one_entry_is_taken_over_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        with lambdatrace.span("work"):
+            pass
+        die(recorded)
+    with process(tmp_path) as after:
+        monkeypatch.setattr("lambdatrace.journal._END_MAX", 2_000)
+        journal = after.telemetry.journal
+        assert journal is not None
+        journal.settle(lambda: False, list)  # mapped, as after a response
+        after.telemetry.flush()
+        assert sorted(span.name for span in after.spans) == ["orders", "work"]
 
 
 def test_a_compacted_journal_that_was_not_yet_renamed_counts(tmp_path: Path) -> None:
