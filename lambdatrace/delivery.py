@@ -191,7 +191,10 @@ class Delivery:
             return
         journal.settle(self._is_all_settled, _compacted)
         if journal.dropped:
-            current.guard.report("the journal was full", f"{journal.dropped} entries not kept")
+            current.guard.report(
+                "the journal was full, or the function closed it",
+                f"{journal.dropped} entries not kept",
+            )
 
     def _is_all_settled(self) -> bool:
         current = self._telemetry

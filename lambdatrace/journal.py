@@ -82,15 +82,17 @@ _CARRIED = ("traceparent", "tracestate", "baggage", "b3", "x-b3-", "x-amzn-trace
 class Journal:
     """The journal of this process, a file called `name` in `folder`.
 
-    `dropped` counts the entries that had no room. Safe to use from several threads, without a lock
-    from the first `settle` on: an interpreter changes threads at calls, jumps and exceptions alone,
-    so the lines that are marked as one step are that.
+    `dropped` counts the entries that had no room, or came when the user had closed our descriptor,
+    whose number may be that of a file of the user's since. Safe to use from several threads,
+    without a lock from the first `settle` on: an interpreter changes threads at calls, jumps and
+    exceptions alone, so the lines that are marked as one step are that.
     """
 
     __slots__ = (
         "_deferred",
         "_descriptor",
         "_due",
+        "_file",
         "_is_putting",
         "_kept",
         "_key",
@@ -129,6 +131,7 @@ class Journal:
         self._settling = _thread.allocate_lock()
         self.name = f"{PREFIX}{pid}-{self.ticks}"
         self._descriptor = -1
+        self._file = (0, 0)  # device and number of the file that it is of
         if due is None:
             self._make()
 
@@ -141,6 +144,7 @@ class Journal:
         first = self._frame(self._due) if self._due is not None else b""
         self._due = None
         self._descriptor = self._open_new()
+        self._file = _file_of(self._descriptor)
         self._put_all(MAGIC + self._key.to_bytes(8, "little") + first + END, 0)
         self._position += len(first)
 
@@ -210,6 +214,8 @@ class Journal:
         """Write all of `data`, or raise OSError; half of a frame ends the file as none does."""
         if position + len(data) > SIZE_MAX:
             raise OSError("the journal is full")
+        if not self._is_open():
+            raise OSError("the journal was closed")
         if os.pwrite(self._descriptor, data, position) < len(data):
             raise OSError("the disk is full")
 
@@ -293,7 +299,7 @@ class Journal:
         """Forget all, unless something was added behind `position`."""
         if self._mapped is None:
             with self._writing:
-                if self._position == position:
+                if self._position == position and self._is_open():
                     self._put_all(END, HEADER_BYTES)
                     self._position = HEADER_BYTES
         elif self._position == position:  # one step from here …
@@ -334,14 +340,27 @@ class Journal:
         if self._mapped is None:
             with self._writing:
                 try:
+                    if not self._is_open():
+                        return
                     self._mapped = _mapping(self._descriptor)
                 except (OSError, ValueError):
                     return  # no room, or a file system that cannot: entries are written as before
                 self._close_descriptor()
 
+    def _is_open(self) -> bool:
+        """Whether the descriptor is of our file.
+
+        Who closes all that is open, as daemons do, may have one of the user's by this number next.
+        """
+        try:
+            return self._descriptor >= 0 and _file_of(self._descriptor) == self._file
+        except OSError:
+            return False
+
     def _close_descriptor(self) -> None:
+        is_open = self._is_open()
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        if is_open:
             os.close(descriptor)
 
     def close(self, *, is_parents: bool = False) -> None:
@@ -358,6 +377,12 @@ class Journal:
     def _frame(self, entry: Entry) -> bytes:
         body = dumps(entry, FORMAT)
         return len(body).to_bytes(4, "little") + source_hash(self._key, body) + body
+
+
+def _file_of(descriptor: int) -> tuple[int, int]:
+    """What tells a file from all others. Raises OSError."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _mapping(descriptor: int) -> Any:

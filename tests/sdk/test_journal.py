@@ -327,3 +327,33 @@ def test_a_signal_handler_may_record_in_the_midst_of_an_entry(
     data = (tmp_path / journal.name).read_bytes()
     assert list(read_entries(data)) == [("settled", ["a"]), ("written", [1]), ("settled", ["b"])]
     journal.close()
+
+
+def test_a_file_of_the_users_that_has_our_descriptors_number_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(str(tmp_path))
+    number = journal._descriptor
+    users = tmp_path / "users"
+    users.write_bytes(b"x" * 100)
+    with users.open("r+b") as opened:
+        os.dup2(opened.fileno(), number)  # as a daemon that closes all and opens its own
+    journal.write(("timeout", "a"))
+    assert (users.read_bytes(), journal.dropped) == (b"x" * 100, 1)
+    forget(journal)
+    journal.write(("timeout", "b"))
+    assert (users.stat().st_size, journal.dropped) == (100, 2)
+    journal.close()
+    assert os.fstat(number).st_ino == users.stat().st_ino, "which is not ours to close"
+    os.close(number)
+
+
+def test_a_descriptor_that_is_closed_is_no_error(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path))
+    os.close(journal._descriptor)
+    journal.write(("timeout", "a"))
+    forget(journal)
+    journal.write(("timeout", "b"))
+    assert journal.dropped == 2
+    journal.close()
+    assert list(tmp_path.iterdir()) == []
