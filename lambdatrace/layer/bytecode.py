@@ -212,7 +212,7 @@ def _blank_docstrings(tree: ast.Module, lines: list[str]) -> None:
 
 
 def _annotations(tree: ast.Module, lines: list[bytes]) -> Iterator[tuple[int, int, int]]:
-    """Row, first and last column in bytes of each annotation of a function that is on one line."""
+    """Row, first and last column in bytes of each annotation that is on one line."""
     for node in ast.walk(tree):
         if isinstance(node, ast.arg) and node.annotation is not None:
             annotation, start = node.annotation, node.col_offset + len(node.arg.encode())
@@ -221,6 +221,9 @@ def _annotations(tree: ast.Module, lines: list[bytes]) -> Iterator[tuple[int, in
             annotation = node.returns
             is_one_line = annotation.lineno == annotation.end_lineno
             start = lines[annotation.lineno - 1].rfind(b" ->", 0, annotation.col_offset)
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            annotation, start = node.annotation, node.target.end_col_offset or -1
+            is_one_line = node.lineno == annotation.end_lineno
         else:
             continue
         if is_one_line and start >= 0 and annotation.end_col_offset is not None:

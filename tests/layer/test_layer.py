@@ -236,6 +236,20 @@ def program(source: bytes) -> str:
             node.body = [ast.Pass()]
         if isinstance(node, ast.arg):
             node.annotation = None
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [  # type: ignore[attr-defined]  # what has it has it
+                ast.Assign([each.target], each.value)
+                if isinstance(each, ast.AnnAssign) and each.value is not None
+                else each
+                for each in body
+            ]
+        if isinstance(orelse := getattr(node, "orelse", None), list):
+            node.orelse = [  # type: ignore[attr-defined]  # see above
+                ast.Assign([each.target], each.value)
+                if isinstance(each, ast.AnnAssign) and each.value is not None
+                else each
+                for each in orelse
+            ]
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None
         if ast.get_docstring(node) if isinstance(node, WITH_DOCSTRING) else False:
