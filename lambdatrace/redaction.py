@@ -12,6 +12,7 @@ from __future__ import annotations
 import json  # with `re`, loaded by the runtime client already
 import re
 from binascii import a2b_base64
+from enum import Enum  # loaded by `re`
 from functools import lru_cache
 from operator import is_
 
@@ -32,7 +33,7 @@ TEXT_LENGTH_MAX = 64 * 1024  # longer text is cut; it bounds the time a user's p
 _KNOWN_LENGTH_MAX = 128  # of texts whose answer is kept: most come again with each invocation
 
 # What names and holds the value where headers, tags or variables are mappings in a list.
-_NAME_KEYS, _VALUE_KEYS = ("name", "Name", "key", "Key"), ("value", "Value")
+_NAME_KEYS, _VALUE_KEYS = ("name", "Name", "key", "Key"), ("value", "Value", "values", "Values")
 _PAIR = 2
 
 # The digits of a card stand together or in the groups printed on it.
@@ -44,6 +45,8 @@ _CARD_NUMBER_MIN, _CARD_NUMBER_MAX = 10**13, 10**19  # as integers: from 14 digi
 # What a text must have one of for any of the patterns to fit: one quick look, for nearly all.
 _HINT = re.compile(r"eyJ|A[KSBC][IC]A|[eE][aA][rR][eE][rR]|[aA][sS][iI][cC]|PRIVATE KEY|@")
 _TEXT_LENGTH_MIN = 8
+# What a key has about it that is followed by no equals sign and no colon.
+_KEY_HINT = re.compile(r"%3[dD]|--\w|</|[\[(][b\\]?[\"']")
 
 
 class Redaction:
@@ -65,6 +68,8 @@ class Redaction:
 
     def is_secret(self, key: Any) -> bool:
         """Whether what stands under `key` must not be seen."""
+        if isinstance(key, Enum):
+            return self.is_secret(key._name_) or self.is_secret(key._value_)
         if type(key) is bytes:
             key = key.decode("utf-8", "replace")
         return type(key) is str and len(key) <= _KNOWN_LENGTH_MAX and self._is_secret(key)
@@ -255,8 +260,10 @@ class Redaction:
             room[0] -= 1
             if room[0] < 0:
                 return [*redacted, CUT]
-            if isinstance(item, (list, tuple)) and len(item) == _PAIR and self.is_secret(item[0]):
-                kept = [item[0], REDACTED]  # a header, as ASGI and others list them
+            held: Any = items_of(item) if isinstance(item, (list, tuple)) else ()
+            if len(held) >= _PAIR and self.is_secret(held[0]):
+                # A header, as ASGI and others list them, or a field with all its values.
+                kept = [held[0], *[REDACTED] * (len(held) - 1)]
             else:
                 kept = self._inner(item, depth, room)
             redacted.append(kept)
@@ -274,7 +281,7 @@ class Redaction:
                     text = pattern.sub(replacement, text)
                 text = _basic().sub(_basic_credentials, text)
             text = _CARD.sub(_card, text)
-        if "=" in text or ":" in text:
+        if "=" in text or ":" in text or _KEY_HINT.search(text) is not None:
             text = self._by_keys(text)
         for pattern in self._values:
             text = pattern.sub(REDACTED, text)
@@ -333,13 +340,18 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
 def _key() -> re.Pattern[str]:
     """What may be a key before its value, which is not matched: what is in it may be keys too.
 
-    `key=` in a URL, a form or a `repr`; `"key":` or `'key':`, with its quotes escaped or not;
-    `Key:` of a header or a line of text, but not between the colons of an ARN or of a type.
+    `key=` in a URL, quoted there or not, a form or a `repr`; `"key":` or `'key':`, with its quotes
+    escaped or not; `Key:` of a header or a line of text, but not between the colons of an ARN or of
+    a type; `('key',` or `["key",`; `--key` of a command; `<key>` of XML.
     """
     return re.compile(
-        r"(?<![\w.-])([\w.-]{1,64})="
+        # It may come after a sign that a URL has quoted.
+        r"(?:(?<![\w.-])(?!(?<=%)[\dA-Fa-f]{2})|(?<=%[\dA-Fa-f]{2}))([\w.-]{1,64})(?:=|%3[dD])"
         r"|(?<=[\"'])([^\"'\\]{1,128})\\{0,7}[\"']\s{0,8}:\s{0,8}"
         r"|(?<![\w.:/-])((?:[\w-]{1,32} )?[\w.-]{1,64}):(?!:)[ \t]{0,8}"
+        r"|(?:(?<=[\[(][\"'])|(?<=[\[(][b\\][\"']))([^\"'\\]{1,128})\\{0,7}[\"']\s{0,8},\s{0,8}"
+        r"|(?<![\w-])--([\w.-]{1,64})[ \t]{1,4}(?!-)"
+        r"|<([\w:.-]{1,64})(?:\s[^<>]{0,256})?>"
     )
 
 
@@ -355,19 +367,29 @@ def _quoted() -> re.Pattern[str]:
 
 @lru_cache(maxsize=1)
 def _bare() -> tuple[re.Pattern[str], ...]:
-    """A value without quotes: after `key=`, `"key":` and `Key:`; after `Cookie:` all of the line.
+    """A value without quotes, by the form of its key; the line after `Authorization:` or `Cookie:`.
 
     What is redacted already is no value: it would be read to its end for each key in it.
     """
     scheme = r"(?i:(?:basic|bearer|digest|negotiate|token)[ \t]{1,4})?"
+    inner = r"()(?!REDACTED)[^\s\"',{}\[\]()\\]+"
     return (
         re.compile(r"()(?!REDACTED)[^&#\s;,]+"),
-        re.compile(r"()(?!REDACTED)[^\s\"',{}\[\]()\\]+"),
-        re.compile(rf"(?!{scheme}REDACTED)({scheme})\S*[^\s,;}}\])]"),
-        re.compile(r"()(?!REDACTED)[^\r\n]+"),
+        re.compile(inner),
+        # Several words, up to what ends a part of a sentence.
+        re.compile(
+            rf"(?!{scheme}REDACTED)({scheme})"
+            r"(?:[^\r\n,;}\])]|[,;}\])](?![\s,;}\])]|\Z))+"
+        ),
+        re.compile(inner),
+        re.compile(r"()(?!REDACTED)\S+"),
+        re.compile(r"()(?!REDACTED)[^<]+"),
+        re.compile(rf"(?!{scheme}REDACTED)({scheme})[^\r\n]+"),
     )
 
 
+_COLON, _LISTED, _LINE = 2, 3, 6  # forms of keys; the last is that of headers with parts
+_LINES = ("authorization", "cookie", "cookies")
 _BRACKETS = re.compile(r"[\[\](){}]")
 
 
@@ -379,12 +401,19 @@ def _value_after(text: str, key: re.Match[str]) -> tuple[int, str, str]:
         quote = quoted["plain"] or quoted["escaped"]
         return quoted.end(), quoted[1] + quote, quote
     form = (key.lastindex or 1) - 1
-    if form < _PAIR and text[start : start + 1] in ("[", "{", "("):
+    if form in (0, 1, _LISTED) and text[start : start + 1] in ("[", "{", "("):
         return _closed(text, start), "", ""
-    if form == _PAIR and key[0].rstrip(": \t").lower().endswith(("cookie", "cookies")):
-        form += 1
+    if form == _COLON and key[0].rstrip(": \t").lower().endswith(_LINES):
+        form = _LINE
     bare = _bare()[form].match(text, start)
-    return (start, "", "") if bare is None else (bare.end(), bare[1], "")
+    if bare is None:
+        return start, "", ""
+    end = bare.end()
+    around = text[key.start() - 1 : key.start()]
+    if form in (_COLON, _LINE) and around in ("'", '"'):  # of the header as a whole, in a command
+        closing = text.find(around, start, end)
+        end = closing if closing > bare.end(1) else end
+    return end, bare[1], ""
 
 
 def _closed(text: str, start: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
@@ -91,6 +92,16 @@ def test_a_value_under_such_a_key_is_not(key: str) -> None:
         ("Cookie: a=b; c=d\nHost: x", "Cookie: REDACTED\nHost: x"),
         ("header is Basic bWU6aHVudGVyMg==", "header is Basic REDACTED"),
         ("pwd=abc", "pwd=REDACTED"),
+        ("Authorization: ApiKey hunter2 x\nHost: x", "Authorization: REDACTED\nHost: x"),
+        ('Authorization: Digest username="u", response="f0"', "Authorization: Digest REDACTED"),
+        ("curl -H 'Authorization: Key a b' https://x", "curl -H 'Authorization: REDACTED' https://x"),
+        ("[('Authorization', 'Key a'), ('n', 1)]", "[('Authorization', 'REDACTED'), ('n', 1)]"),
+        ("{(b'password', b'a b')}", "{(b'password', b'REDACTED')}"),
+        ("psql --password hunter2 -h x", "psql --password REDACTED -h x"),
+        ("<u>me</u><password>a b</password>", "<u>me</u><password>REDACTED</password>"),
+        ("password: correct horse\nuser: me", "password: REDACTED\nuser: me"),
+        ("password: correct horse, user: me", "password: REDACTED, user: me"),
+        ("next=%2Fa%3Ftoken%3Dhunter2&b=1", "next=%2Fa%3Ftoken%3DREDACTED&b=1"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\n", "REDACTED\n"),
     ],
 )  # fmt: skip
@@ -160,10 +171,29 @@ def test_headers_as_pairs_and_as_names_with_values_are_judged_by_their_names() -
         {"Key": "n", "Value": 1},
     ]
     assert redaction.value(["password", "token"]) == ["password", "token"]
+    assert redaction.value([["password", "a", "b"], {"name": "password", "values": ["c"]}]) == [
+        ["password", "REDACTED", "REDACTED"],
+        {"name": "password", "values": "REDACTED"},
+    ]
+
+
+class Field(Enum):
+    PASSWORD = 1
+    USER = "user"
+    PIN = "api_key"
+
+
+def test_a_key_that_is_an_enum_is_judged_by_its_name_and_its_value() -> None:
+    shown = redaction.value({Field.PASSWORD: "a", Field.USER: "b", Field.PIN: "c"})
+    assert shown == {Field.PASSWORD: "REDACTED", Field.USER: "b", Field.PIN: "REDACTED"}
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-1000, 1000) | st.floats() | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-1000, 1000)
+    | st.floats()
+    | st.text("01.-é=: ", max_size=5),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(st.text("01.-é", max_size=3), inner)
     ),
@@ -296,3 +326,11 @@ def test_what_a_function_records_leaves_without_secrets_unless_switched_off() ->
     assert _attributes({"LAMBDATRACE_REDACTION": "false"}) == {"password": "x", "ref": "r"}
     more = {"LAMBDATRACE_REDACT_KEYS": "ref"}
     assert _attributes(more) == {"password": "REDACTED", "ref": "REDACTED"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["password: a ", "('password', ", "--password ", "<password>", "'token: ", "token%3D", "a%26"],
+)
+def test_keys_without_end_are_searched_in_linear_time(part: str) -> None:
+    redaction.text(part * (TEXT_LENGTH_MAX // len(part)))  # quadratic, it would take minutes
