@@ -160,6 +160,30 @@ def _open_bundle() -> bool:
     return False
 
 
+def _complete_log_records() -> None:
+    """From now on records of `logging` have the trace's ids, None until something sets them.
+
+    In every state, switched off too: a format with `%(trace_id)s` raises where there is none, and
+    with the runtime's handler that is the invocation's error. Not by a record factory, since a call
+    with `extra={"trace_id": …}` would raise then. Where `logging` is not loaded yet, it stays so.
+    """
+    logger_class: Any = getattr(_sys.modules.get("logging"), "Logger", None)
+    call_handlers = getattr(logger_class, "callHandlers", None)
+    if call_handlers is None or getattr(call_handlers, "__module__", None) == __name__:
+        return
+
+    def complete(logger: Any, record: Any) -> None:
+        fields = record.__dict__
+        fields.setdefault("trace_id")
+        fields.setdefault("span_id")
+        fields.setdefault("trace_flags")
+        call_handlers(logger, record)
+
+    logger_class.callHandlers = complete
+
+
+_complete_log_records()
+
 # Whether this is a layer for another Python: then there is only what does nothing.
 _is_bare = not _open_bundle()
 

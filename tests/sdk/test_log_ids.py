@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,7 +71,7 @@ def test_a_record_has_the_ids_of_the_span_it_is_written_in(log: logging.Logger) 
         lambdatrace.flush()
         log.info("after")
     log.info("without lambdatrace")
-    assert kept.ids() == [NONE, (TRACE, ROOT, "01"), (TRACE, CHILD, "01"), NONE, (0, 0, 0)]
+    assert kept.ids() == [NONE, (TRACE, ROOT, "01"), (TRACE, CHILD, "01"), NONE, NONE]
 
 
 def test_a_trace_that_is_not_sampled_has_ids_too(log: logging.Logger) -> None:
@@ -146,13 +148,50 @@ def test_record_factories_set_before_and_after_stay(log: logging.Logger) -> None
 @pytest.mark.parametrize(
     "environment", [{"LAMBDATRACE_LOGS_INJECTION": "false"}, {"LAMBDATRACE_ENABLED": "false"}]
 )
-def test_switched_off_records_are_as_they_were(
+def test_switched_off_records_have_the_fields_and_no_ids(
     log: logging.Logger, environment: dict[str, str]
 ) -> None:
     kept = keep(log)
     with recording(environment):
         lambdatrace.instrument(lambda _event, _context: log.info("x"))({}, LambdaContext())
-    assert kept.ids() == [(0, 0, 0)]
+    assert kept.ids() == [NONE]
+
+
+FORMATTED = """
+import logging, sys
+handler = logging.StreamHandler(sys.stdout)
+handler.setFormatter(logging.Formatter("%(trace_id)s %(span_id)s %(trace_flags)s %(message)s"))
+logging.getLogger().addHandler(handler)
+import lambdatrace
+logging.error("before the first use")
+lambdatrace.instrument(lambda event, context: logging.error("in"))({}, None)
+logging.error("mine", extra={"trace_id": "a"})
+"""
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LAMBDATRACE_ENABLED": "false"},
+        {"OTEL_SDK_DISABLED": "true"},
+        {"LAMBDATRACE_LOGS_INJECTION": "false"},
+    ],
+)
+def test_a_format_with_the_ids_fails_in_no_state(environment: dict[str, str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FORMATTED],
+        env={"AWS_LAMBDA_FUNCTION_NAME": "orders", "PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    lines = ran.stdout.splitlines()
+    assert lines == [
+        "None None None before the first use",
+        "None None None in",
+        "a None None mine",
+    ], ran.stderr
 
 
 def test_where_the_call_stands_is_told_as_before(log: logging.Logger) -> None:
