@@ -22,6 +22,17 @@ def lambdatrace_recording() -> Iterator[Recorded]:
         yield recorded
 
 
+@pytest.hookimpl(hookwrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Capture the test's standard output again: pytest puts its own there between the phases."""
+    recorded = getattr(item, "funcargs", {}).get("lambdatrace_recording")
+    if recorded is None:
+        yield
+        return
+    with recorded.capture_stdout():
+        yield
+
+
 @pytest.fixture
 def lambda_harness() -> Iterator[LambdaHarness]:
     """`lambda_harness("app.handler")` is a function on a local Lambda that lives as the test."""

@@ -25,6 +25,7 @@ from lambdatrace.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from lambdatrace.metric_points import MetricData
 
@@ -41,6 +42,12 @@ ENVIRONMENT = {
     "_HANDLER": "app.handler",
     "LAMBDATRACE_JOURNAL": "false",  # tests share /tmp, and the process too
 }
+
+
+NOTHING_RECORDED = (
+    "no span was recorded: the function's module was imported before the recording, where the "
+    "decorator does nothing (import it inside), or its handler is async and was not awaited"
+)
 
 
 class SettableClock(Clock):
@@ -171,9 +178,15 @@ class Recorded:
         """The one span called `name`; raises LookupError if there is not exactly one."""
         found = [span for span in self.spans if span.name == name]
         if len(found) != 1:
+            if not self.spans:
+                raise LookupError(NOTHING_RECORDED)
             names = [span.name for span in self.spans]
             raise LookupError(f"{len(found)} spans are called {name!r}; there are {names}")
         return found[0]
+
+    def capture_stdout(self) -> AbstractContextManager[Any]:
+        """Inside, standard output is added to `stdout`."""
+        return redirect_stdout(self._stdout)
 
     @property
     def stdout(self) -> str:
@@ -208,7 +221,7 @@ def recording(
     before = process_telemetry.installed()
     process_telemetry.install(telemetry)
     try:
-        with redirect_stdout(recorded._stdout):  # noqa: SLF001 - its own part
+        with recorded.capture_stdout():
             yield recorded
     finally:
         process_telemetry.install(before)
