@@ -91,3 +91,20 @@ def test_every_template_switches_the_layer_on() -> None:
         assert "lambdatrace-layer.zip" in code
         assert re.search(r"AWS_LAMBDA_EXEC_WRAPPER\W+/opt/lambdatrace\b", code)
     compile(template("CDK"), "app.py", "exec")
+
+
+def test_every_template_is_for_the_runtime_and_architecture_of_the_file_it_names() -> None:
+    section = README.partition("## As a layer")[2].partition("\n## ")[0]
+    built: dict[str, dict[str, str]] = {}
+    for line in re.findall(r"^lambdatrace layer build(.*)$", section, re.MULTILINE):
+        options = dict(re.findall(r"--([a-z]+) ([\w.-]+)", line.partition("#")[0]))
+        output = options.get("output", "lambdatrace-layer.zip")
+        assert output not in built, "a build line overwrites another's file"
+        built[output] = options
+    for title in ("SAM", "CDK", "Terraform", "Serverless Framework"):
+        code = template(title)
+        (name,) = set(re.findall(r"lambdatrace-layer[\w.-]*\.zip", code))
+        runtimes = {".".join(found) for found in re.findall(r"(?i)python_?(3)[._](\d+)", code)}
+        assert {f"python{version}" for version in runtimes} == {built[name]["runtime"]}, title
+        named = set(re.findall(r"(?i)\b(arm_?64|x86_64)\b", code))
+        assert named <= {built[name].get("architecture", *named)}, title
