@@ -271,7 +271,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
             "parentbased_traceidratio",
         ),
         DEFAULT_SAMPLER,
-        "Which traces are recorded.",
+        "Which traces are recorded; `jaeger_remote` and `xray`, which ask a service, are refused.",
     ),
     (
         "OTEL_TRACES_SAMPLER_ARG",

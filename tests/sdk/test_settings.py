@@ -108,6 +108,19 @@ def test_a_value_that_cannot_be_used_is_named_and_the_default_taken(
     assert getattr(settings, attribute) == getattr(Settings.from_env({}), attribute)
 
 
+@pytest.mark.parametrize("name", ["jaeger_remote", "parentbased_jaeger_remote", "xray"])
+def test_a_sampler_that_asks_a_service_is_refused_with_what_is_taken_instead(name: str) -> None:
+    settings = Settings.from_env({"OTEL_TRACES_SAMPLER": name})
+    assert [str(error) for error in settings.errors] == [
+        (
+            f"OTEL_TRACES_SAMPLER is '{name}': expected one of always_on, always_off, "
+            "traceidratio, parentbased_always_on, parentbased_always_off, "
+            "parentbased_traceidratio; taken: parentbased_always_on"
+        )
+    ]
+    assert settings.sampler == "parentbased_always_on"
+
+
 def test_an_empty_variable_counts_as_unset() -> None:
     assert Settings.from_env({"OTEL_TRACES_EXPORTER": ""}).traces_exporter == "otlp"
 
