@@ -46,6 +46,7 @@ class InvocationSpans:
         "by_id",
         "facades",
         "invocation",
+        "is_holding",
         "messages",
         "metrics",
         "replay_ns",
@@ -58,12 +59,15 @@ class InvocationSpans:
         open_root: Callable[[InvocationSpans], Callable[[], Span]] | None = None,
         request_id: str = "",
         invocation: Any = None,
+        *,
+        is_holding: bool = False,
     ) -> None:
         self.by_id: dict[str, Span] = {}
         # Of the messages of a batch, by their ids, for what the answer tells of them.
         self.messages: dict[str, Span] = {}
         self.invocation = invocation
         self.request_id = request_id
+        self.is_holding = is_holding  # what the sampler leaves out, as it may yet be sent
         # Since when a durable execution does again what it has done before; 0 when it does not.
         self.replay_ns = 0
         # What it recorded, where several invocations may run at a time.

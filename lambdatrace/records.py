@@ -202,8 +202,11 @@ class Span:
 
     @property
     def is_recording(self) -> bool:
-        """Whether what is set on this span now will be sent."""
-        return self.context.is_sampled and not self.end_ns
+        """Whether what is set on this span now is kept: it is sent, or held in case it will be."""
+        if self.end_ns:
+            return False
+        spans = self.opened_in
+        return self.context.is_sampled or (spans is not None and spans.is_holding)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute; beyond ATTRIBUTE_COUNT_MAX, new keys are dropped and counted."""

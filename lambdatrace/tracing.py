@@ -115,7 +115,7 @@ class Tracer:
         self._ids = ids
         self._is_sampled = sampler
         self._buffer = buffer
-        self._outside = InvocationSpans()
+        self._outside = InvocationSpans(is_holding=is_holding)
         self._last = self._outside
         self.is_concurrent = False
 
@@ -136,7 +136,7 @@ class Tracer:
 
         By what `open_root` gives: each thread that asks at the same time calls that, one the rest.
         """
-        spans = InvocationSpans(open_root, request_id, invocation)
+        spans = InvocationSpans(open_root, request_id, invocation, is_holding=self.is_holding)
         last = self._outside if self.is_concurrent else self._last
         if last.by_id and last.invocation is None:
             spans.take_over(last)
@@ -300,7 +300,7 @@ class Tracer:
 
     def forget_parent(self) -> None:
         """In a forked child: the parent ends the spans that were open, and its invocation."""
-        self._outside = self._last = InvocationSpans()
+        self._outside = self._last = InvocationSpans(is_holding=self.is_holding)
         self.is_concurrent = False
         _invocation.set(None)
 
@@ -329,7 +329,7 @@ class Tracer:
 
     def set_attributes(self, span: Span, attributes: Mapping[str, Any]) -> None:
         """Set attributes that shall be known even if the process dies before the span ends."""
-        is_noted = self.journal is not None and span.is_recording
+        is_noted = self.journal is not None and span.context.is_sampled and not span.end_ns
         span.set_attributes(attributes)
         if is_noted and self.journal is not None:
             self.journal.attributes_set(span, attributes)

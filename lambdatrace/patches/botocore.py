@@ -137,7 +137,7 @@ def _begin(
     operation = _operation(service, operation_name, meta.region_name, meta.endpoint_url)
     call = _AwsCall(current, operation, client)
     span = call.span
-    if span.context.is_sampled:
+    if span.is_recording:
         span.attributes.update(operation.attributes)
         current.guard.run(_describe_request, span, operation, api_params)
     return call
@@ -235,7 +235,7 @@ def _put_header(call: _AwsCall, request: dict[str, Any]) -> None:
 
 def _finish(call: _AwsCall, response: Any) -> None:
     span, operation = call.span, call.operation
-    if span.context.is_sampled and isinstance(response, dict):
+    if span.is_recording and isinstance(response, dict):
         _note_metadata(span.attributes, response)
         found = operation.read_response(operation.service, operation.name, response)
         span.attributes.update(found)

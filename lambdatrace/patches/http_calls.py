@@ -37,7 +37,7 @@ def begin(
         return None
     method = method.upper()
     call = Call(current, span_name(method), scope)
-    if call.span.context.is_sampled:
+    if call.span.is_recording:
         shown = redact_url(url, current.settings.redacted_keys)
         call.span.attributes.update(request_attributes(method, shown, server.host, server.port))
     return call

@@ -277,6 +277,27 @@ def test_a_trace_that_is_sampled_out_is_kept_when_it_is_asked_for(
     assert found == expected
 
 
+@pytest.mark.parametrize(("keep", "expected"), [("errors", True), ("", False)])
+def test_a_span_that_is_sampled_out_is_recording_while_it_may_yet_be_sent(
+    keep: str, expected: bool
+) -> None:
+    environment = {"OTEL_TRACES_SAMPLER": "always_off", "LAMBDATRACE_KEEP_UNSAMPLED": keep}
+    seen = []
+    with recording(environment):
+
+        @lambdatrace.instrument
+        def handler(_event: object, _context: object) -> None:
+            with lambdatrace.span("work") as span:
+                seen.append(span.is_recording)
+            seen.append(span.is_recording)
+            with trace.get_tracer("theirs").start_as_current_span("theirs") as their_span:
+                seen.append(their_span.is_recording())
+                assert not their_span.get_span_context().trace_flags
+
+        handler({}, LambdaContext())
+    assert seen == [expected, False, expected]
+
+
 def test_what_is_kept_says_that_it_is_sampled() -> None:
     environment = {"OTEL_TRACES_SAMPLER": "always_off", "LAMBDATRACE_KEEP_UNSAMPLED": "cold_starts"}
     with recording(environment) as recorded:

@@ -20,6 +20,7 @@ from botocore.stub import Stubber
 import lambdatrace
 import lambdatrace.testing
 from lambdatrace.patches import leave, take_back
+from lambdatrace.post_import import arm_doors
 from lambdatrace.records import CLIENT, ERROR, PRODUCER
 
 if TYPE_CHECKING:
@@ -80,6 +81,25 @@ class Answer:
     @property
     def body_sent(self) -> Any:
         return json.loads(self.requests[-1].body)
+
+
+def test_a_call_of_a_trace_that_may_yet_be_sent_has_its_attributes(handle: Handle) -> None:
+    environment = {"OTEL_TRACES_SAMPLER": "always_off", "LAMBDATRACE_KEEP_UNSAMPLED": "errors"}
+    answer = Answer(body=b'{"Count": 2, "ScannedCount": 5, "Items": []}')
+
+    def function() -> None:
+        answer.to("dynamodb").query(TableName="orders", KeyConditionExpression="a = b")
+        raise OSError("no")
+
+    with lambdatrace.testing.recording(environment) as recorded:
+        arm_doors(recorded.telemetry.guard)
+        with pytest.raises(OSError, match="no"):
+            handle(function)
+    attributes = recorded.span("DynamoDB.Query").attributes
+    assert attributes["rpc.method"] == "Query"
+    assert attributes["db.collection.name"] == "orders"
+    assert attributes["http.response.status_code"] == 200
+    assert attributes["aws.dynamodb.count"] == 2
 
 
 def test_a_call_is_a_client_span_with_the_conventions_attributes(
