@@ -118,6 +118,8 @@ class Event:
         self.time_ns = time_ns
         self.attributes = attributes
         self.dropped_attributes = 0
+        if len(attributes) > PART_ATTRIBUTE_COUNT_MAX:
+            _bound(self)
 
 
 class Link:
@@ -129,6 +131,15 @@ class Link:
         self.context = context
         self.attributes = attributes or {}
         self.dropped_attributes = 0
+        if len(self.attributes) > PART_ATTRIBUTE_COUNT_MAX:
+            _bound(self)
+
+
+def _bound(part: Event | Link) -> None:
+    """Leave `part` the first PART_ATTRIBUTE_COUNT_MAX of its attributes; the rest is counted."""
+    given = part.attributes
+    part.attributes = {key: given[key] for key in list(given)[:PART_ATTRIBUTE_COUNT_MAX]}
+    part.dropped_attributes = len(given) - len(part.attributes)
 
 
 class Span:

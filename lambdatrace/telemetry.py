@@ -11,6 +11,7 @@ import atexit
 import os
 from collections import deque
 from itertools import count
+from sys import modules
 
 from lambdatrace import __path__ as lambdatrace_path
 from lambdatrace import __version__, _imported_ns
@@ -144,7 +145,9 @@ class Telemetry:
             self.import_times = ImportTimes(self.clock, settings.import_spans_min_ms * 1_000_000)
             self.import_times.start()
         if self.is_active:
-            if any(name in environ for name in COUNT_LIMITS):
+            # Once loaded it may have set what another telemetry of this process asked for.
+            is_set = "lambdatrace.span_limits" in modules
+            if is_set or any(name in environ for name in COUNT_LIMITS):
                 from lambdatrace.span_limits import Limits
 
                 Limits(environ).hold()

@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace.status import Status, StatusCode
 
 from lambdatrace.exceptions import message_of, qualified_name
-from lambdatrace.otel.values import bounded_attributes, clean_attributes, clean_name, clean_value
+from lambdatrace.otel.values import clean_attributes, clean_name, clean_value
 from lambdatrace.records import ERROR, Link, Span, SpanContext
 from lambdatrace.tracing import entered
 
@@ -64,9 +64,9 @@ def _is_link(link: trace.Link) -> bool:
 
 
 def _link(context: trace.SpanContext, attributes: Mapping[str, Any] | None) -> Link:
-    cleaned, dropped = bounded_attributes(attributes)
+    cleaned, dropped = clean_attributes(attributes)
     link = Link(from_otel(context), cleaned)
-    link.dropped_attributes = dropped
+    link.dropped_attributes += dropped
     return link
 
 
@@ -107,7 +107,7 @@ class OtelSpan(trace.Span):
         return self._context
 
     def is_recording(self) -> bool:
-        """Whether what is set now will be sent."""
+        """Whether what is set now is kept: it is sent, or held in case it will be."""
         return self.record.is_recording
 
     # What the API does not have but the SDK's spans do: contrib instrumentors and users read it.
@@ -198,11 +198,11 @@ class OtelSpan(trace.Span):
         self, name: str, attributes: Mapping[str, Any] | None, timestamp: int | None
     ) -> None:
         time_ns = self._tracer.now_ns() if timestamp is None else timestamp
-        cleaned, dropped = bounded_attributes(attributes)
+        cleaned, dropped = clean_attributes(attributes)
         count = len(self.record.events)
         self.record.add_event(name, time_ns, cleaned)
         if dropped and len(self.record.events) > count:
-            self.record.events[count].dropped_attributes = dropped
+            self.record.events[count].dropped_attributes += dropped
 
     def add_link(
         self, context: trace.SpanContext, attributes: Mapping[str, Any] | None = None
@@ -257,7 +257,7 @@ class OtelSpan(trace.Span):
             "exception.message": message_of(exception),
             "exception.stacktrace": spans.stack_trace(exception),  # written out after the response
             "exception.escaped": str(escaped),
-            **bounded_attributes(attributes)[0],
+            **clean_attributes(attributes)[0],
         }
         time_ns = self._tracer.now_ns() if timestamp is None else timestamp
         record.add_event("exception", time_ns, event)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lambdatrace import records
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -24,15 +22,6 @@ def clean_attributes(attributes: Mapping[Any, Any] | None) -> tuple[dict[str, An
         return {}, 0
     cleaned = _clean_mapping(attributes, 0)
     return cleaned, len(attributes) - len(cleaned)
-
-
-def bounded_attributes(attributes: Mapping[Any, Any] | None) -> tuple[dict[str, Any], int]:
-    """The same, but no more than an event or a link may have."""
-    cleaned, dropped = clean_attributes(attributes)
-    for key in list(cleaned)[records.PART_ATTRIBUTE_COUNT_MAX :]:
-        del cleaned[key]
-        dropped += 1
-    return cleaned, dropped
 
 
 def clean_name(name: Any) -> str:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import lambdatrace
+from lambdatrace import records
 from lambdatrace.records import Event, Link, LogRecord, Span, SpanContext
-from lambdatrace.span_limits import Limits
+from lambdatrace.span_limits import LIMIT_TABLE, Limits
+from lambdatrace.telemetry import COUNT_LIMITS
 from lambdatrace.testing import LambdaContext, MemorySink, recording
 
 if TYPE_CHECKING:
@@ -139,6 +141,27 @@ def test_what_an_event_a_link_or_a_log_record_has_too_many_of_is_counted() -> No
         LogRecord("t", 1, attributes=MANY)
     )
     assert (log.attributes, log.dropped_attributes) == ({"key 0": 0}, 199)
+
+
+def test_an_event_or_a_link_holds_no_more_than_it_may_have() -> None:
+    span = Span("s", CONTEXT, None, 1, links=[Link(CONTEXT, MANY)])
+    span.add_event("e", 2, MANY)
+    for part in (span.events[0], span.links[0]):
+        assert list(part.attributes) == list(MANY)[:128]
+        assert part.dropped_attributes == 72
+    sent = Limits({"OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": "3"}).record(span)
+    assert [(len(part.attributes), part.dropped_attributes) for part in sent.events] == [(3, 197)]
+
+
+def test_the_limits_of_one_telemetry_are_not_those_of_the_next() -> None:
+    with recording({"OTEL_SPAN_EVENT_COUNT_LIMIT": "1"}):
+        assert records.EVENT_COUNT_MAX == 1
+    with recording():
+        assert records.EVENT_COUNT_MAX == 128
+
+
+def test_every_limit_of_a_count_is_looked_for_when_the_environment_starts() -> None:
+    assert {name for name, _, _ in LIMIT_TABLE if "COUNT" in name} == set(COUNT_LIMITS)
 
 
 def test_a_function_records_more_or_less_as_its_variables_say() -> None:
