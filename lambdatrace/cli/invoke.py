@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             [function],
             collector_url=arguments.collector,
             region=arguments.region,
+            cpu_limit=arguments.cpu_limit,
             on_log=print_log,
         ) as harness:
             result = harness.invoke(function.name, event)

@@ -96,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
             [function],
             collector_url=arguments.collector,
             region=arguments.region,
+            cpu_limit=arguments.cpu_limit,
             on_log=print_log if arguments.logs else None,
             on_executed=load.executed,
             **({} if limit is None else {"concurrency_max": limit}),

@@ -58,6 +58,18 @@ def add_function_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-size", type=int, default=128, metavar="MB", help="of each function (default 128)"
     )
     parser.add_argument(
+        "--ephemeral-storage",
+        type=int,
+        default=512,
+        metavar="MB",
+        help="the size of each function's /tmp (default 512)",
+    )
+    parser.add_argument(
+        "--cpu-limit",
+        action="store_true",
+        help="give invokes the CPU time of their memory size as on AWS (1769 MB: one CPU)",
+    )
+    parser.add_argument(
         "--env",
         action="append",
         default=[],
@@ -109,6 +121,7 @@ def functions(targets: list[str], arguments: argparse.Namespace) -> list[Functio
             code_dir=arguments.code_dir,
             timeout_s=arguments.timeout,
             memory_size_mb=arguments.memory_size,
+            ephemeral_storage_mb=arguments.ephemeral_storage,
             environment=environment,
             runtime=arguments.runtime,
             layers=arguments.layer,
@@ -135,13 +148,13 @@ def run(arguments: argparse.Namespace) -> int:
             collector_url=arguments.collector,
             idle_timeout_s=arguments.idle_timeout,
             region=arguments.region,
+            cpu_limit=arguments.cpu_limit,
             on_log=print_log if arguments.logs else None,
             aws_endpoint_url=arguments.aws_endpoint_url,
         )
         with harness:
             names = ", ".join(harness.names)
-            tmp = "" if harness.is_tmp_private else "; /tmp is shared: TMPDIR names each one's own"
-            print(f"Lambda API on {harness.endpoint_url}: {names}{tmp}", flush=True)  # noqa: T201 - a program
+            print(f"Lambda API on {harness.endpoint_url}: {names}", flush=True)  # noqa: T201 - a program
             stopped.wait()
     except (HarnessError, OSError) as error:
         print(f"lambdatrace start: {error}", file=sys.stderr)  # noqa: T201 - a program

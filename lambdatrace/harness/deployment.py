@@ -56,7 +56,13 @@ class Deployment:
         return "/opt" if self._mounts_opt else str(self.layers_dir)
 
     def environment_launch(
-        self, *, api_port: int, log_stream: str, temp_dir: Path, initialization_type: str
+        self,
+        *,
+        api_port: int,
+        log_stream: str,
+        temp_dir: Path,
+        initialization_type: str,
+        groups: tuple[str, ...] = (),
     ) -> EnvironmentLaunch:
         """The commands, variables and folders of one environment whose APIs are on `api_port`."""
         variables = runtime_variables(
@@ -76,8 +82,11 @@ class Deployment:
         commands = {path.name: [f"{self.opt}/extensions/{path.name}"] for path in found}
         address = sandbox_network.address_of(api_port) if self.is_tmp_private else ""
         return EnvironmentLaunch(
-            {name: self._launch(argv, own, temp_dir, address) for name, argv in commands.items()},
-            self._launch(self._runtime_command(variables), variables, temp_dir, address),
+            {
+                name: self._launch(argv, own, temp_dir, address, groups)
+                for name, argv in commands.items()
+            },
+            self._launch(self._runtime_command(variables), variables, temp_dir, address, groups),
         )
 
     @property
@@ -99,16 +108,27 @@ class Deployment:
         return [self.function.python, "-m", "awslambdaric", self.function.handler]
 
     def _launch(
-        self, argv: list[str], variables: dict[str, str], temp_dir: Path, address: str
+        self,
+        argv: list[str],
+        variables: dict[str, str],
+        temp_dir: Path,
+        address: str,
+        groups: tuple[str, ...],
     ) -> Launch:
+        opt = str(self.layers_dir) if self.layers_dir and self._mounts_opt else ""
+        code_dir = str(self.function.code_dir)
         return Launch(
             argv=argv,
             environment=variables,
-            working_dir=str(self.function.code_dir),
+            working_dir=code_dir,
             tmp=str(temp_dir),
-            opt=str(self.layers_dir) if self.layers_dir and self._mounts_opt else "",
+            opt=opt,
             keep=self._folders_below_tmp(),
             sandbox_address=address,
+            # The root cannot be covered, and /tmp with it would be read-only.
+            read_only=(*(() if code_dir == "/" else (code_dir,)), *(("/opt",) if opt else ())),
+            tmp_mb=self.function.ephemeral_storage_mb,
+            groups=groups,
         )
 
     def _folders_below_tmp(self) -> tuple[str, ...]:

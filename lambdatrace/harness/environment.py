@@ -36,6 +36,7 @@ from lambdatrace.harness.invocation import (
     Outcome,
     platform_error,
 )
+from lambdatrace.harness.limits import EnvironmentLimits
 from lambdatrace.harness.log_stream import LogEvent, log_stream_name
 from lambdatrace.harness.phases import (
     INIT_AHEAD_LIMIT_S,
@@ -108,6 +109,7 @@ class Environment:
         self._loop = asyncio.get_running_loop()
         self._server: Server | None = None
         self._sandbox: Sandbox | None = None
+        self._limits: EnvironmentLimits | None = None
         self._api = self._new_api()
         self._events = EnvironmentLog(deployment, initialization_type, self._log)
         self._first: Invocation | None = None  # the event an init was started for
@@ -167,6 +169,9 @@ class Environment:
             refuse=environment_api.refuse,
             body_bytes_max=environment_api.BODY_BYTES_MAX,
         )
+        self._limits = EnvironmentLimits(
+            self._supervisor.limits, self._temp_dir.name, self.function.memory_size_mb
+        )
         failure = await self._init(self._init_limit_s, INIT)
         if self._is_stopping():
             return
@@ -198,15 +203,20 @@ class Environment:
             log_stream=self.log_stream,
             temp_dir=self._temp_dir,
             initialization_type=self.initialization_type,
+            groups=self._limits.groups if self._limits else (),
         )
         self._api = self._new_api()
         sandbox = self._sandbox = Sandbox(
             self._supervisor, self, f"AWS_LAMBDA_RUNTIME_API={address}"
         )
         running = self._initialization = Initialization(self._api.extensions, phase)
+        self._timer = self._loop.call_later(MEMORY_SAMPLE_S, self._watch_init)
         await running.run(sandbox, launch, limit_s)
         self._initialization = None
+        self._stop_watching()
         duration_ms = (time.perf_counter_ns() - started_ns) / 1e6
+        if self._limits:
+            self._limits.limit_cpu(sandbox)
         sandbox.drain()
         sandbox.memory.sample()
         failure = running.failure
@@ -444,15 +454,25 @@ class Environment:
         left_s = self._deadline - self._loop.time()
         if left_s <= 0:
             self._time_out()
-        elif self._sandbox:
-            used_bytes = self._sandbox.memory.sample()
-            limit_bytes = self.function.memory_size_mb * 2**20
-            if used_bytes > limit_bytes:
-                self._is_out_of_memory = True
-                self._sandbox.kill_runtime()  # as the kernel does; its exit ends the invoke
-            is_near = used_bytes > limit_bytes * MEMORY_NEAR_SHARE
-            sample_s = MEMORY_SAMPLE_NEAR_S if is_near else MEMORY_SAMPLE_S
+        else:
+            sample_s = self._measure_memory()
             self._timer = self._loop.call_later(min(left_s, sample_s), self._watch)
+
+    def _watch_init(self) -> None:
+        """During an init, whose deadline is the initialization's own: measures its memory."""
+        self._timer = self._loop.call_later(self._measure_memory(), self._watch_init)
+
+    def _measure_memory(self) -> float:
+        """Kills a runtime that has taken more than it may; seconds until it is to be seen again."""
+        if self._sandbox is None:
+            return MEMORY_SAMPLE_S
+        used_bytes = self._sandbox.memory.sample()
+        limit_bytes = self.function.memory_size_mb * 2**20
+        if used_bytes > limit_bytes:
+            self._is_out_of_memory = True
+            self._sandbox.kill_runtime()  # as the kernel does; its exit ends the init or invoke
+        is_near = used_bytes > limit_bytes * MEMORY_NEAR_SHARE
+        return MEMORY_SAMPLE_NEAR_S if is_near else MEMORY_SAMPLE_S
 
     def _stop_watching(self) -> None:
         if self._timer:
@@ -484,6 +504,8 @@ class Environment:
         await self._settle_tasks()
         await self._end_processes(reason)
         await self._events.close()
+        if self._limits:
+            self._limits.remove()
         if self._server:
             await self._server.close()
         self.phase = advance(self.phase, Turn.GONE)

@@ -17,6 +17,7 @@ from lambdatrace.harness.event_invoke_config import (
     EventInvokeConfig,
     check_destination,
 )
+from lambdatrace.harness.limits import EPHEMERAL_STORAGE_MB_MAX, EPHEMERAL_STORAGE_MB_MIN
 from lambdatrace.harness.logging_config import LoggingConfig
 from lambdatrace.harness.tracing import PASS_THROUGH, TRACING_MODES
 
@@ -92,7 +93,7 @@ class Function:
     not decided are sampled by X-Ray's rule; with `PassThrough` they are not.
     `dead_letter_target_arn` is a queue or topic for events given up, `event_invoke_config` the rest
     of what becomes of asynchronous invokes. `architecture` is what is charged for; what runs is
-    this machine's.
+    this machine's. `ephemeral_storage_mb` is the size of /tmp.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Function:
     dead_letter_target_arn: str = ""
     event_invoke_config: EventInvokeConfig = field(default_factory=EventInvokeConfig)
     architecture: str = X86_64
+    ephemeral_storage_mb: int = EPHEMERAL_STORAGE_MB_MIN
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code_dir", Path(self.code_dir).absolute())
@@ -166,6 +168,11 @@ class Function:
             raise FunctionConfigurationError(
                 f"memory size of {self.name} is {self.memory_size_mb} MB: "
                 f"expected {MEMORY_MB_MIN} to {MEMORY_MB_MAX} MB"
+            )
+        if not EPHEMERAL_STORAGE_MB_MIN <= self.ephemeral_storage_mb <= EPHEMERAL_STORAGE_MB_MAX:
+            raise FunctionConfigurationError(
+                f"ephemeral storage of {self.name} is {self.ephemeral_storage_mb} MB: "
+                f"expected {EPHEMERAL_STORAGE_MB_MIN} to {EPHEMERAL_STORAGE_MB_MAX} MB"
             )
         if self.initialization_type not in INITIALIZATION_TYPES:
             raise FunctionConfigurationError(

@@ -80,7 +80,10 @@ class Harness:
     `port` 0 takes any free port. `collector_url` is where platform logs and metrics go, and where
     the functions' AWS SDKs and OpenTelemetry exporters are pointed. Environments idle for
     `idle_timeout_s` are shut down. Without `private_tmp`, or where the system gives no mount
-    namespace, /tmp is the machine's and TMPDIR names each environment's own folder. `on_log` gets
+    namespace, /tmp is the machine's and TMPDIR names each environment's own folder, of any size,
+    and the code can be written to. With `cpu_limit`, invokes get the CPU time of their memory size,
+    as on AWS; without `control_groups`, or where there can be none, by stopping and continuing the
+    processes. `on_log` gets
     each log event with the function's name, `on_executed` the facts of each invoke at its end; both
     are called in the harness's thread and must not wait. `aws_endpoint_url` is where destinations
     and dead-letter queues are: moto's server, LocalStack, or the like. `clock` is for what waits
@@ -98,6 +101,8 @@ class Harness:
         region: str = "us-east-1",
         concurrency_max: int = CONCURRENCY_MAX,
         private_tmp: bool = True,
+        cpu_limit: bool = False,
+        control_groups: bool = True,
         on_log: Callable[[str, LogEvent], None] | None = None,
         aws_endpoint_url: str | None = None,
         clock: Clock | None = None,
@@ -127,6 +132,8 @@ class Harness:
             concurrency_max,
             private_tmp,
             (aws_endpoint_url or "").rstrip("/"),
+            cpu_limit,
+            control_groups,
         )
         self._clock = clock or SystemClock()
         self._on_log = on_log
@@ -162,6 +169,11 @@ class Harness:
     def is_tmp_private(self) -> bool:
         """Whether functions have a /tmp of their own; otherwise TMPDIR names their folder."""
         return bool(self._running().supervisor.private_tmp)
+
+    @property
+    def unenforced(self) -> list[str]:
+        """The limits of Lambda that this machine does not let us enforce, a line for each."""
+        return self._running().supervisor.limits.unenforced()
 
     def start(self) -> None:
         """Starts the service in a thread of its own. Raises what `LambdaService.start` raises."""

@@ -53,7 +53,7 @@ class PeakMemory:
         now = time.monotonic()
         if now - self._looked_at >= LOOK_AGAIN_S:
             self._looked_at = now
-            found = (child for pid in self._leaders for child in _descendants(pid))
+            found = (child for pid in self._leaders for child in descendants(pid))
             self._children_bytes = sum(map(_proportional_bytes, found))
         return self._children_bytes
 
@@ -74,7 +74,8 @@ def _proportional_bytes(pid: int) -> int:
     return 0 if start < 0 else int(text[start + 4 : text.index(b"kB", start)]) * 1024
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The ids of a process's children, their children and so on, as far as they can be seen."""
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names will do
@@ -86,5 +87,5 @@ def _descendants(pid: int) -> list[int]:
     except OSError:
         return found
     for child in list(found):
-        found += _descendants(child)
+        found += descendants(child)
     return found

@@ -15,18 +15,31 @@ from pathlib import Path
 from typing import Any
 
 from lambdatrace.harness.errors import LaunchError
+from lambdatrace.harness.limits import EPHEMERAL_STORAGE_MB_MIN, FILES_MAX, PROCESSES_MAX, Limits
 from lambdatrace.harness.supervisor import PACKET_BYTES_MAX
 
 SUPERVISOR_START_S = 10.0  # interpreter start on a busy machine; 30 ms normally
 SPAWN_S = 10.0
+
+# The supervisor without the packages around it: what they import is not its business, and it is
+# there before the first cold start.
+_PROGRAM = """
+import sys, types
+for name, folder in (("lambdatrace", {package!r}), ("lambdatrace.harness", {harness!r})):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [folder]
+from lambdatrace.harness import supervisor
+supervisor.main()
+"""
 SUPERVISOR_STOP_S = 10.0
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A process to start. `tmp` becomes its /tmp and `opt` its /opt where that can be had;
-    `keep` are folders under /tmp that must stay visible. `sandbox_address` is what the process
-    knows as sandbox.localdomain, if /etc/hosts can be had.
+    """A process to start. `tmp` becomes its /tmp, of `tmp_mb`, and `opt` its /opt where that can be
+    had; `keep` are folders under /tmp that must stay visible, `read_only` are not to be written to.
+    `groups` are the control groups it joins. `sandbox_address` is what the process knows as
+    sandbox.localdomain, if /etc/hosts can be had.
     """
 
     argv: list[str]
@@ -36,6 +49,11 @@ class Launch:
     opt: str = ""
     keep: tuple[str, ...] = ()
     sandbox_address: str = ""
+    read_only: tuple[str, ...] = ()
+    tmp_mb: int = EPHEMERAL_STORAGE_MB_MIN
+    groups: tuple[str, ...] = ()
+    files_max: int = FILES_MAX
+    processes_max: int = PROCESSES_MAX
 
 
 @dataclass(frozen=True)
@@ -80,8 +98,21 @@ class Process:
 class Supervisor:
     """Our side of the supervisor process. All methods belong to the event loop's thread."""
 
-    def __init__(self, temp_dir: Path, *, wants_private_tmp: bool = True) -> None:
+    def __init__(
+        self,
+        temp_dir: Path,
+        *,
+        wants_private_tmp: bool = True,
+        limits_cpu: bool = False,
+        uses_groups: bool = True,
+    ) -> None:
         self.private_tmp = ""  # how processes get their own /tmp: "mount", "user", "" (TMPDIR only)
+        self.limits = Limits(
+            temp_dir.name,
+            limits_cpu=limits_cpu,
+            uses_groups=uses_groups,
+            wants_private_tmp=wants_private_tmp,
+        )
         self._temp_dir = temp_dir
         self._wants_private_tmp = wants_private_tmp
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,11 +126,13 @@ class Supervisor:
         """Starts the supervisor process. Raises LaunchError when it does not come up."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        script = Path(__file__).with_name("supervisor.py")
+        harness = Path(__file__).parent
+        program = _PROGRAM.format(package=str(harness.parent), harness=str(harness))
         self._process = subprocess.Popen(  # noqa: ASYNC220 - once, before any invoke
             [
-                *(sys.executable, "-I", "-S", str(script), str(theirs.fileno())),
+                *(sys.executable, "-I", "-S", "-c", program, str(theirs.fileno())),
                 *(str(self._temp_dir), "private" if self._wants_private_tmp else "shared"),
+                *self.limits.groups.folders,
             ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -127,6 +160,7 @@ class Supervisor:
         process, self._process = self._process, None
         if process:
             await asyncio.to_thread(_wait_or_kill, process)
+        self.limits.groups.close()
         self._lost()
 
     async def spawn(self, launch: Launch, fds: list[int], marker: str) -> Process:
@@ -143,9 +177,14 @@ class Supervisor:
             "env": launch.environment,
             "cwd": launch.working_dir,
             "tmp": launch.tmp,
+            "tmp_mb": launch.tmp_mb,
             "opt": launch.opt,
             "keep": launch.keep,
             "sandbox": launch.sandbox_address,
+            "read_only": launch.read_only,
+            "groups": launch.groups,
+            "files_max": launch.files_max,
+            "processes_max": launch.processes_max,
         }
         packet = json.dumps(message).encode()
         if len(packet) > PACKET_BYTES_MAX:
@@ -201,7 +240,9 @@ class Supervisor:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message:
-            self.private_tmp = message["private"]
+            self.private_tmp = self.limits.private = message["private"]
+            self.limits.able = message["able"]
+            self.limits.groups.keep(message["groups"])
             if self._ready and not self._ready.done():
                 self._ready.set_result(None)
         elif "spawned" in message:

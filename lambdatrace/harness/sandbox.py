@@ -14,6 +14,7 @@ from lambdatrace.harness.memory import PeakMemory
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lambdatrace.harness.cpu_share import DutyCycle
     from lambdatrace.harness.processes import Exit, Launch, Process, Supervisor
 
 READ_BYTES = 65536  # a whole pipe
@@ -62,6 +63,7 @@ class Sandbox:
 
     def __init__(self, supervisor: Supervisor, watcher: Watcher, marker: str) -> None:
         self.memory = PeakMemory()
+        self.duty: DutyCycle | None = None  # stops the processes now and then while they are thawed
         self.runtime: Process | None = None
         self.extensions: dict[str, Process] = {}
         self._supervisor = supervisor
@@ -107,11 +109,27 @@ class Sandbox:
 
     def freeze(self) -> None:
         """Stops every process: not one instruction runs until `thaw`."""
-        for process in self._processes():
-            process.signal_group(signal.SIGSTOP)
+        if self.duty:
+            self.duty.end()
+        self.stop_all()
 
     def thaw(self) -> None:
         """Lets every process run."""
+        self.continue_all()
+        if self.duty:
+            self.duty.begin()
+
+    def leaders(self) -> list[int]:
+        """The ids of the processes, each leading its group."""
+        return [process.pid for process in self._processes()]
+
+    def stop_all(self) -> None:
+        """SIGSTOP for every process."""
+        for process in self._processes():
+            process.signal_group(signal.SIGSTOP)
+
+    def continue_all(self) -> None:
+        """SIGCONT for every process."""
         for process in self._processes():
             process.signal_group(signal.SIGCONT)
 
@@ -133,6 +151,8 @@ class Sandbox:
     async def end_runtime(self, grace_s: float) -> None:
         """SIGTERM and `grace_s` to react, then SIGKILL; without grace, SIGKILL at once."""
         self._is_closing = True
+        if self.duty:
+            self.duty.end()
         runtime = self.runtime
         if runtime is None:
             return
@@ -161,6 +181,8 @@ class Sandbox:
     async def close(self) -> None:
         """Kills what is left, reads the last output and gives everything back."""
         self._is_closing = True
+        if self.duty:
+            self.duty.end()
         for process in self._processes():
             process.signal_group(signal.SIGKILL)
         exits = [process.exited for process in self._processes()]

@@ -82,6 +82,8 @@ class ServiceSettings:
     concurrency_max: int = CONCURRENCY_MAX
     private_tmp: bool = True
     aws_endpoint_url: str = ""  # where destinations and dead-letter queues are
+    limits_cpu: bool = False
+    uses_control_groups: bool = True
 
 
 class LambdaService:
@@ -109,7 +111,12 @@ class LambdaService:
         self._on_log = on_log
         self._on_executed = on_executed
         self._temp_dirs = TempDirs()
-        self.supervisor = Supervisor(self._temp_dirs.root, wants_private_tmp=settings.private_tmp)
+        self.supervisor = Supervisor(
+            self._temp_dirs.root,
+            wants_private_tmp=settings.private_tmp,
+            limits_cpu=settings.limits_cpu,
+            uses_groups=settings.uses_control_groups,
+        )
         self._server: Server | None = None
         self._destinations = DestinationDelivery(
             settings.aws_endpoint_url, lambda: self.endpoint_url
@@ -146,6 +153,8 @@ class LambdaService:
         self._server.larger_body = _body_bytes_max
         self.endpoint_url = f"http://{self._server.host}:{self._server.port}"
         await self.supervisor.start()
+        for line in self.supervisor.limits.unenforced():
+            _log.warning("not enforced on this machine: %s", line)
         for function in functions:
             await self.add_function(function)
 

@@ -1,23 +1,24 @@
 """The process that starts, watches and ends the processes of execution environments.
 
-Run as a script by `processes.Supervisor`, with the standard library only. It exists because a
+Run as a program by `processes.Supervisor`, with the standard library only. It exists because a
 process with threads cannot safely run Python between fork and exec, and because something must
 outlive a killed harness: when the harness's end of the socket closes, for whatever reason, every
-process is killed (stopped ones too) and the temporary folder removed. Should the supervisor die
-first, each process has asked the kernel to be killed with it (PR_SET_PDEATHSIG).
+process is killed (stopped ones too), and the temporary folder and the control groups removed.
+Should the supervisor die first, each process has asked the kernel to be killed with it
+(PR_SET_PDEATHSIG), and what was mounted goes with the supervisor's namespace.
 
 Messages, one JSON object per packet:
-  to us     {"spawn": id, "argv", "env", "cwd", "tmp", "opt", "keep", "sandbox"}
-                                                                  with stdout, stderr, log fds
+  to us     {"spawn": id, ...}  a `processes.Launch`, with stdout, stderr, log fds
             {"release": pid, "marker"}                                 end of a process group
-  from us   {"ready": true, "private": "mount" | "user" | ""}          first of all
+  from us   {"ready": true, "private": "mount" | "user" | "", "able", "groups"}
+                                                                       first of all
             {"spawned": id, "pid"} | {"spawned": id, "error"}
             {"exited": pid, "code": n, "signal": n}
 """
 
 # Between fork and exec only plain system calls are safe and cheap, so os, not pathlib; whatever
 # goes wrong there must end that fork, not run our loop in it a second time.
-# ruff: noqa: PTH103, PTH108, PTH110, PTH123, BLE001, S606
+# ruff: noqa: PTH123, BLE001, S606
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -32,20 +34,15 @@ import sys
 import time
 from typing import Any
 
+from lambdatrace.harness import control_groups, mounts
+
 PACKET_BYTES_MAX = 200_000  # below the kernel's default socket buffer of 212,992 bytes
-HOSTS_BYTES_MAX = 65536
 LOG_FD = 3  # where a runtime finds its framed log pipe
 ORPHAN_CHECK_MS = 2000  # how often processes that lost their parent are reaped
 KILL_ALL_S = 5.0
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_CLONE_NEWNS = 0x00020000
-_CLONE_NEWUSER = 0x10000000
-_MS_BIND = 0x1000
-_MS_REC = 0x4000
-_MS_PRIVATE = 0x40000
-_HOSTS = "/etc/hosts"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -55,16 +52,20 @@ class Watch:
     A zombie keeps its process id, so the harness can never signal a stranger by a reused one.
     """
 
-    def __init__(self, harness: socket.socket, private: str) -> None:
+    def __init__(self, harness: socket.socket, private: str, able: int, groups: list[str]) -> None:
         self.harness = harness
         self.private = private
+        self.able = able
+        self.groups = groups
         self.poller = select.poll()
         self.poller.register(harness.fileno(), select.POLLIN)
         self.pid_by_fd: dict[int, int] = {}
 
     def run(self) -> None:
         """Serves until the harness's end of the socket is closed."""
-        self.tell({"ready": True, "private": self.private})
+        usable = [group for group in self.groups if control_groups.can_join(group)]
+        ready = {"ready": True, "private": self.private, "able": self.able, "groups": usable}
+        self.tell(ready)
         while True:
             for fd, _ in self.poller.poll(ORPHAN_CHECK_MS):
                 if fd != self.harness.fileno():
@@ -93,6 +94,8 @@ class Watch:
         """Forks and becomes the wanted process in the child."""
         supervisor_pid = os.getpid()
         try:
+            if self.able & mounts.SIZED_TMP:
+                mounts.size_tmp(message["tmp"], message["tmp_mb"])
             pid = os.fork()
         except OSError as error:
             self.tell({"spawned": message["spawn"], "error": str(error)})
@@ -145,8 +148,11 @@ def become(message: dict[str, Any], fds: list[int], supervisor_pid: int, private
             os.dup2(os.dup(log_fd), LOG_FD)  # dup2 onto itself would leave it to be closed
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
+        for group in message["groups"]:
+            control_groups.join(group)
         if private:
-            own_file_system(private, message)
+            mounts.own_file_system(private, message)
+        limit_resources(message["files_max"], message["processes_max"], private)
         os.chdir(message["cwd"])
         # Signals ignored or blocked by whoever started us are not the function's business.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -163,84 +169,23 @@ def become(message: dict[str, Any], fds: list[int], supervisor_pid: int, private
         os._exit(status)
 
 
-def own_file_system(private: str, message: dict[str, Any]) -> None:
-    """Gives this process its own /tmp, its layers as /opt, and names in /etc/hosts.
+def limit_resources(files_max: int, processes_max: int, private: str) -> None:
+    """Bounds the descriptors of this process, and the processes where that counts ours only.
 
-    All in a mount namespace, so that nobody else sees them.
-
-    Folders in `keep` that live under the old /tmp (code, interpreter) stay where they were.
+    RLIMIT_NPROC counts all processes of a user: in a user namespace those of this environment's
+    process tree; root is not bound by it, and only sees it. Without either it would count what the
+    user runs besides.
     """
-    unshare(private)
-    kept = [(folder, os.open(folder, os.O_PATH)) for folder in message["keep"]]
-    if message["opt"]:
-        mount(message["opt"], "/opt")
-    if message["sandbox"] and os.path.exists(_HOSTS):
-        name_sandbox(message["sandbox"], message["tmp"])
-    mount(message["tmp"], "/tmp")  # noqa: S108 - the place that functions write to
-    for folder, fd in kept:
-        os.makedirs(folder, exist_ok=True)
-        mount(f"/proc/self/fd/{fd}", folder)
-        os.close(fd)
+    _limit(resource.RLIMIT_NOFILE, files_max)
+    if private == "user" or os.getuid() == 0:
+        _limit(resource.RLIMIT_NPROC, processes_max)
 
 
-def name_sandbox(address: str, folder: str) -> None:
-    """Gives `address` the names that an execution environment has from inside.
-
-    The file is written to `folder` and lives on as what /etc/hosts is here.
-    """
-    path = f"{folder}/.hosts-{os.getpid()}"
-    known, own = os.open(_HOSTS, os.O_RDONLY), os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    names = f"\n{address} sandbox.localdomain sandbox\n"
-    os.write(own, os.read(known, HOSTS_BYTES_MAX) + names.encode())
-    os.fchmod(own, 0o644)
-    os.close(known)
-    os.close(own)
-    with contextlib.suppress(OSError):  # in a sandbox within a sandbox, a file that has no name
-        mount(path, _HOSTS)
-    os.unlink(path)
-
-
-def unshare(private: str) -> None:
-    """Enters a new mount namespace, through a user namespace where we are not privileged."""
-    uid, gid = os.getuid(), os.getgid()
-    flags = _CLONE_NEWNS | (_CLONE_NEWUSER if private == "user" else 0)
-    check(_LIBC.unshare(flags))
-    if private == "user":
-        for name, value in (
-            ("setgroups", "deny"),
-            ("uid_map", f"{uid} {uid} 1"),
-            ("gid_map", f"{gid} {gid} 1"),
-        ):
-            with open(f"/proc/self/{name}", "w") as file:
-                file.write(value)
-    check(_LIBC.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
-
-
-def mount(source: str, target: str) -> None:
-    """Bind-mounts `source` over `target`."""
-    check(_LIBC.mount(source.encode(), target.encode(), None, _MS_BIND | _MS_REC, None))
-
-
-def check(result: int) -> None:
-    """Raises OSError for a failed C call."""
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def probe_privacy(folder: str) -> str:
-    """How a process can be given its own /tmp here: "mount", "user", or "" when it cannot."""
-    for private in ("mount", "user"):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                own_file_system(private, {"keep": [], "opt": "", "tmp": folder, "sandbox": ""})
-            except BaseException:
-                os._exit(1)
-            os._exit(0)
-        if os.waitpid(pid, 0)[1] == 0:
-            return private
-    return ""
+def _limit(number: int, most: int) -> None:
+    hard = resource.getrlimit(number)[1]
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(number, (most, most))
 
 
 def children() -> list[int]:
@@ -301,7 +246,9 @@ def kill_all(groups: set[int]) -> None:
 
 
 def main() -> None:
-    """Arguments: our socket's descriptor, the folder to remove, `private` or `shared` /tmp."""
+    """Arguments: our socket's descriptor, the folder to remove, `private` or `shared` /tmp, and
+    the control groups to remove.
+    """
     harness = socket.socket(fileno=int(sys.argv[1]))
     folder = sys.argv[2]
     # Ctrl-C in a terminal reaches us as well: the harness decides when we end.
@@ -309,15 +256,18 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.setsid()
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    watch = Watch(harness, probe_privacy(folder) if sys.argv[3] == "private" else "")
+    private, able = mounts.probe(folder) if sys.argv[3] == "private" else ("", 0)
+    if private:
+        mounts.unshare(private)
+    watch = Watch(harness, private, able, sys.argv[4:])
     try:
         watch.run()
     finally:
         kill_all(set(watch.pid_by_fd.values()))
         import shutil
 
+        with contextlib.suppress(OSError):
+            mounts.unmount_below(folder)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()
+        for group in watch.groups:
+            control_groups.remove(group)

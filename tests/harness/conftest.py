@@ -31,6 +31,8 @@ def run(tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Harne
                 "private_tmp",
                 "aws_endpoint_url",
                 "clock",
+                "cpu_limit",
+                "control_groups",
             )
             if name in options
         }

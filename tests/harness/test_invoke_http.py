@@ -110,8 +110,8 @@ def test_the_tail_is_the_last_four_kibibytes(run: Run) -> None:
 
 
 def test_an_event_is_accepted_at_once_and_executed_once(run: Run, tmp_path: Path) -> None:
-    marker = tmp_path / "code" / "marker"
-    with run(ECHO) as harness:
+    marker = tmp_path / "marker"  # no place below /tmp that a function could write to for us
+    with run(ECHO, private_tmp=False) as harness:
         payload = json.dumps({"touch": str(marker)})
         response = client(harness).invoke(
             FunctionName="app", InvocationType="Event", Payload=payload
