@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where destinations and dead-letter queues are (default: $AWS_ENDPOINT_URL)",
     )
+    parser.add_argument(
+        "--x-ray-daemon",
+        default=os.environ.get("AWS_XRAY_DAEMON_ADDRESS"),
+        metavar="HOST:PORT",
+        help="where segments of sampled invokes go (default: $AWS_XRAY_DAEMON_ADDRESS)",
+    )
     parser.add_argument("--logs", action="store_true", help="print the functions' logs on stderr")
     add_function_arguments(parser)
 
@@ -151,6 +157,7 @@ def run(arguments: argparse.Namespace) -> int:
             cpu_limit=arguments.cpu_limit,
             on_log=print_log if arguments.logs else None,
             aws_endpoint_url=arguments.aws_endpoint_url,
+            x_ray_daemon=arguments.x_ray_daemon,
         )
         with harness:
             names = ", ".join(harness.names)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lambdatrace.harness import environment_api
+from lambdatrace.harness import environment_api, x_ray
 from lambdatrace.harness.environment_api import EnvironmentApi
 from lambdatrace.harness.environment_log import (
     EXTENSION,
@@ -84,6 +84,9 @@ class Keeper(Protocol):
     def executed(self, facts: InvocationFacts) -> None:
         """An invoke has ended."""
 
+    def traced(self, segments: list[Any]) -> None:
+        """The X-Ray segments of an invoke that was sampled."""
+
 
 class Environment:
     """One execution environment of a function. `invoke` may be called in FREEZE and RESET."""
@@ -116,6 +119,7 @@ class Environment:
         self._invocation: Invocation | None = None
         self._initialization: Initialization | None = None
         self._init_ms: float | None = None
+        self._init_span: tuple[float, float] | None = None  # Unix time, until an invoke has told it
         self._restore_ms: float | None = None
         self._deadline = 0.0
         self._is_out_of_memory = False
@@ -227,6 +231,8 @@ class Environment:
         if failure is None:
             is_waited_for = self.initialization_type == ON_DEMAND and phase == INIT
             self._init_ms = duration_ms if is_waited_for else None
+            now_s = time.time()
+            self._init_span = (now_s - duration_ms / 1000, now_s) if phase == INIT else None
             self._events.init_report(phase, duration_ms)
         else:
             if failure.status == "timeout":
@@ -414,6 +420,11 @@ class Environment:
         )
         has_extensions = bool(self._api.extensions.by_identifier)
         self._events.report(invocation, report, ended_ns, has_extensions=has_extensions)
+        init_span, self._init_span = self._init_span, None
+        if invocation.trace:
+            run = x_ray.Run(ended_ns, bool(invocation.error_type), init_span, has_extensions)
+            name = self.function.name
+            self._keeper.traced(x_ray.segments(invocation.trace, name, invocation, run))
         extensions_ms = None
         if has_extensions and invocation.runtime_done_ns:
             extensions_ms = (ended_ns - invocation.runtime_done_ns) / 1e6
@@ -583,10 +594,11 @@ class Environment:
         if self._invocation and self._invocation.outcome is None:
             self._invocation.settle(Outcome(payload, "", content_type))
 
-    def function_failed(self, payload: bytes, error_type: str) -> None:
+    def function_failed(self, payload: bytes, error_type: str, cause: str) -> None:
         """The caller gets the function's error."""
         if self._invocation and self._invocation.outcome is None:
             self._invocation.error_type = error_type
+            self._invocation.error_cause = cause
             self._invocation.settle(Outcome(payload, UNHANDLED))
 
     def response_too_large(self, response_bytes: int, error_type: str) -> None:

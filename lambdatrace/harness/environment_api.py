@@ -37,6 +37,7 @@ _EXTENSION = "/2020-01-01/extension/"
 _SUBSCRIPTIONS = {"/2022-07-01/telemetry": TELEMETRY, "/2020-08-15/logs": LOGS}
 _IDENTIFIER = b"lambda-extension-identifier"
 _ERROR_TYPE = b"lambda-runtime-function-error-type"
+_ERROR_CAUSE = b"lambda-runtime-function-xray-error-cause"
 _EXTENSION_ERROR_TYPE = b"lambda-extension-function-error-type"
 
 
@@ -52,8 +53,8 @@ class Listener(Protocol):
     def function_responded(self, payload: bytes, content_type: str) -> None:
         """The runtime posted the function's response."""
 
-    def function_failed(self, payload: bytes, error_type: str) -> None:
-        """The runtime posted an error of the function."""
+    def function_failed(self, payload: bytes, error_type: str, cause: str) -> None:
+        """The runtime posted an error of the function; `cause` is X-Ray's JSON for it, or empty."""
 
     def response_too_large(self, response_bytes: int, error_type: str) -> None:
         """The runtime posted a response over the limit."""
@@ -165,7 +166,8 @@ class EnvironmentApi:
             content_type = request.header(b"content-type") or "application/json"
             self._listener.function_responded(request.body, content_type)
         elif step.meaning is Meaning.ERROR:
-            self._listener.function_failed(request.body, step.error_type)
+            cause = request.header(_ERROR_CAUSE)
+            self._listener.function_failed(request.body, step.error_type, cause)
         elif step.meaning is Meaning.TOO_LARGE:
             self._listener.response_too_large(request.body_bytes, step.error_type)
         elif step.meaning is Meaning.INIT_ERROR:

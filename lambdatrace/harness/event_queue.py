@@ -137,7 +137,7 @@ class EventQueue:
             self._end(event, async_event.ZERO_RESERVED_CONCURRENCY)
             return
         self._sample(event, "AsyncEventAge", (now_s - event.accepted_s) * 1000, "Milliseconds")
-        attempt = event.invocation.again()
+        attempt = event.invocation.attempt(event.attempts + 1)
         attempt.answer = lambda outcome: self._executed(event, outcome, attempt.executed_version)
         attempt.refuse = lambda error: self._refused(event, error)
         self._submit(attempt)

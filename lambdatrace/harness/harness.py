@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lambdatrace.harness import invoke_api
+from lambdatrace.harness import invoke_api, x_ray
 from lambdatrace.harness.clock import SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX
 from lambdatrace.harness.delivery import Delivery
@@ -86,8 +86,10 @@ class Harness:
     processes. `on_log` gets
     each log event with the function's name, `on_executed` the facts of each invoke at its end; both
     are called in the harness's thread and must not wait. `aws_endpoint_url` is where destinations
-    and dead-letter queues are: moto's server, LocalStack, or the like. `clock` is for what waits
-    minutes: retries of events, their age. What is wrong with a function is raised by `start`.
+    and dead-letter queues are: moto's server, LocalStack, or the like. `x_ray_daemon` is the
+    `host:port` that gets the segments of sampled invokes, and functions as AWS_XRAY_DAEMON_ADDRESS.
+    `clock` is for what waits minutes: retries of events, their age. What is wrong with a function
+    is raised by `start`.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Harness:
         on_log: Callable[[str, LogEvent], None] | None = None,
         aws_endpoint_url: str | None = None,
         clock: Clock | None = None,
+        x_ray_daemon: str | None = None,
         on_executed: Callable[[InvocationFacts], None] | None = None,
     ) -> None:
         if collector_url and not is_collector_url(collector_url):
@@ -116,6 +119,8 @@ class Harness:
             raise HarnessSettingsError(
                 f"AWS endpoint '{aws_endpoint_url}': expected a URL, as http://127.0.0.1:5000"
             )
+        if x_ray_daemon:
+            x_ray.daemon_address(x_ray_daemon)
         if not 0 <= port <= PORT_MAX:
             raise HarnessSettingsError(f"port {port}: expected 0 to {PORT_MAX}")
         if not 0 < idle_timeout_s < math.inf:
@@ -134,6 +139,7 @@ class Harness:
             (aws_endpoint_url or "").rstrip("/"),
             cpu_limit,
             control_groups,
+            x_ray_daemon or "",
         )
         self._clock = clock or SystemClock()
         self._on_log = on_log

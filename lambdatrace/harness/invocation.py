@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lambdatrace.harness.errors import InvokeError
     from lambdatrace.harness.log_stream import LogTail
     from lambdatrace.harness.platform_logs import Report
+    from lambdatrace.harness.x_ray import Trace
 
 UNHANDLED = "Unhandled"  # the value of X-Amz-Function-Error; "Handled" is legacy
 
@@ -61,10 +62,15 @@ class Invocation:
     runtime_done_ns: int = 0
     outcome: Outcome | None = None
     error_type: str = ""
+    error_cause: str = ""  # JSON of the runtime client, for X-Ray
+    trace: Trace | None = None  # where its X-Ray segments belong, if it is sampled
 
-    def again(self) -> Invocation:
-        """The same event, with the same request id, for one attempt; this one has not begun."""
-        return replace(self)
+    def attempt(self, number: int) -> Invocation:
+        """The same event, with the same request id, for one attempt; this one does not begin."""
+        if self.trace is None:
+            return replace(self)
+        trace = self.trace.next_attempt(number)
+        return replace(self, trace=trace, trace_header=trace.header)
 
     def begin(self, timeout_s: float) -> None:
         """The environment takes the event: the clock of the function's timeout starts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lambdatrace.harness.environment import Environment
 from lambdatrace.harness.errors import InvokeError
@@ -58,6 +58,9 @@ class Owner(Protocol):
 
     def retired(self, pool: Pool) -> None:
         """A pool that was told to retire has no environment any more."""
+
+    def traced(self, segments: list[Any]) -> None:
+        """The X-Ray segments of an invoke that was sampled."""
 
 
 class Pool:
@@ -264,3 +267,7 @@ class Pool:
         """An invoke has ended."""
         self._owner.concurrency.leave(self.function.name, is_provisioned=facts.is_provisioned)
         self._owner.executed(facts)
+
+    def traced(self, segments: list[Any]) -> None:
+        """The X-Ray segments of an invoke that was sampled."""
+        self._owner.traced(segments)

@@ -10,14 +10,15 @@ import contextlib
 import errno
 import logging
 import os
+import time
 import uuid
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from lambdatrace.harness import invoke_api
+from lambdatrace.harness import invoke_api, tracing, x_ray
 from lambdatrace.harness.clock import Clock, SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX, Concurrency
 from lambdatrace.harness.deployed_function import (
@@ -49,7 +50,6 @@ from lambdatrace.harness.pool import Pool
 from lambdatrace.harness.processes import Supervisor
 from lambdatrace.harness.recursion import INVOKES_MAX, follow, recursive_invocation
 from lambdatrace.harness.temp_dirs import TempDirs
-from lambdatrace.harness.tracing import trace_header
 from lambdatrace.harness.variables import Surroundings
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class ServiceSettings:
     aws_endpoint_url: str = ""  # where destinations and dead-letter queues are
     limits_cpu: bool = False
     uses_control_groups: bool = True
+    x_ray_daemon: str = ""
 
 
 class LambdaService:
@@ -122,6 +123,9 @@ class LambdaService:
             settings.aws_endpoint_url, lambda: self.endpoint_url
         )
         self._events = EventQueue(self._submit_event, self, self.clock, self._destinations)
+        self._x_ray_daemon: x_ray.Daemon | None = None
+        if settings.x_ray_daemon:
+            self._x_ray_daemon = x_ray.Daemon(x_ray.daemon_address(settings.x_ray_daemon))
         self._environments_made = 0
         self._running_pools: set[Pool] = set()  # those replaced and not yet empty included
         self._lambda_api: LambdaApi | None = None
@@ -182,6 +186,8 @@ class LambdaService:
         surroundings = Surroundings(
             self.settings.region, self.endpoint_url, self.settings.collector_url
         )
+        if self.settings.x_ray_daemon:
+            surroundings = replace(surroundings, x_ray_daemon=self.settings.x_ray_daemon)
         deployment = await asyncio.to_thread(
             deploy,
             version.function,
@@ -238,6 +244,8 @@ class LambdaService:
             await self._server.close()
         await self.supervisor.stop()
         self._temp_dirs.close()
+        if self._x_ray_daemon:
+            self._x_ray_daemon.close()
 
     def _say_what_was_held(self) -> None:
         undelivered = self._events.undelivered
@@ -272,17 +280,19 @@ class LambdaService:
         pool = target.pool(request.qualifier)
         if self._is_stopping:
             raise InvokeError(500, "ServiceException", "The harness was stopped")
-        header, before = request.trace_header, 0
-        if header:
-            header, before = follow(header, target.lineage_hash)
+        incoming, before = request.trace_header, 0
+        if incoming:
+            incoming, before = follow(incoming, target.lineage_hash)
+        mode = pool.function.tracing
+        header = tracing.trace_header(incoming, mode, pool.sampler, target.lineage_hash)
+        trace = x_ray.begin(incoming, header, time.time()) if mode == tracing.ACTIVE else None
         invocation = Invocation(
             request.payload,
             request.arn(self.settings.region),
             answer=lambda outcome: answer(invocation, outcome),
             refuse=refuse,
-            trace_header=trace_header(
-                header, pool.function.tracing, pool.sampler, target.lineage_hash
-            ),
+            trace_header=trace.header if trace else header,
+            trace=trace,
             client_context=request.client_context,
             log_tail=LogTail(is_json=pool.function.logging_config.is_json)
             if request.wants_tail
@@ -397,7 +407,16 @@ class LambdaService:
 
     def throttled(self, invocation: Invocation) -> None:
         """Counts a refused invoke."""
-        self.sampled(throttle(invocation.invoked_function_arn, self.clock.now_s() * 1000))
+        now_s = self.clock.now_s()
+        self.sampled(throttle(invocation.invoked_function_arn, now_s * 1000))
+        if invocation.trace and not invocation.trace.attempt:
+            name = invocation.invoked_function_arn.split(":")[6]
+            self.traced(x_ray.refused(invocation.trace, name, invocation, time.time()))
+
+    def traced(self, segments: list[Any]) -> None:
+        """Sends the X-Ray segments of an invoke that was sampled to the daemon, if there is one."""
+        if self._x_ray_daemon:
+            self._x_ray_daemon.send(segments)
 
     def sampled(self, sample: Sample) -> None:
         """Keeps one sample and hands it to the collector."""

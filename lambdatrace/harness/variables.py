@@ -18,7 +18,6 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "local-placeholder-secret",
     "AWS_SESSION_TOKEN": "local-placeholder-token",
 }
-_XRAY_DAEMON = "127.0.0.1:2000"
 
 # What an external extension does not get of the runtime's variables
 # (aws-lambda-runtime-interface-emulator, `internal/lambda/rapidcore/env`).
@@ -44,6 +43,7 @@ class Surroundings:
     region: str
     lambda_url: str
     collector_url: str = ""
+    x_ray_daemon: str = "127.0.0.1:2000"  # AWS_XRAY_DAEMON_ADDRESS
 
 
 def execution_environment_name(function: Function, interpreter: Interpreter) -> str:
@@ -88,7 +88,7 @@ def runtime_variables(
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
-        "AWS_XRAY_DAEMON_ADDRESS": _XRAY_DAEMON,
+        "AWS_XRAY_DAEMON_ADDRESS": surroundings.x_ray_daemon,
         "LAMBDA_TASK_ROOT": root,
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
         "LANG": "en_US.UTF-8",

@@ -33,6 +33,7 @@ def run(tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Harne
                 "clock",
                 "cpu_limit",
                 "control_groups",
+                "x_ray_daemon",
             )
             if name in options
         }

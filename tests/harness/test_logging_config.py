@@ -194,12 +194,14 @@ def test_a_report_of_a_traced_request_has_a_second_line_for_x_ray(run: Run) -> N
     header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled="
     code = "def handler(event, context): pass\n"
     with run(code, tracing="Active") as harness:
-        harness.invoke("app", trace_header=header + "1")
+        traced = harness.invoke("app", trace_header=header + "1").trace_header
         harness.invoke("app", trace_header=header + "0")
         harness.wait_frozen("app")
         found = [e.message for e in harness.logs("app") if e.message.startswith("REPORT")]
     assert [report.count("\n") for report in found] == [2, 1]
+    parent = re.search("Parent=([0-9a-f]{16})", traced)  # the function's own segment
+    assert parent
     assert found[0].endswith(
         "\t\nXRAY TraceId: 1-5759e988-bd862e3fe1be46a994272793\t"
-        "SegmentId: 53995c3f42cd8ad8\tSampled: true\t\n"
+        f"SegmentId: {parent[1]}\tSampled: true\t\n"
     )
