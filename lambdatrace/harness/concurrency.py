@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lambdatrace.harness.errors import InvokeError
 
@@ -43,6 +43,13 @@ class Allowance:
             return False
         self._left -= 1
         return True
+
+
+class Claims(NamedTuple):
+    """What ran and what was set aside in the account when an invoke began, that one included."""
+
+    unreserved_running: int
+    claimed: int
 
 
 class Concurrency:
@@ -101,6 +108,10 @@ class Concurrency:
             raise _throttle("ConcurrentInvocationLimitExceeded")
 
     # What is set aside
+
+    def claims(self) -> Claims | None:
+        """Now; None where nothing is set aside, which is where all that runs is unreserved."""
+        return Claims(self.unreserved_running, self.claimed) if self._has_claims else None
 
     @property
     def _has_claims(self) -> bool:

@@ -12,7 +12,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lambdatrace.harness import environment_api, x_ray
+from lambdatrace.harness import environment_api, lambda_insights, x_ray
 from lambdatrace.harness.environment_api import EnvironmentApi
 from lambdatrace.harness.environment_log import (
     EXTENSION,
@@ -36,6 +36,7 @@ from lambdatrace.harness.invocation import (
     Outcome,
     platform_error,
 )
+from lambdatrace.harness.lambda_insights import Usage, usage
 from lambdatrace.harness.limits import EnvironmentLimits
 from lambdatrace.harness.log_stream import LogEvent, log_stream_name
 from lambdatrace.harness.phases import (
@@ -87,6 +88,9 @@ class Keeper(Protocol):
     def traced(self, segments: list[Any]) -> None:
         """The X-Ray segments of an invoke that was sampled."""
 
+    def told_insights(self, event: LogEvent) -> None:
+        """One event for the log group of Lambda Insights."""
+
 
 class Environment:
     """One execution environment of a function. `invoke` may be called in FREEZE and RESET."""
@@ -119,6 +123,7 @@ class Environment:
         self._invocation: Invocation | None = None
         self._initialization: Initialization | None = None
         self._init_ms: float | None = None
+        self._usage_before = Usage()
         self._init_span: tuple[float, float] | None = None  # Unix time, until an invoke has told it
         self._restore_ms: float | None = None
         self._deadline = 0.0
@@ -310,6 +315,8 @@ class Environment:
         self._first = None
         self._invocation = invocation
         invocation.begin(self.function.timeout_s)
+        if self.function.lambda_insights:
+            self._usage_before = self._usage()
         if self._sandbox is None:
             self._run(self._start_again(invocation))
         else:
@@ -425,6 +432,8 @@ class Environment:
             run = x_ray.Run(ended_ns, bool(invocation.error_type), init_span, has_extensions)
             name = self.function.name
             self._keeper.traced(x_ray.segments(invocation.trace, name, invocation, run))
+        if self.function.lambda_insights:
+            self._tell_insights(report, invocation.trace.trace_id if invocation.trace else "")
         extensions_ms = None
         if has_extensions and invocation.runtime_done_ns:
             extensions_ms = (ended_ns - invocation.runtime_done_ns) / 1e6
@@ -442,11 +451,26 @@ class Environment:
                 invocation.qualifier,
                 self._deployment.version,
                 invocation.is_provisioned,
+                invocation.version_concurrency,
+                self.function.architecture,
+                invocation.claims,
                 invocation.provisioned,
             )
         )
         self._invocation = None
         invocation.close()
+
+    def _usage(self) -> Usage:
+        return usage(self._sandbox.leaders() if self._sandbox else ())
+
+    def _tell_insights(self, report: Report, trace_id: str) -> None:
+        now_ms = int(time.time() * 1000)
+        before, after = self._usage_before, self._usage()
+        event = lambda_insights.performance_event(
+            self.function.name, self._deployment.version, report, before, after, now_ms, trace_id
+        )
+        stream = lambda_insights.log_stream(self.log_stream, self.function.name)
+        self._keeper.told_insights(LogEvent(now_ms, lambda_insights.encode(event), stream))
 
     def _become_idle(self) -> None:
         self.idle_since = self._loop.time()

@@ -26,7 +26,10 @@ QUEUED_MAX = 10_000  # events held, over all functions
 QUEUED_BYTES_MAX = 64 * 1024 * 1024  # of their payloads: what a harness may hold in memory for them
 
 # No later attempt would be taken: the function was deleted, or it calls itself in a loop.
-FINAL_REFUSALS = ("ResourceNotFoundException", "RecursiveInvocationException")
+FINAL_REFUSALS = {
+    "ResourceNotFoundException": async_event.RETRIES_EXHAUSTED,
+    "RecursiveInvocationException": async_event.RECURSIVE_INVOCATION,
+}
 
 
 class Settings(Protocol):
@@ -168,7 +171,7 @@ class EventQueue:
         event.refusals += 1
         event.response = Response(error.status, error.message)
         if error.code in FINAL_REFUSALS:
-            self._end(event, async_event.RETRIES_EXHAUSTED)
+            self._end(event, FINAL_REFUSALS[error.code])
             return
         decide = async_event.after_refusal
         self._wait_or_end(event, *decide(event, self._config(event), self._clock.now_s()))

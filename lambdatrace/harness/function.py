@@ -93,7 +93,8 @@ class Function:
     not decided are sampled by X-Ray's rule; with `PassThrough` they are not.
     `dead_letter_target_arn` is a queue or topic for events given up, `event_invoke_config` the rest
     of what becomes of asynchronous invokes. `architecture` is what is charged for; what runs is
-    this machine's. `ephemeral_storage_mb` is the size of /tmp.
+    this machine's. `ephemeral_storage_mb` is the size of /tmp. With `lambda_insights` there is a
+    Lambda Insights event for each invoke.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Function:
     event_invoke_config: EventInvokeConfig = field(default_factory=EventInvokeConfig)
     architecture: str = X86_64
     ephemeral_storage_mb: int = EPHEMERAL_STORAGE_MB_MIN
+    lambda_insights: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code_dir", Path(self.code_dir).absolute())

@@ -294,6 +294,16 @@ class Harness:
             raise HarnessStateError("the harness runs by the machine's clock: give it another one")
         self._wait(self._running().advance(self._clock, seconds), timeout_s)
 
+    def insights(self, name: str) -> list[dict[str, Any]]:
+        """The latest Lambda Insights events of a function that has `lambda_insights`."""
+        self._pool(name)
+        service = self._running()
+
+        async def events() -> list[LogEvent]:
+            return list(service.insights[name])
+
+        return [json.loads(event.message) for event in self._call(events(), START_S)]
+
     def metrics(self, name: str) -> list[dict[str, Any]]:
         """The latest `AWS/Lambda` metrics of a function, as data for PutMetricData."""
         self._pool(name)

@@ -8,11 +8,13 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lambdatrace.harness.function import LATEST
+from lambdatrace.harness.cost import cost_usd
+from lambdatrace.harness.function import LATEST, X86_64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lambdatrace.harness.concurrency import Claims
     from lambdatrace.harness.errors import InvokeError
     from lambdatrace.harness.log_stream import LogTail
     from lambdatrace.harness.platform_logs import Report
@@ -50,6 +52,8 @@ class Invocation:
     log_tail: LogTail | None = None
     qualifier: str = ""  # as invoked: a version, an alias or nothing
     executed_version: str = LATEST
+    version_concurrency: int = 1  # of the version that is executed, this one included
+    claims: Claims | None = None  # on the account's concurrency, where there are any
     is_provisioned: bool = False  # an environment of the provisioned concurrency serves it
     provisioned: tuple[int, int] | None = None  # of the version: in use with this one, ready
     is_recursive: bool = False  # one more of a loop that is to be ended
@@ -128,7 +132,19 @@ class InvocationFacts:
     qualifier: str = ""
     executed_version: str = ""
     is_provisioned: bool = False
+    version_concurrency: int | None = None
+    architecture: str = X86_64
+    claims: Claims | None = None
     provisioned: tuple[int, int] | None = None
+
+    @property
+    def cost_usd(self) -> float:
+        """What Lambda charges for it, about: see `cost`."""
+        if self.report is None:
+            return 0.0
+        billed_ms, memory_mb = self.report.billed_duration_ms, self.report.memory_size_mb
+        is_provisioned = self.is_provisioned
+        return cost_usd(billed_ms, memory_mb, self.architecture, is_provisioned=is_provisioned)
 
 
 def platform_error(error_type: str, request_id: str, reason: str) -> bytes:

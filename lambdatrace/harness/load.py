@@ -9,19 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import platform
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from lambdatrace.harness.cost import usd_per_gb_s
 from lambdatrace.harness.errors import InvokeError
 from lambdatrace.harness.function import PROVISIONED_CONCURRENCY
 from lambdatrace.harness.latencies import Latencies
-from lambdatrace.invocation_metrics import (
-    PROVISIONED_USD_PER_GB_S,
-    USD_PER_GB_S,
-    USD_PER_REQUEST,
-)
+from lambdatrace.invocation_metrics import USD_PER_REQUEST
 
 if TYPE_CHECKING:
     from lambdatrace.harness.function import Function
@@ -86,12 +82,11 @@ class LoadResult:
     def cost_usd(self) -> float:
         """What Lambda would charge in us-east-1 for requests and duration, without a free tier.
 
-        The price of the duration is that of this machine's architecture. What is allocated costs
+        The price of the duration is that of the function's architecture. What is allocated costs
         extra: provisioned concurrency, SnapStart's cache, more than 512 MB of /tmp.
         """
         is_provisioned = self.function.initialization_type == PROVISIONED_CONCURRENCY
-        prices = PROVISIONED_USD_PER_GB_S if is_provisioned else USD_PER_GB_S
-        price = prices.get(platform.machine(), prices["x86_64"])
+        price = usd_per_gb_s(self.function.architecture, is_provisioned=is_provisioned)
         return self.executed * USD_PER_REQUEST + self.billed_gb_s * price
 
     def answer(self, outcome: Outcome, latency_ms: float) -> None:

@@ -25,7 +25,8 @@ class Sample(NamedTuple):
     """One value of one metric; `at_ms` is Unix time.
 
     An empty function name is the account alone. `qualifier` is what the caller named, if anything;
-    `account_value` is given where the account's value is another one than the function's.
+    `account_value` is given where the account's value is another one than the function's, and
+    `resource_value` where that of what was named, or $LATEST, is.
     """
 
     function_name: str
@@ -36,6 +37,7 @@ class Sample(NamedTuple):
     qualifier: str = ""
     executed_version: str = ""
     account_value: float | None = None
+    resource_value: float | None = None
 
     @classmethod
     def of_invoke(
@@ -81,7 +83,7 @@ def executed(facts: InvocationFacts) -> list[Sample]:
             ("ProvisionedConcurrentExecutions", "Count", float(in_use), None),
             ("ProvisionedConcurrencyUtilization", "None", in_use / max(1, ready), None),
         ]
-    return [
+    own = [
         Sample(
             facts.function_name,
             metric,
@@ -91,8 +93,21 @@ def executed(facts: InvocationFacts) -> list[Sample]:
             facts.qualifier,
             facts.executed_version,
             account_value,
+            facts.version_concurrency if metric == "ConcurrentExecutions" else None,
         )
         for metric, unit, value, account_value in samples
+    ]
+    return own + _of_account(facts)
+
+
+def _of_account(facts: InvocationFacts) -> list[Sample]:
+    """Those that only the account has: what ran outside all reservations, and with them."""
+    claims = facts.claims
+    unreserved = claims.unreserved_running if claims else facts.concurrency[1]
+    claimed = unreserved + (claims.claimed if claims else 0)
+    return [
+        Sample("", "UnreservedConcurrentExecutions", float(unreserved), facts.started_ms),
+        Sample("", "ClaimedAccountConcurrency", float(claimed), facts.started_ms),
     ]
 
 
@@ -104,7 +119,10 @@ def metric_data(samples: Iterable[Sample]) -> list[dict[str, Any]]:
         account_value = sample.value if sample.account_value is None else sample.account_value
         found[_Series((), sample.metric, sample.unit, second)][account_value] += 1
         for dimensions in _dimension_sets(sample):
-            found[_Series(dimensions, sample.metric, sample.unit, second)][sample.value] += 1
+            value = sample.value
+            if sample.resource_value is not None and len(dimensions) > 1:
+                value = sample.resource_value
+            found[_Series(dimensions, sample.metric, sample.unit, second)][value] += 1
     return [datum for series, counts in found.items() for datum in _data(series, counts)]
 
 

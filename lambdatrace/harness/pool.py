@@ -62,6 +62,9 @@ class Owner(Protocol):
     def traced(self, segments: list[Any]) -> None:
         """The X-Ray segments of an invoke that was sampled."""
 
+    def told_insights(self, function_name: str, event: LogEvent) -> None:
+        """One event for the log group of Lambda Insights."""
+
 
 class Pool:
     """The environments of one deployed function, the one used last taken first."""
@@ -80,6 +83,7 @@ class Pool:
         self._closing: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._is_retired = False
+        self._executing = 0
         self._has_provisioned = self.function.initialization_type == PROVISIONED_CONCURRENCY
         self._sweep = self._loop.call_later(self._sweep_s, self._close_unused)
 
@@ -184,6 +188,9 @@ class Pool:
             idle = sum(other.is_provisioned for other in self.idle)
             ready, _ = self.provisioned
             invocation.provisioned = (ready - idle + invocation.is_provisioned, ready)
+        self._executing += 1
+        invocation.version_concurrency = self._executing
+        invocation.claims = self._owner.concurrency.claims()
         if environment is not None:
             self.idle.remove(environment)
             environment.invoke(invocation)
@@ -248,6 +255,7 @@ class Pool:
         _log.error("an environment of %s broke", self.function.name, exc_info=error)
         if environment.event is not None:
             is_provisioned = environment.event.is_provisioned
+            self._executing -= 1
             self._owner.concurrency.leave(self.function.name, is_provisioned=is_provisioned)
         self.close_environment(environment, "failure", str(error))
 
@@ -265,9 +273,14 @@ class Pool:
 
     def executed(self, facts: InvocationFacts) -> None:
         """An invoke has ended."""
+        self._executing -= 1
         self._owner.concurrency.leave(self.function.name, is_provisioned=facts.is_provisioned)
         self._owner.executed(facts)
 
     def traced(self, segments: list[Any]) -> None:
         """The X-Ray segments of an invoke that was sampled."""
         self._owner.traced(segments)
+
+    def told_insights(self, event: LogEvent) -> None:
+        """One event for the log group of Lambda Insights."""
+        self._owner.told_insights(self.function.name, event)

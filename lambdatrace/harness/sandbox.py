@@ -113,15 +113,15 @@ class Sandbox:
             self.duty.end()
         self.stop_all()
 
+    def leaders(self) -> list[int]:
+        """The ids of the processes, each leading its group."""
+        return [process.pid for process in self._processes()]
+
     def thaw(self) -> None:
         """Lets every process run."""
         self.continue_all()
         if self.duty:
             self.duty.begin()
-
-    def leaders(self) -> list[int]:
-        """The ids of the processes, each leading its group."""
-        return [process.pid for process in self._processes()]
 
     def stop_all(self) -> None:
         """SIGSTOP for every process."""

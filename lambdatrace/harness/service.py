@@ -18,7 +18,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from lambdatrace.harness import invoke_api, tracing, x_ray
+from lambdatrace.harness import invoke_api, lambda_insights, tracing, x_ray
 from lambdatrace.harness.clock import Clock, SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX, Concurrency
 from lambdatrace.harness.deployed_function import (
@@ -105,6 +105,7 @@ class LambdaService:
         self.logs: dict[str, deque[LogEvent]] = {}
         self.executions: dict[str, deque[InvocationFacts]] = {}
         self.samples: dict[str, deque[Sample]] = {}
+        self.insights: dict[str, deque[LogEvent]] = {}
         self.concurrency = Concurrency(settings.concurrency_max)
         self.endpoint_url = ""
         self._is_stopping = False
@@ -199,6 +200,7 @@ class LambdaService:
         if self._is_stopping:
             return
         self.samples.setdefault(name, deque(maxlen=KEPT_EVENTS_MAX))
+        self.insights.setdefault(name, deque(maxlen=KEPT_EVENTS_MAX))
         pool = Pool(deployment, self, self.settings.idle_timeout_s)
         self._running_pools.add(pool)
         await pool.initialize_ahead()
@@ -392,6 +394,12 @@ class LambdaService:
             self._delivery.log(log_group, event)
         if self._on_log:
             self._on_log(function_name, event)
+
+    def told_insights(self, function_name: str, event: LogEvent) -> None:
+        """Keeps one Lambda Insights event and hands it to the collector."""
+        self.insights[function_name].append(event)
+        if self._delivery:
+            self._delivery.log(lambda_insights.LOG_GROUP, event)
 
     def executed(self, facts: InvocationFacts) -> None:
         """Keeps the facts of an executed invoke and hands them to the collector."""

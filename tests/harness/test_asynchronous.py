@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -240,3 +241,60 @@ def test_a_stopped_harness_says_how_many_events_it_held(
         harness.invoke("app", {"id": 1}, invocation_type="Event")
         assert harness.wait_events() == 3
     assert "3 events were accepted and not executed to the end" in caplog.text
+
+
+def test_an_event_for_a_function_without_concurrency_is_told_of_at_once(
+    run: Run,
+    moto_url: str,  # noqa: F811 - the fixture
+) -> None:
+    failed, records = queue(moto_url, "zero-failed")
+    dead, dead_letters = queue(moto_url, "zero-dead")
+    with run(
+        SOURCE,
+        event_invoke_config=EventInvokeConfig(on_failure=failed),
+        dead_letter_target_arn=dead,
+        aws_endpoint_url=moto_url,
+    ) as harness:
+        client("lambda", harness.endpoint_url).put_function_concurrency(
+            FunctionName="app", ReservedConcurrentExecutions=0
+        )
+        harness.invoke("app", {"id": 1}, invocation_type="Event")
+        assert harness.wait_events() == 0
+        assert harness.executions("app") == []
+        assert sums(harness) == {"AsyncEventsReceived": 1.0, "AsyncEventsDropped": 1.0}
+    (message,) = records()
+    record = json.loads(message["Body"])
+    assert record["requestContext"]["condition"] == "ZeroReservedConcurrency"
+    assert record["requestContext"]["approximateInvokeCount"] == 0
+    assert record.keys() == {"version", "timestamp", "requestContext", "requestPayload"}
+    (letter,) = dead_letters()
+    assert letter["MessageAttributes"].keys() == {"RequestID", "ErrorMessage"}
+
+
+def test_an_event_that_is_executed_when_the_harness_stops_is_held_and_not_retried(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = "import time\ndef handler(event, context): time.sleep(60)"
+    with run(source, timeout_s=60) as harness:
+        harness.invoke("app", invocation_type="Event")
+        while not any(e.phase == "invoke" for e in harness.environments("app")):
+            time.sleep(0.01)
+    assert "1 events were accepted and not executed to the end" in caplog.text
+
+
+def test_events_that_have_ended_are_told_of_before_the_harness_stops(
+    run: Run,
+    moto_url: str,  # noqa: F811 - the fixture
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done, messages = queue(moto_url, "done-in-time")
+    with run(
+        SOURCE, event_invoke_config=EventInvokeConfig(on_success=done), aws_endpoint_url=moto_url
+    ) as harness:
+        for number in range(8):
+            harness.invoke("app", {"id": number}, invocation_type="Event")
+        while len(harness.executions("app")) < 8:
+            time.sleep(0.01)
+    told = [json.loads(m["Body"])["responsePayload"]["charged"] for m in messages()]
+    assert sorted(told) == list(range(8))
+    assert "not executed" not in caplog.text

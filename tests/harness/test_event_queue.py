@@ -165,6 +165,16 @@ def test_a_function_without_concurrency_is_not_tried() -> None:
     play(scene)
 
 
+def test_an_event_that_calls_itself_in_a_loop_is_dropped_at_once() -> None:
+    async def scene() -> None:
+        bench = Bench([InvokeError(400, "RecursiveInvocationException", "Recursive")])
+        await bench.put()
+        assert bench.queue.pending == 0
+        assert bench.samples[-1] == ("AsyncEventsDropped", 1.0)
+
+    play(scene)
+
+
 def test_a_failure_is_told_to_the_destination_and_to_the_dead_letter_queue() -> None:
     async def scene() -> None:
         bench = Bench([FAILED], maximum_retry_attempts=0, on_failure=f"{QUEUE}failed")

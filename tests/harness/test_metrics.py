@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+import pytest
+
+from lambdatrace.harness.concurrency import Claims
 from lambdatrace.harness.invocation import InvocationFacts
 from lambdatrace.harness.metrics import Sample, executed, metric_data, requests, throttle
 
@@ -28,19 +31,58 @@ def datum(
 def test_an_executed_invoke_gives_errors_and_throttles_a_sample_of_zero() -> None:
     facts = InvocationFacts("f", AT_MS, 12.345, is_error=False, concurrency=(2, 5))
     assert metric_data(executed(facts)) == [
-        datum(name, dimensions, {value: 1.0}, unit)
-        for name, unit, of_function, of_account in (
-            ("Invocations", "Count", 1.0, 1.0),
-            ("Errors", "Count", 0.0, 0.0),
-            ("Throttles", "Count", 0.0, 0.0),
-            ("Duration", "Milliseconds", 12.35, 12.35),
-            ("ConcurrentExecutions", "Count", 2.0, 5.0),
-        )
-        for dimensions, value in (
-            ([], of_account),
-            (FUNCTION, of_function),
-            (RESOURCE, of_function),
-        )
+        *(
+            datum(name, dimensions, {value: 1.0}, unit)
+            for name, unit, of_function, of_account in (
+                ("Invocations", "Count", 1.0, 1.0),
+                ("Errors", "Count", 0.0, 0.0),
+                ("Throttles", "Count", 0.0, 0.0),
+                ("Duration", "Milliseconds", 12.35, 12.35),
+                ("ConcurrentExecutions", "Count", 2.0, 5.0),
+            )
+            for dimensions, value in (
+                ([], of_account),
+                (FUNCTION, of_function),
+                (RESOURCE, of_function),
+            )
+        ),
+        datum("UnreservedConcurrentExecutions", [], {5.0: 1.0}),
+        datum("ClaimedAccountConcurrency", [], {5.0: 1.0}),
+    ]
+
+
+def test_a_version_has_the_concurrency_of_its_own() -> None:
+    facts = InvocationFacts("f", AT_MS, 1.0, False, (3, 5), version_concurrency=2)
+    found = [d for d in metric_data(executed(facts)) if d["MetricName"] == "ConcurrentExecutions"]
+    assert [d["Values"] for d in found] == [[5.0], [3.0], [2.0]]
+
+
+def test_what_is_set_aside_is_claimed_and_what_runs_there_is_not_unreserved() -> None:
+    facts = InvocationFacts("f", AT_MS, 1.0, False, (2, 5), claims=Claims(3, 100))
+    data = metric_data(executed(facts))
+    assert datum("UnreservedConcurrentExecutions", [], {3.0: 1.0}) in data
+    assert datum("ClaimedAccountConcurrency", [], {103.0: 1.0}) in data
+
+
+@pytest.mark.parametrize(
+    ("is_provisioned", "counted"),
+    [
+        (True, "ProvisionedConcurrencyInvocations"),
+        (False, "ProvisionedConcurrencySpilloverInvocations"),
+    ],
+)
+def test_an_invoke_of_a_version_with_provisioned_concurrency_says_what_served_it(
+    is_provisioned: bool, counted: str
+) -> None:
+    facts = InvocationFacts(
+        "f", AT_MS, 1.0, False, (2, 2), is_provisioned=is_provisioned, provisioned=(2, 4)
+    )
+    data = metric_data(executed(facts))
+    found = [d for d in data if d["Dimensions"] == RESOURCE and "Provisioned" in d["MetricName"]]
+    assert found == [
+        datum(counted, RESOURCE, {1.0: 1.0}),
+        datum("ProvisionedConcurrentExecutions", RESOURCE, {2.0: 1.0}),
+        datum("ProvisionedConcurrencyUtilization", RESOURCE, {0.5: 1.0}, "None"),
     ]
 
 
@@ -51,7 +93,7 @@ def test_samples_of_one_second_share_a_datum_with_counts() -> None:
     data = metric_data(sample for f in facts for sample in executed(f))
     assert datum("Invocations", FUNCTION, {1.0: 3.0}) in data
     assert datum("Errors", [], {1.0: 1.0, 0.0: 2.0}) in data
-    assert len(data) == 15
+    assert len(data) == 17
 
 
 def test_a_refused_invoke_is_a_throttle_and_nothing_else() -> None:
