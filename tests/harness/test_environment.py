@@ -420,10 +420,10 @@ def test_variables_are_those_of_lambda_and_the_functions_own(run: Run) -> None:
         "AWS_LAMBDA_LOG_STREAM_NAME": environment.log_stream,
         "AWS_REGION": "us-east-1",
         "_HANDLER": "app.handler",
-        "_X_AMZN_TRACE_ID": "Root=1-a-b;Parent=c;Sampled=1",
         **own,
     }
     assert {key: found.get(key) for key in expected} == expected
+    assert found["_X_AMZN_TRACE_ID"].startswith("Root=1-a-b;Parent=c;Sampled=1;Lineage=")
     assert "_LAMBDA_TELEMETRY_LOG_FD" not in found
     assert "HOME" not in found
 
