@@ -382,7 +382,9 @@ class Telemetry:
         The extension lost its API, or never had these invocations; or the background is behind; or
         somebody has put back what the runtime client asks for the next event with.
         """
-        if self.is_told_of_next and request_id and self.ended[0].request_id not in ("", request_id):
+        first = self.ended[0]
+        is_another = request_id and first.request_id not in ("", request_id)
+        if self.is_told_of_next and is_another and not first.is_abandoned:
             self.is_told_of_next = False
             self.guard.report(
                 "spans are sent before the response",

@@ -14,10 +14,15 @@ ALLOCATED_BYTES = 8 * 1024 * 1024
 
 
 def handler(event: dict[str, Any], context: object) -> int:
-    print(f"begin {event['n']}", flush=True)
+    say(f"begin {event['n']}")
     with tempfile.NamedTemporaryFile(prefix="chaos-", delete=False) as file:
         file.write(b"left behind")
     return BEHAVIOURS[event["do"]](event["n"])
+
+
+def say(line: str) -> None:
+    """One line in one write: what parent and child print otherwise may come in pieces, mixed."""
+    os.write(1, f"{line}\n".encode())
 
 
 def answer(n: int) -> int:
@@ -54,7 +59,7 @@ def fork(n: int) -> int:
     if os.fork() == 0:
         if n % 2:
             os.setsid()
-        print(f"child {n}", flush=True)
+        say(f"child {n}")
         time.sleep(0.05 if n % 3 else 600)
         os._exit(0)
     return n

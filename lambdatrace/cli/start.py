@@ -160,6 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
             x_ray_daemon=arguments.x_ray_daemon,
         )
         with harness:
+            for line in harness.unenforced:
+                print(f"not enforced on this machine: {line}", file=sys.stderr)  # noqa: T201
             names = ", ".join(harness.names)
             print(f"Lambda API on {harness.endpoint_url}: {names}", flush=True)  # noqa: T201 - a program
             stopped.wait()

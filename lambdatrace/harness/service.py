@@ -159,7 +159,7 @@ class LambdaService:
         self.endpoint_url = f"http://{self._server.host}:{self._server.port}"
         await self.supervisor.start()
         for line in self.supervisor.limits.unenforced():
-            _log.warning("not enforced on this machine: %s", line)
+            _log.info("not enforced on this machine: %s", line)
         for function in functions:
             await self.add_function(function)
 

@@ -186,7 +186,10 @@ def without_docstrings(source: bytes) -> bytes:
             last = node.body[-1]
             for number in range(node.lineno, last.end_lineno or last.lineno):
                 lines[number] = ""
-            lines[node.lineno] = " " * node.body[0].col_offset + "pass"
+            if node in tree.body and not node.orelse:
+                lines[node.lineno - 1] = ""
+            else:
+                lines[node.lineno] = " " * node.body[0].col_offset + "pass"
     narrow = (
         line if row in in_strings else line.replace(" " * _INDENTATION, " ", _depth(line))
         for row, line in enumerate(lines, 1)

@@ -228,9 +228,16 @@ else:
     ]
 
 
+def is_for_type_checkers_alone(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.If) or node.orelse:
+        return False
+    return ast.dump(node.test) == TYPE_CHECKING_NAME
+
+
 def program(source: bytes) -> str:
     """What `source` says to Python, with `pass` where a docstring was all there was, or types."""
     tree = ast.parse(source)
+    tree.body = [node for node in tree.body if not is_for_type_checkers_alone(node)]
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.dump(node.test) == TYPE_CHECKING_NAME:
             node.body = [ast.Pass()]
