@@ -83,8 +83,8 @@ def measure(environments: int, calls: int) -> dict[str, Figures]:
     samples: dict[str, list[Figures]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as folder, otlp_endpoint() as url:
         layer = _layer(Path(folder))
-        for _ in range(environments):
-            for variant, figures in _round(layer, url, calls).items():
+        for number in range(environments):
+            for variant, figures in _round(layer, url, calls, number).items():
                 samples[variant].append(figures)
     return {
         variant: Figures(*(statistics.median(column) for column in zip(*rows, strict=True)))
@@ -92,11 +92,16 @@ def measure(environments: int, calls: int) -> dict[str, Figures]:
     }
 
 
-def _round(layer: Path, endpoint: str, calls: int) -> dict[str, Figures]:
-    """One environment of each variant, each called `calls` times in a row, as a warm one is."""
+def _round(layer: Path, endpoint: str, calls: int, number: int) -> dict[str, Figures]:
+    """One environment of each variant, each called `calls` times in a row, as a warm one is.
+
+    Each round another variant is first: a harness's first environment starts sooner than others.
+    """
+    first = number % len(VARIANTS)
+    variants = [*VARIANTS][first:] + [*VARIANTS][:first]
     functions = [_function(variant, layer, endpoint) for variant in VARIANTS]
     with Harness(functions) as harness:
-        for variant in VARIANTS:
+        for variant in variants:
             # The first calls load what is loaded at the first use.
             for _ in range(WARM_UP + calls):
                 harness.invoke(variant, {})
