@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lambdatrace.cli.start import add_function_arguments, functions, print_log
+from lambdatrace.cli.start import add_event_arguments, add_function_arguments, functions, print_log
 
 if TYPE_CHECKING:
     import argparse
@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lambdatrace invoke`."""
-    parser.add_argument("target", metavar="TARGET", help="a handler, as app.handler")
-    parser.add_argument(
-        "-e",
-        "--event",
-        default="{}",
-        metavar="FILE|JSON",
-        help="the event: a file, JSON, or - for standard input (default {})",
-    )
+    add_event_arguments(parser)
     add_function_arguments(parser)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lambdatrace.cli.invoke import read_event
 from lambdatrace.cli.load_report import as_document, as_text
-from lambdatrace.cli.start import add_function_arguments, functions, print_log
+from lambdatrace.cli.start import add_event_arguments, add_function_arguments, functions, print_log
 
 if TYPE_CHECKING:
     import argparse
@@ -26,14 +26,7 @@ _REFRESH_S = 0.1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lambdatrace load`."""
-    parser.add_argument("target", metavar="TARGET", help="a handler, as app.handler")
-    parser.add_argument(
-        "-e",
-        "--event",
-        default="{}",
-        metavar="FILE|JSON",
-        help="the event: a file, JSON, or - for standard input (default {})",
-    )
+    add_event_arguments(parser)
     parser.add_argument(
         "--rate",
         type=float,

@@ -51,6 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_function_arguments(parser)
 
 
+def add_event_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to invoke, and with what event."""
+    parser.add_argument("target", metavar="TARGET", help="a handler, as app.handler")
+    parser.add_argument(
+        "-e",
+        "--event",
+        default="{}",
+        metavar="FILE|JSON",
+        help="the event: a file, JSON, or - for standard input (default {})",
+    )
+
+
 def add_function_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that describe functions, the same for every command that runs one."""
     parser.add_argument("--collector", metavar="URL", help="where logs, metrics and traces go")
