@@ -169,8 +169,9 @@ class RunningInvocation:
     """An invocation from its begin to the last of its records.
 
     Between begin and response only what cannot wait is done: `succeed` or `fail` notes the end.
-    Its span is opened when somebody asks for the current span, and else by `complete`, which the
-    extension calls after the response and which makes all other records of it.
+    Its span is opened when somebody asks for the current span, and else by `complete`, which makes
+    all other records of it and is called after the response: before the runtime asks for its next
+    event, or by an extension.
     """
 
     __slots__ = (
@@ -311,7 +312,7 @@ class RunningInvocation:
                 guard.run(tracer.record_exception, span, error, error_type)
         if self._end():
             if not isinstance(error, Exception) and not is_suspension:
-                # SystemExit and its like end the process before any extension could send.
+                # SystemExit and its like end the process: nothing comes after the response.
                 self._send_now()
             self._hand_over()
 

@@ -3,7 +3,7 @@
 Many environments go on from one snapshot, minutes or days later. So before it, what waits is sent
 and connections are closed; after it, the environment's facts are read again, it gets a name of its
 own, and what is told of its start is the restore, not the init that happened once for all of them.
-The ids need nothing: each is asked of the kernel. Nor does the extension: it is registered with an
+The ids need nothing: each is asked of the kernel. Nor does an extension: it is registered with an
 API inside of the snapshot, and its request for the next event waits there, as the runtime's does.
 Source: AWS Lambda Developer Guide, "Implement code before or after SnapStart snapshots": hooks of
 `snapshot_restore_py` run last registered first before the snapshot, first registered first after.
