@@ -26,13 +26,8 @@ from lambdatrace_collector.exchange import (
 from lambdatrace_collector.ingest.admission import Admission
 from lambdatrace_collector.ingest.group_commit import GroupCommit
 from lambdatrace_collector.ingest.record_ids import RecordIds
-from lambdatrace_collector.logs.catalog import LogCatalog
-from lambdatrace_collector.logs.groups import LogGroups
-from lambdatrace_collector.logs.ingestion import LogIngestion
-from lambdatrace_collector.logs.reading import LogReading
-from lambdatrace_collector.metrics.datums import MetricIngestion
-from lambdatrace_collector.metrics.metric_data import MetricData
-from lambdatrace_collector.metrics.reading import MetricReading
+from lambdatrace_collector.logs.operations import operations as log_operations
+from lambdatrace_collector.metrics.operations import operations as metric_operations
 from lambdatrace_collector.otlp.status import error_response as otlp_error
 from lambdatrace_collector.otlp.traces import traces_export, traces_insert
 from lambdatrace_collector.store.readiness import Readiness
@@ -107,25 +102,9 @@ class Application:
 
     def _aws_operations(self) -> Mapping[tuple[str, str], Operation]:
         record_ids = RecordIds()
-        groups = LogGroups(self._store)
-        catalog = LogCatalog(self._store, groups)
-        ingestion = LogIngestion(groups, record_ids, self._groups["logs"].commit)
-        reading = LogReading(self._store, groups)
-        metrics = MetricReading(self._store)
         return {
-            ("logs", "CreateLogGroup"): catalog.create_log_group,
-            ("logs", "CreateLogStream"): catalog.create_log_stream,
-            ("logs", "DescribeLogGroups"): catalog.describe_log_groups,
-            ("logs", "DescribeLogStreams"): catalog.describe_log_streams,
-            ("logs", "FilterLogEvents"): reading.filter_log_events,
-            ("logs", "GetLogEvents"): reading.get_log_events,
-            ("logs", "PutLogEvents"): ingestion.put_log_events,
-            ("cloudwatch", "GetMetricData"): MetricData(self._store).get_metric_data,
-            ("cloudwatch", "GetMetricStatistics"): metrics.get_metric_statistics,
-            ("cloudwatch", "ListMetrics"): metrics.list_metrics,
-            ("cloudwatch", "PutMetricData"): MetricIngestion(
-                record_ids, self._groups["metrics"].commit
-            ).put_metric_data,
+            **log_operations(self._store, record_ids, self._groups["logs"].commit),
+            **metric_operations(self._store, record_ids, self._groups["metrics"].commit),
         }
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
