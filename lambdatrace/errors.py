@@ -1,9 +1,10 @@
 """What can go wrong in the SDK, and whose fault it is.
 
 LambdatraceError
-├── SettingError      a setting has a value we cannot use; names it, the value and the remedy
-├── MetricError       a metric CloudWatch would refuse; names the rule
-└── SendError         the endpoint could not be reached or did not answer in time
+├── SettingError         a setting has a value we cannot use; names it, the value and the remedy
+├── UnknownSettingError  a variable is named like a setting of ours and is none; names the nearest
+├── MetricError          a metric CloudWatch would refuse; names the rule
+└── SendError            the endpoint could not be reached or did not answer in time
 
 None of these reaches a handler: the guard at each entry point counts and reports them.
 """
@@ -39,6 +40,23 @@ class SettingError(LambdatraceError):
         """What was expected, and what is taken."""
         taken = "" if self.taken is None else f"; taken: {self.taken or 'nothing'}"
         return f"expected {self.expected}{taken}"
+
+    def __str__(self) -> str:
+        return f"{self.fact}: {self.remedy}"
+
+
+class UnknownSettingError(LambdatraceError):
+    """An environment variable begins with LAMBDATRACE_ and is no setting; `nearest` may be meant.
+
+    Its value is not told: it may be a key.
+    """
+
+    def __init__(self, name: str, nearest: str) -> None:
+        super().__init__(name, nearest)
+        self.fact = f"{name} is no setting"
+        self.remedy = (
+            f"did you mean {nearest}?" if nearest else "see the README's table of settings"
+        )
 
     def __str__(self) -> str:
         return f"{self.fact}: {self.remedy}"

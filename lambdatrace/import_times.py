@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 # Far more than a person reads; a dependency tree of thousands must not fill trace and memory.
 KEPT_COUNT_MAX = 500
+_CAUSES_MAX = 10
 
 
 class ImportedModule:
     """One module's first import, in Unix nanoseconds, and what it imported itself."""
 
-    __slots__ = ("children", "end_ns", "error_type", "name", "start_ns")
+    __slots__ = ("children", "end_ns", "error", "error_type", "name", "start_ns")
 
     def __init__(self, name: str, start_ns: int) -> None:
         self.name = name
@@ -39,6 +40,7 @@ class ImportedModule:
         self.end_ns = 0
         self.children: list[ImportedModule] = []
         self.error_type = ""
+        self.error: BaseException | None = None  # until what imported it has run
 
     def walk(self) -> Iterator[ImportedModule]:
         """This module and all below it, each before what it imported."""
@@ -50,7 +52,8 @@ class ImportedModule:
 class ImportTimes:
     """Notes imports from `start` to `stop`; `modules` are those that nothing noted imported.
 
-    One that took less than `threshold_ns` is left out, unless it is above one that was kept.
+    One that took less than `threshold_ns` is left out, unless it is above one that was kept, or its
+    error ended what imported it: packages try one module and take another, which is no news.
     Imports of several threads are kept apart while they run.
     """
 
@@ -95,10 +98,32 @@ class ImportTimes:
         running.pop()
         if not running:
             del self._running[thread]
-        is_kept = module.end_ns - module.start_ns >= self._threshold_ns or module.error_type
-        if (is_kept and self._kept < KEPT_COUNT_MAX) or module.children:
+        children = []
+        for child in module.children:
+            if self._is_worth(child, module.error):
+                children.append(child)
+            else:
+                self._kept -= sum(1 for _ in child.walk())
+        module.children = children
+        is_kept = (
+            module.error and running
+        ) or module.end_ns - module.start_ns >= self._threshold_ns
+        if (is_kept and self._kept < KEPT_COUNT_MAX) or children:
             self._kept += 1
             (running[-1].children if running else self.modules).append(module)
+        if not running:
+            module.error = None
+
+    def _is_worth(self, child: ImportedModule, error: BaseException | None) -> bool:
+        """Whether `child` is kept below a module that has run, or that `error` ended."""
+        own, child.error = child.error, None
+        if child.end_ns - child.start_ns >= self._threshold_ns:
+            return True
+        for _ in range(_CAUSES_MAX):
+            if error is None or error is own:
+                break
+            error = error.__cause__ or error.__context__
+        return error is not None and error is own
 
 
 class _TimedLoader(ObservedLoader):
@@ -115,6 +140,7 @@ class _TimedLoader(ObservedLoader):
         try:
             super().exec_module(module)
         except BaseException as error:
+            self._module.error = error
             self._module.error_type = type(error).__qualname__
             raise
         finally:

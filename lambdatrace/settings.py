@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from lambdatrace.errors import UnknownSettingError
+
 
 _NUMBER_MAX = 1_000_000_000
 
@@ -185,6 +187,15 @@ def _namespace(name: str, value: str) -> str:
 
 def _names(_name: str, value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _disabled(name: str, value: str) -> tuple[str, ...]:
+    names = _names(name, value)
+    for each in names:
+        if each != "*" and not each.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            expected = "names of instrumentors, as redis or aio-pika, between commas, or *"
+            raise SettingError(name, value, expected)
+    return names
 
 
 INVOCATION_METRICS = (
@@ -409,7 +420,7 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
     (
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
         "disabled_instrumentations",
-        _names,
+        _disabled,
         "",
         "OpenTelemetry's instrumentors that stay off, with commas; `*` for all.",
     ),
@@ -479,6 +490,13 @@ TABLE: tuple[tuple[str, str, Callable[[str, str], Any], str, str], ...] = (
 )
 
 
+_PREFIX = "LAMBDATRACE_"
+# Variables with our prefix that are read elsewhere; those of our own tests are for no function.
+_OTHERS = (HANDLER[0], "LAMBDATRACE_OTLP_SIGV4")
+_OWN_TESTS = "LAMBDATRACE_TEST_"
+_NAMES = frozenset((*_OTHERS, *(row[0] for row in TABLE)))
+
+
 class Settings:
     """The values of TABLE as attributes, and the `errors` met while reading them."""
 
@@ -521,7 +539,7 @@ class Settings:
     log_buffer_size_max: int
 
     def __init__(self) -> None:
-        self.errors: list[SettingError] = []
+        self.errors: list[SettingError | UnknownSettingError] = []
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -536,4 +554,13 @@ class Settings:
                 if value is None:
                     value, error.taken = parse(name, default), default
             setattr(settings, attribute, value)
+        unknown = [
+            name
+            for name in environ
+            if name.startswith(_PREFIX) and name not in _NAMES and not name.startswith(_OWN_TESTS)
+        ]
+        if unknown:
+            from lambdatrace.unknown_settings import unknown_errors
+
+            settings.errors += unknown_errors(unknown)
         return settings

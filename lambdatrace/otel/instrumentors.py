@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Row = tuple[str, str, str]
 
 VARIABLE = "LAMBDATRACE_INSTRUMENTATIONS"
+DISABLED_VARIABLE = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 ALL = "all"
 
 # What a layer's own index has instead. Source: `opentelemetry.instrumentation.bootstrap_gen` and
@@ -66,6 +67,17 @@ WELL_KNOWN: tuple[Row, ...] = (
     ("urllib3", "urllib3", "opentelemetry.instrumentation.urllib3:URLLib3Instrumentor"),
 )
 
+# Names of OpenTelemetry's other instrumentors, none of which is switched on by us.
+_OTHERS = frozenset(
+    (
+        *("aiohttp-server", "aiokafka", "aiopg", "asgi", "asyncclick", "asyncio", "aws-lambda"),
+        *("boto3", "cassandra", "celery", "click", "confluent_kafka", "dbapi", "django"),
+        *("exceptions", "falcon", "grpc_aio_client", "grpc_aio_server", "grpc_server", "kafka"),
+        *("logging", "openai", "pika", "pymssql", "pyramid", "remoulade", "sqlite3", "structlog"),
+        *("system_metrics", "threading", "tornado", "tortoiseorm", "urllib", "vertexai", "wsgi"),
+    )
+)
+
 _waiting: dict[str, list[str]] = {}  # module of a library → its instrumentors
 _executed: set[str] = set()  # the modules of instrumentors, and the libraries, that are there
 
@@ -74,17 +86,29 @@ def arm(index_path: str, wanted: Collection[str], disabled: Collection[str], gua
     """Switch on the instrumentors that are wanted and not disabled, each when its library comes."""
     rows = read_index(index_path)
     chosen, unknown = choose(rows, wanted, disabled)
-    if unknown:
-        names = sorted({name for name, _, _ in (*WELL_KNOWN, *rows)})
-        expected = f"all, none or some of {', '.join(names)}"
-        error = SettingError(VARIABLE, ",".join(unknown), expected)
-        error.taken = ",".join(name for name in wanted if name not in unknown)
-        guard.report(error.fact, error.remedy)
+    names = sorted({name for name, _, _ in (*WELL_KNOWN, *rows)})
+    _report_unknown(VARIABLE, "all, none or some of ", names, wanted, unknown, guard)
+    unknown = [name for name in disabled if name not in ("*", *names) and name not in _OTHERS]
+    _report_unknown(DISABLED_VARIABLE, "* or some of ", names, disabled, unknown, guard)
     watched = dict.fromkeys((library for _, library, _ in chosen), __name__)
     for _, library, instrumentor in chosen:
         _waiting.setdefault(library, []).append(instrumentor)
         watched[_module_of(instrumentor)] = __name__
     arm_hook(watched, guard)
+
+
+def _report_unknown(
+    variable: str,
+    others: str,
+    names: list[str],
+    given: Collection[str],
+    unknown: list[str],
+    guard: Guard,
+) -> None:
+    if unknown:
+        error = SettingError(variable, ",".join(unknown), others + ", ".join(names))
+        error.taken = ",".join(name for name in given if name not in unknown)
+        guard.report(error.fact, error.remedy)
 
 
 def attach(module: ModuleType) -> None:

@@ -149,7 +149,7 @@ def test_no_argument_makes_the_function_fail(use: Callable[..., None], places: A
             done.append(1)
         return "done"
 
-    with recording({"LAMBDATRACE_SERVICE_NAME": "s"}) as recorded:
+    with recording({"OTEL_SERVICE_NAME": "s"}) as recorded:
         recorded.telemetry.guard = Guard(write=lambda _: None)
         with redirect_stderr(io.StringIO()):
             assert lambdatrace.instrument(handler)({}, LambdaContext()) == "done"

@@ -64,15 +64,46 @@ def test_what_is_below_the_threshold_is_left_out_unless_it_imported_what_is_not(
     assert tree(noted("it_app", threshold_ns=2).modules) == [["it_app", ["it_slow"]]]
 
 
-def test_a_module_that_fails_is_noted_with_its_error_which_goes_on(folder: Path) -> None:
-    (folder / "it_app.py").write_text("import it_broken\n")
+def test_a_failure_below_the_threshold_is_noted_where_it_ended_what_imported_it(
+    folder: Path,
+) -> None:
+    (folder / "it_app.py").write_text(
+        "try: import it_absent_extra\nexcept OSError: pass\nimport it_wrapper\n"
+    )
+    (folder / "it_absent_extra.py").write_text("raise OSError('no')\n")
+    (folder / "it_wrapper.py").write_text(
+        "try: import it_broken\nexcept OSError as e: raise ValueError('none') from e\n"
+    )
     (folder / "it_broken.py").write_text("raise OSError('no')\n")
-    times = ImportTimes(TickingClock(), 100)
+    times = ImportTimes(TickingClock(), 7)
     times.start()
-    with pytest.raises(OSError, match="no"):
+    with pytest.raises(ValueError, match="none"):
         import_module("it_app")
-    assert tree(times.modules) == [["it_app", ["it_broken"]]]
-    assert [module.error_type for module in times.modules[0].walk()] == ["OSError", "OSError"]
+    assert tree(times.modules) == [["it_app", ["it_wrapper", ["it_broken"]]]]
+    (app,) = times.modules
+    assert [module.error_type for module in app.walk()] == ["ValueError", "ValueError", "OSError"]
+    assert [module.error for module in app.walk()] == [None] * 3, "it would hold all frames"
+
+
+def test_a_failure_below_the_threshold_that_was_caught_is_no_news(folder: Path) -> None:
+    (folder / "it_app.py").write_text("import it_package\n")
+    (folder / "it_package.py").write_text("try: import it_fast\nexcept ImportError: pass\n")
+    (folder / "it_fast.py").write_text("import it_missing_c_extension\n")
+    (folder / "it_missing_c_extension.py").write_text("raise ImportError('no')\n")
+    assert tree(noted("it_app", threshold_ns=100).modules) == []
+    for name in ("it_app", "it_package"):
+        sys.modules.pop(name)
+    assert tree(noted("it_app", threshold_ns=6).modules) == [["it_app"]]
+
+
+def test_a_failure_above_the_threshold_is_noted_with_its_error_type(folder: Path) -> None:
+    (folder / "it_app.py").write_text("try: import it_broken\nexcept OSError: pass\n")
+    (folder / "it_broken.py").write_text("raise OSError('no')\n")
+    (app,) = noted("it_app", threshold_ns=1).modules
+    assert [(module.name, module.error_type) for module in app.walk()] == [
+        ("it_app", ""),
+        ("it_broken", "OSError"),
+    ]
 
 
 def test_modules_keep_their_own_loaders(folder: Path) -> None:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lambdatrace.settings import TABLE, Settings, boolean
+from lambdatrace.exporter_settings import EXPORTER_TABLE
+from lambdatrace.settings import HANDLER, TABLE, Settings, boolean
 
 
 def test_without_any_variable_the_defaults_hold() -> None:
@@ -89,6 +90,14 @@ def test_every_setting_is_declared_on_the_class() -> None:
             "OTEL_TRACES_EXPORTER is 'jaeger': expected one of otlp, xray, console, none",
         ),
         (
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+            "redis,b@d",
+            (
+                "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS is 'redis,b@d': expected names of "
+                "instrumentors, as redis or aio-pika, between commas, or *"
+            ),
+        ),
+        (
             "OTEL_BSP_MAX_QUEUE_SIZE",
             "9" * 30,
             (
@@ -160,3 +169,39 @@ def test_the_switches_are_all_but_opentelemetrys_own() -> None:
 def test_only_true_disables_opentelemetry(value: str, is_disabled: bool, errors: int) -> None:
     settings = Settings.from_env({"OTEL_SDK_DISABLED": value})
     assert (settings.is_disabled, len(settings.errors)) == (is_disabled, errors)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        (
+            "LAMBDATRACE_SAMPLE_RATE",
+            "OTEL_TRACES_SAMPLER=parentbased_traceidratio and OTEL_TRACES_SAMPLER_ARG",
+        ),
+        ("LAMBDATRACE_SERVICE_NAME", "OTEL_SERVICE_NAME"),
+        ("LAMBDATRACE_REDACT_KEY", "LAMBDATRACE_REDACT_KEYS"),
+        ("LAMBDATRACE_LOGLEVEL", "LAMBDATRACE_LOG_LEVEL"),
+        ("LAMBDATRACE_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("LAMBDATRACE_OTLP_SIGV", "LAMBDATRACE_OTLP_SIGV4"),
+        ("LAMBDATRACE_enabled", "LAMBDATRACE_ENABLED"),
+    ],
+)
+def test_a_variable_that_is_named_like_ours_and_is_none_is_said_with_the_nearest(
+    name: str, nearest: str
+) -> None:
+    settings = Settings.from_env({name: "sk-1234", "LAMBDATRACE_TEST_STORE": "x", "PATH": "/bin"})
+    assert [str(error) for error in settings.errors] == [
+        f"{name} is no setting: did you mean {nearest}?"
+    ]
+
+
+def test_of_a_variable_that_is_like_no_setting_the_list_is_named() -> None:
+    settings = Settings.from_env({"LAMBDATRACE_XYZZY": "1"})
+    assert [str(error) for error in settings.errors] == [
+        "LAMBDATRACE_XYZZY is no setting: see the README's table of settings"
+    ]
+
+
+def test_no_setting_of_ours_is_unknown() -> None:
+    names = [HANDLER[0], *(row[0] for row in (*TABLE, *EXPORTER_TABLE))]
+    assert Settings.from_env(dict.fromkeys(names, "")).errors == []

@@ -129,3 +129,13 @@ def test_a_name_that_there_is_not_is_said(folder: Path, capsys: pytest.CaptureFi
     assert (
         "LAMBDATRACE_INSTRUMENTATIONS is 'reddis': expected all, none or some of aio-pika" in said
     )
+
+
+def test_a_name_that_is_to_stay_off_and_is_of_no_instrumentor_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arm(str(folder / "no index"), ("redis",), ("redsi", "threading", "*"), Guard())
+    said = capsys.readouterr().err
+    assert "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS is 'redsi': expected * or some of aio" in said
+    assert said.endswith("taken: threading,* (said once)\n")
+    assert "INSTRUMENTATIONS is 'threading'" not in said
