@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ COLLECTOR = ROOT / "collector" / "lambdatrace_collector"
 DEVELOPER_PARTS = {"cli", "harness", "layer", "pytest_plugin", "testing"}
 # Parts that stand for a package of others, loaded once the user's code has loaded that package.
 DOORS = {"otel", "xray", "patches"}
+# A statement's beginning as SQL is written here; the first words of sentences are not capitals.
+SQL = re.compile(r"^\s*(SELECT|INSERT INTO|CREATE|ALTER|DROP|TRUNCATE|DELETE FROM|KILL|WITH) ")
 
 
 def modules(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
@@ -120,6 +123,17 @@ def test_imports_form_no_cycle(folder: Path, package: str) -> None:
     while leaves := {module for module, targets in arrows.items() if not targets}:
         arrows = {m: targets - leaves for m, targets in arrows.items() if m not in leaves}
     assert arrows == {}
+
+
+def test_only_the_store_holds_sql_and_of_a_query_only_where_trees_are_rendered() -> None:
+    holders = {
+        path.relative_to(COLLECTOR).as_posix()
+        for path in COLLECTOR.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
+    }
+    # The client makes a database and tries settings, the engine reads which schema files it has.
+    assert holders == {"store/client.py", "store/compiled_query.py", "store/engine.py"}
 
 
 def test_every_module_is_named_for_what_it_holds() -> None:

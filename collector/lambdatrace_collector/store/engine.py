@@ -1,4 +1,4 @@
-"""The one door to the database: named queries out, encoded bodies in.
+"""The one door to the database: queries out, by name or compiled; encoded bodies in.
 
 chDB and a ClickHouse server are driven by the same clickhouse-connect calls. A client of either
 runs one statement at a time, so there are a few, each owned by one thread: measured, two chDB
@@ -32,12 +32,14 @@ from lambdatrace_collector.store.client import (
     connect_first,
     permitted,
 )
+from lambdatrace_collector.store.compiled_query import render
 from lambdatrace_collector.store.failures import short, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from lambdatrace_collector.store.compiled_query import Select, Statement
     from lambdatrace_collector.store.url import StoreUrl
 
 WRITERS = 2  # one INSERT decodes while the other writes its part; a third waits for the two cores
@@ -82,14 +84,14 @@ class Store:
         Raises OverloadedError when too many queries wait, StoreDownError when the engine is out of
         reach, else StoreUnavailableError.
         """
-        if self._reads >= READS_WAITING_MAX:
-            raise OverloadedError(f"{self._reads} queries are waiting: send fewer at once")
-        self._reads += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._readers, self._query, name, parameters)
-        finally:
-            self._reads -= 1
+        return await self._read(self._query, name, parameters)
+
+    async def query_compiled(self, query: Select) -> list[dict[str, Any]]:
+        """The rows of a compiled query, as dicts by the names of its columns.
+
+        Raises CompiledQueryError for a tree that may not be run, else as `query` does.
+        """
+        return await self._read(self._query_compiled, render(query))
 
     def close(self) -> None:
         """End the threads once their statements are done, then the engine. Blocks."""
@@ -100,6 +102,18 @@ class Store:
         self._clients.clear()
         if self._lock is not None:
             self._lock.close()
+
+    async def _read(
+        self, read: Callable[..., list[dict[str, Any]]], *arguments: Any
+    ) -> list[dict[str, Any]]:
+        if self._reads >= READS_WAITING_MAX:
+            raise OverloadedError(f"{self._reads} queries are waiting: send fewer at once")
+        self._reads += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._readers, read, *arguments)
+        finally:
+            self._reads -= 1
 
     def _client(self) -> Any:
         client = getattr(self._local, "client", None)
@@ -129,15 +143,21 @@ class Store:
         ]
 
     def _query_once(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        return self._rows(sql_files.query_text(name), parameters, as_bytes=name.endswith("_bytes"))
+
+    def _query_compiled(self, statement: Statement) -> list[dict[str, Any]]:
+        return self._rows(statement.text, statement.parameters, as_bytes=False)
+
+    def _rows(
+        self, text: str, parameters: dict[str, Any], *, as_bytes: bool
+    ) -> list[dict[str, Any]]:
         try:
             client = self._client()
             result = client.query(
-                sql_files.query_text(name),
+                text,
                 parameters=parameters,
                 settings=permitted(QUERY_SETTINGS, client.server_settings),
-                query_formats={"String": "bytes", "FixedString": "bytes"}
-                if name.endswith("_bytes")
-                else None,
+                query_formats={"String": "bytes", "FixedString": "bytes"} if as_bytes else None,
             )
         except ClickHouseError as error:
             raise translated(error) from error
