@@ -27,23 +27,6 @@ def test_a_query_is_one_statement_that_both_engines_read(name: str) -> None:
     assert EMBEDDED_ONLY.search(text) is None
 
 
-def test_log_pages_of_both_directions_choose_the_same_events() -> None:
-    # Two files, since the direction of ORDER BY is no parameter; they may differ only by it.
-    forward, backward = (
-        without_comments(sql_files.query_text(f"log_positions_{direction}")).strip().splitlines()
-        for direction in ("forward", "backward")
-    )
-    differing = [pair for pair in zip(forward, backward, strict=True) if len(set(pair)) > 1]
-    moment, place = "{from_ms:Int64}", "({from_ms:Int64}, {from_id:UInt128})"
-    assert differing == [
-        (
-            f"  AND timestamp_ms >= {moment} AND (timestamp_ms, event_id) > {place}",
-            f"  AND timestamp_ms <= {moment} AND (timestamp_ms, event_id) < {place}",
-        ),
-        ("ORDER BY timestamp_ms, event_id", "ORDER BY timestamp_ms DESC, event_id DESC"),
-    ]
-
-
 def test_the_schema_files_are_numbered_without_gaps_and_may_be_repeated() -> None:
     files_found = sql_files.schema_files()
     statements = [without_comments(text) for file in files_found for text in file.statements]

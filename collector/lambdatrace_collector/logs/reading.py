@@ -7,22 +7,27 @@ the event's id for clients, and what the page tokens hold.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambdatrace_collector.errors import AwsError, StoreUnavailableError
 from lambdatrace_collector.logs.filter_pattern import (
-    FilterPattern,
+    Terms,
     invalid_pattern,
     parse_filter_pattern,
+    regexes,
 )
+from lambdatrace_collector.logs.filter_pattern_sql import all_of, any_of, call, matches, text
 from lambdatrace_collector.logs.groups import group_name
+from lambdatrace_collector.store.compiled_query import Column, Order, Parameter, Select, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lambdatrace_collector.aws.call import Call
+    from lambdatrace_collector.logs.filter_pattern import FilterPattern
     from lambdatrace_collector.logs.groups import LogGroups
+    from lambdatrace_collector.store.compiled_query import Expression
     from lambdatrace_collector.store.engine import Store
 
 # Source: CloudWatch Logs API reference, GetLogEvents and FilterLogEvents.
@@ -87,7 +92,7 @@ class LogReading:
             "",
             parameters.get("startTime", 0),
             parameters.get("endTime", END_OF_TIME_MS),
-            FilterPattern(),
+            Terms(),
         )
         limit = parameters.get("limit", PAGE_EVENTS_MAX)
         events = await self._page(call, selection, at, limit, is_forward=is_forward)
@@ -113,7 +118,6 @@ class LogReading:
         """
         parameters = call.parameters
         group = group_name(parameters)
-        pattern_text = parameters.get("filterPattern", "")
         if "logStreamNames" in parameters and "logStreamNamePrefix" in parameters:
             raise AwsError(
                 "InvalidParameterException",
@@ -125,10 +129,10 @@ class LogReading:
             parameters.get("logStreamNamePrefix", ""),
             parameters.get("startTime", 0),
             min(parameters.get("endTime", END_OF_TIME_MS), END_OF_TIME_MS) + 1,  # end included
-            parse_filter_pattern(pattern_text),
+            parse_filter_pattern(parameters.get("filterPattern", "")),
         )
         is_forward, at = _start_of_page(parameters, is_forward_first=True)
-        await self._require_regexes(pattern_text, selection.pattern)
+        await self._require_regexes(selection.pattern)
         await self._require(call, selection)
         limit = parameters.get("limit", PAGE_EVENTS_MAX)
         events = await self._page(call, selection, at, limit, is_forward=is_forward)
@@ -149,22 +153,23 @@ class LogReading:
         for stream in selection.streams:
             await self._groups.require_stream(call, selection.log_group, stream)
 
-    async def _require_regexes(self, text: str, pattern: FilterPattern) -> None:
+    async def _require_regexes(self, pattern: FilterPattern) -> None:
         """Raise AwsError InvalidParameterException for an expression that the engine cannot run.
 
         Asked ahead of the events: a group without any would take what the next event makes fail.
         """
-        if not pattern.regexes:
+        expressions = regexes(pattern)
+        if not expressions:
             return
         try:
-            await self._store.query("regexes_compile", regexes=list(pattern.regexes))
+            await self._store.query("regexes_compile", regexes=expressions)
         except StoreUnavailableError as error:
             cause = error.__cause__
             if getattr(cause, "code", None) != CANNOT_COMPILE_REGEXP:
                 raise
             reason = _ENGINE_REASON.search(str(cause))
             raise invalid_pattern(
-                text, f"not a regular expression: {reason[1] if reason else cause}"
+                f"not a regular expression: {reason[1] if reason else cause}"
             ) from error
 
     async def _page(
@@ -191,21 +196,58 @@ class LogReading:
     ) -> list[dict[str, Any]]:
         # Before everything is a position of no event: one below the first moment's first id.
         position = Position.of_number(at) if at >= 0 else Position(-1, 0)
-        terms = {name: list(values) for name, values in asdict(selection.pattern).items()}
-        return await self._store.query(
-            "log_positions_forward" if is_forward else "log_positions_backward",
-            account=call.account,
-            region=call.region,
-            log_group=selection.log_group,
-            streams=list(selection.streams),
-            stream_prefix=selection.stream_prefix,
-            start_ms=selection.start_ms,
-            end_ms=selection.end_ms,
-            from_ms=position.timestamp_ms,
-            from_id=position.event_id,
-            page_max=limit,
-            **terms,
+        return await self._store.query_compiled(
+            positions_query(call, selection, position, limit, is_forward=is_forward)
         )
+
+
+def positions_query(
+    request: Call, selection: Selection, at: Position, limit: int, *, is_forward: bool
+) -> Select:
+    """The next events after `at`, or before it, with their sizes: a page is cut by bytes first.
+
+    What was written twice is named once: copies stand side by side in the order that is read.
+    """
+    moment, event_id = Column("timestamp_ms"), Column("event_id")
+    at_ms, at_id = Parameter(at.timestamp_ms, "Int64"), Parameter(at.event_id, "UInt128")
+    beyond, reached = ("greater", "greaterOrEquals") if is_forward else ("less", "lessOrEquals")
+    conditions = [
+        *group_conditions(request, selection.log_group),
+        call(reached, moment, at_ms),
+        any_of((call("notEquals", moment, at_ms), call(beyond, event_id, at_id))),
+        call("greaterOrEquals", moment, Parameter(selection.start_ms, "Int64")),
+        call("less", moment, Parameter(selection.end_ms, "Int64")),
+    ]
+    if selection.streams:
+        streams = Parameter(list(selection.streams), "Array(String)")
+        conditions.append(call("has", streams, Column("log_stream")))
+    if selection.stream_prefix:
+        prefix = text(selection.stream_prefix)
+        conditions.append(call("startsWith", Column("log_stream"), prefix))
+    matching = matches(selection.pattern)
+    if matching is not None:
+        conditions.append(matching)
+    return Select(
+        columns=(
+            ("timestamp_ms", moment),
+            ("event_id", event_id),
+            ("message_bytes", call("length", Column("message"))),
+        ),
+        source=Table("log_events"),
+        where=all_of(conditions),
+        order_by=(Order(moment, not is_forward), Order(event_id, not is_forward)),
+        limit_one_by=(moment, event_id),
+        limit=limit,
+    )
+
+
+def group_conditions(request: Call, log_group: str) -> list[Expression]:
+    """The events of one log group: the front of the table's key."""
+    return [
+        call("equals", Column("account"), text(request.account)),
+        call("equals", Column("region"), text(request.region)),
+        call("equals", Column("log_group"), text(log_group)),
+    ]
 
 
 def _start_of_page(parameters: Mapping[str, Any], *, is_forward_first: bool) -> tuple[bool, int]:

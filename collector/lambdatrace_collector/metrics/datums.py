@@ -40,9 +40,8 @@ class MetricIngestion:
             raise invalid_value(
                 f"The collection MetricData must not have a size greater than {DATUMS_MAX}."
             )
-        sample_id = self._record_ids.take_for(call)
         lines = [
-            encode_datum(call, path, datum, sample_id, ordinal)
+            encode_datum(call, path, datum, self._record_ids, ordinal)
             for ordinal, (path, datum) in enumerate(datums)
         ]
         if lines:
@@ -50,7 +49,7 @@ class MetricIngestion:
         return {}
 
 
-def encode_datum(call: Call, path: str, datum: Datum, sample_id: int, ordinal: int) -> bytes:
+def encode_datum(call: Call, path: str, datum: Datum, record_ids: RecordIds, ordinal: int) -> bytes:
     """One row of `metric_input`, as a line of JSON. `path` names the datum in errors.
 
     Raises AwsError when the datum breaks a rule of PutMetricData.
@@ -67,7 +66,7 @@ def encode_datum(call: Call, path: str, datum: Datum, sample_id: int, ordinal: i
         "unit": datum.get("Unit", "None"),
         "storage_resolution": _storage_resolution(path, datum),
         **_sample(path, datum),
-        "sample_id": str(sample_id),
+        "sample_id": str(record_ids.take()),
         "ordinal": ordinal,
     }
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"

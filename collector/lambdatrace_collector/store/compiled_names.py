@@ -31,7 +31,7 @@ _ARITHMETIC = (
 )
 _CONVERSION = (
     "toString toFloat64 toFloat64OrNull toInt64 toInt64OrNull toUInt8 toUInt32 toUInt64"
-    " toUInt128 toInt32 toDateTime64 accurateCastOrNull toUInt64OrNull hex unhex"
+    " toUInt128 toInt32 toDateTime64 accurateCastOrNull toUInt64OrNull toFloat64OrZero hex unhex"
 )
 _STRING = (
     "length lengthUTF8 lower lowerUTF8 upper upperUTF8 concat substring substringUTF8 position"
