@@ -8,26 +8,28 @@ is in the report. A request counts once it was answered with 200. One that was r
     report = run(url, partial(span_requests, spans=500), clients=2, connections=8, requests=2000)
 
 `make(client, count)` runs in the client's process and gives its requests; it must be a module's
-function (or a `functools.partial` of one), since processes are spawned.
+function (or a `functools.partial` of one), since processes are spawned. What it gives may be an
+iterator without end: `Load.stop` then ends the load, once what was begun is acknowledged.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import multiprocessing
 import re
 import selectors
 import socket
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from multiprocessing.queues import Queue
-    from multiprocessing.synchronize import Barrier
+    from multiprocessing.synchronize import Barrier, Event
 
 ENCODE_DEADLINE_S = 300
 RUN_DEADLINE_S = 3600
@@ -44,7 +46,7 @@ class Request(NamedTuple):
     records: int
 
 
-Make = Callable[[int, int], Sequence[Request]]
+Make = Callable[[int, int], Iterable[Request]]
 
 
 def http_request(
@@ -122,6 +124,7 @@ class Load:
     ) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._barrier = self._context.Barrier(clients + 1)
+        self._stop = self._context.Event()
         self._answers: Queue[Any] = self._context.Queue()
         plan = Plan(
             url,
@@ -133,7 +136,9 @@ class Load:
         )
         self._processes = [
             self._context.Process(
-                target=_client, args=(place, plan, make, self._barrier, self._answers), daemon=True
+                target=_client,
+                args=(place, plan, make, self._barrier, self._stop, self._answers),
+                daemon=True,
             )
             for place in range(clients)
         ]
@@ -150,6 +155,10 @@ class Load:
     def is_running(self) -> bool:
         """True until the last client has ended."""
         return any(process.is_alive() for process in self._processes)
+
+    def stop(self) -> None:
+        """Begin no more requests; those that were begun go on until they are acknowledged."""
+        self._stop.set()
 
     def wait(self) -> Report:
         """The clients' reports as one. Raises RuntimeError when a client failed."""
@@ -179,10 +188,15 @@ def run(url: str, make: Make, **options: Any) -> Report:
 
 
 def _client(
-    place: int, plan: Plan, make: Make, barrier: Barrier, answers: Queue[Report | str]
+    place: int,
+    plan: Plan,
+    make: Make,
+    barrier: Barrier,
+    stop: Event,
+    answers: Queue[Report | str],
 ) -> None:
     try:
-        sender = _Sender(plan, make(place, plan.count))
+        sender = _Sender(plan, make(place, plan.count), stop)
         barrier.wait(ENCODE_DEADLINE_S)
         answers.put(sender.send_all())
     except Exception as error:  # noqa: BLE001 - the border of the process: the parent tells it
@@ -207,11 +221,12 @@ class _Connection:
 class _Sender:
     """One client: an event loop over its connections."""
 
-    def __init__(self, plan: Plan, requests: Sequence[Request]) -> None:
+    def __init__(self, plan: Plan, requests: Iterable[Request], stop: Event) -> None:
         self._plan = plan
-        self._requests = requests
-        self._waiting: deque[Request] = deque(requests if plan.seconds is None else ())
-        self._next = 0
+        self._stop = stop
+        self._requests = iter(requests) if plan.seconds is None else itertools.cycle(requests)
+        self._is_exhausted = False
+        self._begun = 0
         self._report = Report()
         self._selector = selectors.DefaultSelector()
         self._idle = [_Connection() for _ in range(plan.connections)]
@@ -250,26 +265,19 @@ class _Sender:
             self._busy += 1
             self._send(connection)
         is_over = self._plan.seconds is not None and now - started >= self._plan.seconds
-        return bool(self._busy or not (is_over or self._is_exhausted()))
-
-    def _is_exhausted(self) -> bool:
-        return self._plan.seconds is None and not self._waiting
+        return self._busy > 0 or not (is_over or self._is_exhausted)
 
     def _due(self, started: float) -> float:
         if self._plan.rate_per_s is None:
             return started
-        return started + self._next / self._plan.rate_per_s
+        return started + self._begun / self._plan.rate_per_s
 
-    def _take(self, elapsed: float) -> Request | None:
-        if self._plan.seconds is None:
-            if not self._waiting:
-                return None
-            self._next += 1
-            return self._waiting.popleft()
-        if elapsed >= self._plan.seconds:
-            return None
-        self._next += 1
-        return self._requests[(self._next - 1) % len(self._requests)]
+    def _take(self, elapsed_s: float) -> Request | None:
+        is_over = self._plan.seconds is not None and elapsed_s >= self._plan.seconds
+        request = None if is_over or self._stop.is_set() else next(self._requests, None)
+        self._is_exhausted = request is None
+        self._begun += request is not None
+        return request
 
     def _wait(self) -> None:
         timeout = 0.05 if self._plan.rate_per_s is None else 0.001

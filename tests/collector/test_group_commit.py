@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lambdatrace_collector.aws.call import Call
 from lambdatrace_collector.errors import (
     OverloadedError,
     StoreDownError,
@@ -194,3 +196,21 @@ def test_record_ids_rise_and_leave_room_for_a_request_s_records() -> None:
     taken = [ids.take() for _ in range(1000)]
     assert all(later - earlier >= 2**32 for earlier, later in itertools.pairwise(taken))
     assert taken[-1] < 2**128
+
+
+def test_the_tries_of_one_call_have_one_id_and_other_calls_have_others() -> None:
+    call = Call("cloudwatch", "PutMetricData", {}, "1", "eu-west-1", 1, b"body", "invocation")
+    taken = RecordIds().take_for(call)
+    others = [
+        replace(call, account="2"),
+        replace(call, region="eu-west-2"),
+        replace(call, operation="PutLogEvents"),
+        replace(call, body=b"other"),
+        replace(call, invocation_id="other"),
+        replace(call, invocation_id=""),
+    ]
+
+    assert RecordIds().take_for(replace(call, now_ms=2, attempt=2)) == taken
+    assert len({taken, *(RecordIds().take_for(other) for other in others)}) == 7
+    assert taken % 2**32 == 0
+    assert taken < 2**128

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ACCOUNT = "123456789012"  # the account of AWS's own examples
 REGION_DEFAULT = "us-east-1"
 
+_ATTEMPT = re.compile(r"(?:\A|;)\s*attempt=([0-9]{1,3})\s*(?:;|\Z)")
 _REGION = re.compile(r"Credential=[^/,\s]+/\d{8}/([a-z0-9-]{1,32})/")
 _PRESIGNED_REGION = re.compile(r"[^/]+/\d{8}/([a-z0-9-]{1,32})/")
 
@@ -34,6 +35,10 @@ class Call:
     account: str
     region: str
     now_ms: int
+    body: bytes = b""  # as it was sent, decompressed
+    # The same in every try of one call (`amz-sdk-invocation-id`); empty when the client sends none.
+    invocation_id: str = ""
+    attempt: int = 1  # 1 unless the client says that it tried before (`amz-sdk-request`)
 
 
 def region_of(request: Request) -> str:
@@ -46,6 +51,15 @@ def region_of(request: Request) -> str:
         return signed[1]
     presigned = _PRESIGNED_REGION.match(request.parameter("X-Amz-Credential") or "")
     return presigned[1] if presigned else REGION_DEFAULT
+
+
+def attempt_of(request: Request) -> int:
+    """Which try of its call the request is, as its client counts; 1 when it does not say.
+
+    Source: AWS SDKs reference guide, "Retry behavior"; `amz-sdk-request: ttl=…; attempt=2; max=3`.
+    """
+    told = _ATTEMPT.search(request.headers.get("amz-sdk-request", ""))
+    return int(told[1]) if told else 1
 
 
 def constraint_error(service: str, failures: list[str]) -> AwsError:

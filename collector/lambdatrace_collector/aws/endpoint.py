@@ -10,7 +10,13 @@ import uuid
 from typing import TYPE_CHECKING
 
 from lambdatrace_collector.aws import json_protocol, query_protocol
-from lambdatrace_collector.aws.call import ACCOUNT, Call, constraint_error, region_of
+from lambdatrace_collector.aws.call import (
+    ACCOUNT,
+    Call,
+    attempt_of,
+    constraint_error,
+    region_of,
+)
 from lambdatrace_collector.aws.constraints import Constraints
 from lambdatrace_collector.errors import (
     AwsError,
@@ -137,6 +143,9 @@ class AwsEndpoint:
             account=ACCOUNT,
             region=region_of(request),
             now_ms=time.time_ns() // 1_000_000,
+            body=request.body,
+            invocation_id=request.headers.get("amz-sdk-invocation-id", ""),
+            attempt=attempt_of(request),
         )
         return await self._operations[service.name, model.name](call)
 

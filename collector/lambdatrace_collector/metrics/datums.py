@@ -40,8 +40,9 @@ class MetricIngestion:
             raise invalid_value(
                 f"The collection MetricData must not have a size greater than {DATUMS_MAX}."
             )
+        sample_id = self._record_ids.take_for(call)
         lines = [
-            encode_datum(call, path, datum, self._record_ids, ordinal)
+            encode_datum(call, path, datum, sample_id, ordinal)
             for ordinal, (path, datum) in enumerate(datums)
         ]
         if lines:
@@ -49,7 +50,7 @@ class MetricIngestion:
         return {}
 
 
-def encode_datum(call: Call, path: str, datum: Datum, record_ids: RecordIds, ordinal: int) -> bytes:
+def encode_datum(call: Call, path: str, datum: Datum, sample_id: int, ordinal: int) -> bytes:
     """One row of `metric_input`, as a line of JSON. `path` names the datum in errors.
 
     Raises AwsError when the datum breaks a rule of PutMetricData.
@@ -66,7 +67,7 @@ def encode_datum(call: Call, path: str, datum: Datum, record_ids: RecordIds, ord
         "unit": datum.get("Unit", "None"),
         "storage_resolution": _storage_resolution(path, datum),
         **_sample(path, datum),
-        "sample_id": str(record_ids.take()),
+        "sample_id": str(sample_id),
         "ordinal": ordinal,
     }
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
