@@ -33,6 +33,7 @@ def start_collector(
             (
                 *(sys.executable, "-m", "lambdatrace_collector"),
                 *("--store", f"chdb://{store}", "--http", http),
+                *(f"--no-{name}" for name in ("grpc", "xray") if f"--{name}" not in arguments),
                 *arguments,
             ),
             stdout=subprocess.PIPE,

@@ -28,8 +28,11 @@ from lambdatrace_collector.ingest.group_commit import GroupCommit
 from lambdatrace_collector.ingest.record_ids import RecordIds
 from lambdatrace_collector.logs.operations import operations as log_operations
 from lambdatrace_collector.metrics.operations import operations as metric_operations
+from lambdatrace_collector.otlp.http_export import http_export
+from lambdatrace_collector.otlp.ingestion import protobuf_insert
+from lambdatrace_collector.otlp.signals import TRACES
 from lambdatrace_collector.otlp.status import error_response as otlp_error
-from lambdatrace_collector.otlp.traces import traces_export, traces_insert
+from lambdatrace_collector.otlp.traces import traces_ingest
 from lambdatrace_collector.store.readiness import Readiness
 from lambdatrace_collector.traces.api import TracesApi, api_error
 
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
     from lambdatrace_collector.aws.call import Operation
     from lambdatrace_collector.exchange import Receive, Send
+    from lambdatrace_collector.otlp.ingestion import Ingest
+    from lambdatrace_collector.otlp.signals import Signal
     from lambdatrace_collector.store.engine import Store
 
     Handler = Callable[[Request], Awaitable[Response]]
@@ -79,18 +84,24 @@ class Application:
         self._readiness = Readiness(store)
         self.admission = Admission()
         self._groups = {
-            "traces": GroupCommit(traces_insert(store)),
+            "traces": GroupCommit(protobuf_insert(store, "otlp_traces", "TracesData")),
             "logs": GroupCommit(_lines_insert(store, "log_input")),
             "metrics": GroupCommit(_lines_insert(store, "metric_input")),
+        }
+        self.ingests: Mapping[Signal, Ingest] = {
+            TRACES: traces_ingest(self._groups["traces"].commit),
         }
         self.routes = self._routes()
 
     def _routes(self) -> tuple[Route, ...]:
         traces = TracesApi(self._store)
         aws = AwsEndpoint(load_services(), self._aws_operations())
-        otlp_traces = traces_export(self._groups["traces"].commit)
+        otlp = (
+            Route("POST", signal.path, http_export(signal, ingest), otlp_error)
+            for signal, ingest in self.ingests.items()
+        )
         return (
-            Route("POST", "/v1/traces", otlp_traces, otlp_error),
+            *otlp,
             Route("GET", "/api/v3/traces/{trace_id}", traces.get_trace, _api_error),
             Route("GET", "/api/v3/traces", traces.find_traces, _api_error),
             Route("GET", "/api/v3/services", traces.services, _api_error),

@@ -13,10 +13,11 @@ import uvicorn
 
 from lambdatrace_collector.app import Application
 from lambdatrace_collector.errors import ListenError
+from lambdatrace_collector.otlp.grpc_server import OtlpGrpc
 from lambdatrace_collector.store.engine import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lambdatrace_collector.settings import Settings
     from lambdatrace_collector.store.engine import Store
@@ -47,7 +48,7 @@ def run(settings: Settings) -> None:
         listener.close()
         raise
     try:
-        asyncio.run(_serve(listener, store))
+        asyncio.run(_serve(listener, store, settings))
     finally:
         logger.info("stop 4/4: close the store")
         store.close()
@@ -75,7 +76,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(listener: socket.socket, store: Store) -> None:
+async def _serve(listener: socket.socket, store: Store, settings: Settings) -> None:
     app = Application(store)
     server = _Server(
         uvicorn.Config(
@@ -90,28 +91,33 @@ async def _serve(listener: socket.socket, store: Store) -> None:
             timeout_graceful_shutdown=FINISH_DEADLINE_S,
         )
     )
+    grpc = OtlpGrpc(app.ingests, app.admission) if settings.grpc else None
+    doors = [("OTLP/gRPC", await grpc.start(*settings.grpc))] if grpc and settings.grpc else []
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
-    _announce(listener, store)
+    _announce(listener, store, doors)
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     logger.info("stop 1/4: accept no more connections")
     logger.info("stop 2/4: finish the requests that are being answered")
     server.should_exit = True
+    if grpc:
+        await grpc.stop(FINISH_DEADLINE_S)
     await serving
     logger.info("stop 3/4: write the groups that wait")
     await app.drain()
     stopping.cancel()
 
 
-def _announce(listener: socket.socket, store: Store) -> None:
+def _announce(listener: socket.socket, store: Store, doors: Sequence[tuple[str, str]]) -> None:
     """The one line on stdout: from now on a connection is answered."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    others = "".join(f", {name} at {address}" for name, address in doors)
     print(  # noqa: T201 - the line that scripts wait for
-        f"lambdatrace collector ready at http://{shown}:{port} (store {store.url.shown})",
+        f"lambdatrace collector ready at http://{shown}:{port} (store {store.url.shown}{others})",
         flush=True,
     )

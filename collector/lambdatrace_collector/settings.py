@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PORT_MAX = 65535
 HTTP_DEFAULT = "127.0.0.1:4318"
+GRPC_DEFAULT = "127.0.0.1:4317"
 STORE_DEFAULT = "chdb://.lambdatrace"
 
 
@@ -21,6 +22,7 @@ class Settings:
     store: StoreUrl
     http_host: str
     http_port: int  # 0: a free one
+    grpc: tuple[str, int] | None = None  # host and port of OTLP/gRPC; None: no listener
 
 
 def parse_settings(argv: Sequence[str]) -> Settings:
@@ -45,11 +47,7 @@ def parse_settings(argv: Sequence[str]) -> Settings:
         metavar="HOST:PORT",
         help=f"OTLP/HTTP and the AWS APIs; port 0 takes a free one (default {HTTP_DEFAULT})",
     )
-    parser.add_argument(
-        "--no-grpc",
-        action="store_true",
-        help="changes nothing yet: this version has no listener for OTLP/gRPC",
-    )
+    _add_listener(parser, "grpc", GRPC_DEFAULT, "OTLP/gRPC")
     parser.add_argument(
         "--no-xray",
         action="store_true",
@@ -57,7 +55,21 @@ def parse_settings(argv: Sequence[str]) -> Settings:
     )
     options = parser.parse_args(argv)
     host, port = options.http
-    return Settings(parse_store_url(options.store), host, port)
+    return Settings(parse_store_url(options.store), host, port, options.grpc)
+
+
+def _add_listener(parser: argparse.ArgumentParser, name: str, default: str, receives: str) -> None:
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        f"--{name}",
+        default=default,
+        type=_address,
+        metavar="HOST:PORT",
+        help=f"{receives}; port 0 takes a free one (default {default})",
+    )
+    choice.add_argument(
+        f"--no-{name}", action="store_const", const=None, dest=name, help=f"no --{name} listener"
+    )
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -49,6 +49,12 @@ class Collector:
     url: str
     ready_line: str
 
+    def address(self, name: str) -> str:
+        """HOST:PORT of one of its other listeners, as the ready line has it."""
+        found = re.search(rf"{name} at (\S+?)[,)]", self.ready_line)
+        assert found is not None, self.ready_line
+        return found[1]
+
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         return send("POST", self.url + path, body, headers)
 
@@ -86,10 +92,12 @@ def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) 
 def start(store: Path | str, *arguments: str) -> Collector:
     """A collector on a folder or a store's URL, once it is ready."""
     url = store if isinstance(store, str) else f"chdb://{store}"
+    # Their default ports are free for one collector on a machine.
+    others = [f"--no-{name}" for name in ("grpc", "xray") if f"--{name}" not in arguments]
     process = subprocess.Popen(
         (
             *(sys.executable, "-m", "lambdatrace_collector"),
-            *("--store", url, "--http", "127.0.0.1:0"),
+            *("--store", url, "--http", "127.0.0.1:0", *others),
             *arguments,
         ),
         stdout=subprocess.PIPE,
@@ -112,7 +120,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     LAMBDATRACE_TEST_STORE=clickhouse://… has them run against a ClickHouse server.
     """
     store = os.environ.get(STORE_VARIABLE) or tmp_path_factory.mktemp("store") / "data"
-    running = start(store, "--no-grpc", "--no-xray")
+    running = start(store, "--grpc", "127.0.0.1:0")
     try:
         yield running
     finally:

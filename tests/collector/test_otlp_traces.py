@@ -27,8 +27,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from lambdatrace_collector.exchange import BODY_BYTES_MAX
-from lambdatrace_collector.otlp.span_count import holds_more_messages
-from lambdatrace_collector.otlp.traces import SPANS_MAX
+from lambdatrace_collector.otlp.message_count import holds_more_messages
+from lambdatrace_collector.otlp.signals import RECORDS_MAX, TRACES
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Answer, Collector
@@ -318,8 +318,7 @@ def test_bad_input_gets_a_google_rpc_status(
 @pytest.mark.parametrize(
     ("method", "path", "status", "code", "message"),
     [
-        ("POST", "/v1/logs", 404, 5, "there is nothing at /v1/logs"),
-        ("POST", "/v1/metrics", 404, 5, "there is nothing at /v1/metrics"),
+        ("POST", "/v1/profiles", 404, 5, "there is nothing at /v1/profiles"),
         ("GET", "/v1/traces", 405, 12, "GET /v1/traces: expected POST"),
     ],
 )
@@ -339,19 +338,6 @@ def test_whatever_is_below_v1_answers_a_google_rpc_status(
     types = [answer.headers["content-type"] for answer in (binary, text)]
     assert types == ["application/x-protobuf", "application/json"]
     assert binary.headers.get("Allow") == ("POST" if status == 405 else None)
-
-
-def test_json_that_is_not_read_is_refused_in_json(collector: Collector) -> None:
-    headers = {"Content-Type": "application/json; charset=utf-8"}
-    answer = collector.post("/v1/traces", b"{}", headers)
-    assert (answer.status, json.loads(answer.body)) == (
-        415,
-        {
-            "code": 12,
-            "message": "OTLP/JSON is not read here: send protobuf"
-            " (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)",
-        },
-    )
 
 
 def test_gzip_may_come_in_several_members(collector: Collector) -> None:
@@ -441,8 +427,8 @@ def nested(content: bytes, *tags: bytes) -> bytes:
 @pytest.mark.parametrize(
     "body",
     [
-        b"\x0a\x00" * (SPANS_MAX + 1),
-        nested(b"\x12\x00" * SPANS_MAX, b"\x0a"),
+        b"\x0a\x00" * (RECORDS_MAX + 1),
+        nested(b"\x12\x00" * RECORDS_MAX, b"\x0a"),
         nested(b"\x12\x00" * 9_000_000, b"\x12", b"\x0a"),
         # The spans of one body may be spread over it, with fields we do not know between them.
         (b"\xf8\x07\x01" + nested(b"\x12\x00" * 50_000, b"\x12", b"\x0a")) * 3,
@@ -462,23 +448,23 @@ def test_a_request_of_as_many_spans_as_are_taken_is_stored(collector: Collector)
     request = one_span()
     template = the_span(request)
     scope_spans = request.resource_spans[0].scope_spans[0]
-    for number in range(1, SPANS_MAX - 2):
+    for number in range(1, RECORDS_MAX - 2):
         template.span_id = number.to_bytes(8, "big")
         scope_spans.spans.append(template)
 
-    assert not holds_more_messages(request.SerializeToString(), SPANS_MAX)
-    assert holds_more_messages(request.SerializeToString(), SPANS_MAX - 1)
+    assert not holds_more_messages(request.SerializeToString(), RECORDS_MAX, TRACES.levels)
+    assert holds_more_messages(request.SerializeToString(), RECORDS_MAX - 1, TRACES.levels)
     assert collector.post("/v1/traces", request.SerializeToString(), PROTOBUF).status == 200
 
 
 @given(st.binary(max_size=200))
 def test_the_spans_of_any_bytes_can_be_counted(body: bytes) -> None:
-    assert holds_more_messages(body, 0) in (False, True)
-    assert not holds_more_messages(body, len(body))
+    assert holds_more_messages(body, 0, TRACES.levels) in (False, True)
+    assert not holds_more_messages(body, len(body), TRACES.levels)
 
 
 def test_a_number_that_does_not_end_ends_the_count() -> None:
-    assert not holds_more_messages(b"\x0a\x00" + b"\xff" * 1000, 1)
+    assert not holds_more_messages(b"\x0a\x00" + b"\xff" * 1000, 1, TRACES.levels)
 
 
 def test_deflate_is_not_taken_for_gzip(collector: Collector) -> None:

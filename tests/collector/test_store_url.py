@@ -116,13 +116,16 @@ def test_an_address_may_be_ipv6() -> None:
     assert (settings.http_host, settings.http_port) == ("::1", 0)
 
 
-def test_help_says_that_the_listeners_to_leave_out_do_not_exist_yet(
+def test_the_listeners_are_on_loopback_unless_they_are_moved_or_left_out() -> None:
+    assert parse_settings([]).grpc == ("127.0.0.1", 4317)
+    assert parse_settings(["--grpc", "[::1]:0"]).grpc == ("::1", 0)
+    assert parse_settings(["--no-grpc"]).grpc is None
+
+
+def test_help_says_that_the_listener_for_segments_does_not_exist_yet(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
         parse_settings(["--help"])
     printed = " ".join(capsys.readouterr().out.split())
-    for name, what in (("grpc", "OTLP/gRPC"), ("xray", "X-Ray segments")):
-        assert (
-            f"--no-{name} changes nothing yet: this version has no listener for {what}" in printed
-        )
+    assert "--no-xray changes nothing yet: this version has no listener for X-Ray" in printed

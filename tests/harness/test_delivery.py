@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def collector(folder: Path, port: int = 0) -> Iterator[str]:
     """A collector on an embedded store; gives its URL."""
     command = [sys.executable, "-m", "lambdatrace_collector", "--store", f"chdb://{folder}/store"]
-    command += ["--http", f"127.0.0.1:{port}"]
+    command += ["--http", f"127.0.0.1:{port}", "--no-grpc", "--no-xray"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

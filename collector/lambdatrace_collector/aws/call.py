@@ -46,11 +46,15 @@ def region_of(request: Request) -> str:
 
     Source: Signature Version 4, credential scope, in the header or in a presigned URL.
     """
-    signed = _REGION.search(request.headers.get("authorization", ""))
-    if signed:
-        return signed[1]
     presigned = _PRESIGNED_REGION.match(request.parameter("X-Amz-Credential") or "")
-    return presigned[1] if presigned else REGION_DEFAULT
+    default = presigned[1] if presigned else REGION_DEFAULT
+    return region_of_authorization(request.headers.get("authorization", ""), default)
+
+
+def region_of_authorization(header: str, default: str = REGION_DEFAULT) -> str:
+    """The region in the credential scope of an Authorization header."""
+    signed = _REGION.search(header)
+    return signed[1] if signed else default
 
 
 def attempt_of(request: Request) -> int:

@@ -1,4 +1,4 @@
-"""How OTLP/HTTP says what went wrong: a google.rpc.Status in the body, in the request's encoding.
+"""How OTLP says what went wrong: a google.rpc.Status, in the request's encoding.
 
 Source: OTLP specification, "Failures"; 429, 502, 503 and 504 may be retried, the others may not.
 """
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
+RESOURCE_EXHAUSTED = 8
 _INVALID_ARGUMENT = 3
 _DEADLINE_EXCEEDED = 4
 _NOT_FOUND = 5
-_RESOURCE_EXHAUSTED = 8
 _UNIMPLEMENTED = 12
 _INTERNAL = 13
 _UNAVAILABLE = 14
@@ -29,16 +29,22 @@ _RPC_CODES = {
     404: _NOT_FOUND,
     405: _UNIMPLEMENTED,
     408: _DEADLINE_EXCEEDED,
-    413: _RESOURCE_EXHAUSTED,
+    413: RESOURCE_EXHAUSTED,
     415: _UNIMPLEMENTED,
+    429: RESOURCE_EXHAUSTED,
     500: _INTERNAL,
     503: _UNAVAILABLE,
 }
 
 
+def rpc_code(error: RequestError | ServiceError) -> int:
+    """The google.rpc.Code of an error."""
+    return _RPC_CODES.get(error.status, _INVALID_ARGUMENT)
+
+
 def error_response(request: Request, error: RequestError | ServiceError) -> Response:
     """The OTLP/HTTP response for `error`: JSON to a JSON request, else protobuf."""
-    code, message = _RPC_CODES.get(error.status, _INVALID_ARGUMENT), str(error)
+    code, message = rpc_code(error), str(error)
     if request.content_type == JSON:
         response = json_response({"code": code, "message": message}, error.status)
     else:

@@ -1,4 +1,4 @@
-"""How many messages a body of spans holds, before anything is made of them.
+"""How many messages a body holds, before anything is made of them.
 
 An empty span takes two bytes: a body of 18 MB held nine million, which were 1.5 GB once parsed and
 more in the engine. Counting walks over the messages without reading what is in a span.
@@ -18,20 +18,18 @@ VARINT_SHIFT_MAX = 63  # ten bytes of seven bits hold 64 bits
 # Wire types. Source: protobuf, "Encoding".
 _VARINT, _I64, _LEN, _I32 = 0, 1, 2, 5
 
-# Field numbers of the messages that hold others, from the outermost: resource_spans, scope_spans,
-# spans. Source: trace_service.proto and trace.proto.
-_LEVELS = (1, 2, 2)
 
+def holds_more_messages(body: bytes, most: int, levels: tuple[tuple[int, ...], ...]) -> bool:
+    """True when `body` holds more than `most` messages at all `levels` together.
 
-def holds_more_messages(body: bytes, most: int) -> bool:
-    """True when `body` holds more than `most` resource_spans, scope_spans and spans together.
-
-    Bytes that are not protobuf end the count: what comes after them is not parsed either.
+    A level is the field numbers that hold its messages, the outermost level first: resource_spans,
+    scope_spans and spans. Bytes that are not protobuf end the count: what comes after them is not
+    parsed either.
     """
     if len(body) <= most * MESSAGE_BYTES_MIN:
         return False
     try:
-        for count, _ in enumerate(_messages(body, 0, len(body), _LEVELS), 1):
+        for count, _ in enumerate(_messages(body, 0, len(body), levels), 1):
             if count > most:
                 return True
     except IndexError:
@@ -39,7 +37,9 @@ def holds_more_messages(body: bytes, most: int) -> bool:
     return False
 
 
-def _messages(body: bytes, at: int, end: int, levels: tuple[int, ...]) -> Iterator[None]:
+def _messages(
+    body: bytes, at: int, end: int, levels: tuple[tuple[int, ...], ...]
+) -> Iterator[None]:
     """One item for each message at `levels` between `at` and `end`."""
     own, *below = levels
     while at < end:
@@ -47,7 +47,7 @@ def _messages(body: bytes, at: int, end: int, levels: tuple[int, ...]) -> Iterat
         wire = tag & 7
         if wire == _LEN:
             length, at = _varint(body, at)
-            if tag >> 3 == own:
+            if tag >> 3 in own:
                 yield None
                 if below and length:
                     yield from _messages(body, at, min(at + length, end), tuple(below))
