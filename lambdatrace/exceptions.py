@@ -169,10 +169,13 @@ def _place(traceback: TracebackType) -> Place:
 def _whole_text(error: BaseException) -> str:
     import traceback  # loaded by the runtime client already
 
-    lines = traceback.format_exception(
-        type(error), error, error.__traceback__, limit=-STACK_DEPTH_MAX
+    from lambdatrace.traceback_text import hide_our_frames
+
+    whole = traceback.TracebackException(
+        type(error), error, error.__traceback__, limit=-STACK_DEPTH_MAX, compact=True
     )
-    return _tail("".join(lines))
+    hide_our_frames(whole)
+    return _tail("".join(whole.format()))
 
 
 def _tail(text: str) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TRACES, METRICS, LOGS = SIGNALS = ("traces", "metrics", "logs")
 PROTOBUF, JSON = "http/protobuf", "http/json"
+HIDDEN = "(hidden)"  # what may be a credential
+_HEADER_NAME_LENGTH_MAX = 40  # of one that is told; a key in base64 has digits, or is shorter
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 
 
@@ -32,8 +34,9 @@ def _url(name: str, value: str) -> str:
     try:
         Address(value)
     except ValueError as error:
-        # It may hold a password.
-        shown = "…" if "@" in value else value
+        # What stands before the @ may be a password.
+        host = value.rpartition("@")[2].partition("/")[0]
+        shown = f"{HIDDEN}@{host}" if "@" in value else value
         raise SettingError(name, shown, str(error).removeprefix("expected ")) from None
     return value
 
@@ -47,15 +50,31 @@ def _protocol(name: str, value: str) -> str:
 
 def _headers(name: str, value: str) -> dict[str, str]:
     """Pairs that may stand in an HTTP request."""
-    found = pairs(name, value, "…")
+    for item in value.split(","):
+        key, equals, _ = item.partition("=")
+        if item.strip() and not (equals and key.strip()):
+            raise SettingError(name, _without_values(value), "key=value pairs between commas")
+    found = pairs(name, value)
     letters = "".join(found) + "".join(found.values())
     try:
         letters.encode("latin-1")
     except UnicodeEncodeError:
         letters = "\n"
     if not letters.isprintable():
-        raise SettingError(name, "…", "printable characters of ISO 8859-1 in keys and values")
+        expected = "printable characters of ISO 8859-1 in keys and values"
+        raise SettingError(name, _without_values(value), expected)
     return found
+
+
+def _without_values(headers: str) -> str:
+    """`headers` as they may be told: of each pair the key, if it can be none of a credential."""
+    shown = []
+    for item in headers.split(","):
+        key, equals, _ = item.strip().partition("=")
+        is_name = key.replace("-", "").isalpha() and len(key) <= _HEADER_NAME_LENGTH_MAX
+        if item.strip():
+            shown.append(f"{key}={HIDDEN}" if equals and is_name else HIDDEN)
+    return ",".join(shown)
 
 
 def _daemon(name: str, value: str) -> tuple[str, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from lambdatrace.errors import LambdatraceError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +124,9 @@ class Guard:
             self._reported.add(key)
             # The error's own text may fail, and standard error may be closed.
             try:
-                kind = "" if isinstance(error, str) else type(error).__name__ + ": "
+                # Our own errors say all there is to say; of others the type may be all.
+                is_plain = isinstance(error, (str, LambdatraceError))
+                kind = "" if is_plain else type(error).__name__ + ": "
                 self._write(f"{place}: {kind}{error} (said once)")
             except BaseException as failure:  # noqa: BLE001 - there is nobody left to tell
                 let_through(failure)

@@ -180,7 +180,7 @@ class Connection:
         except TimeoutError:
             self.close()
             raise SendError(
-                f"{self._address.authority} did not answer within {timeout_s} s"
+                f"{self._address.authority} did not answer within {timeout_s:.3g} s"
             ) from None
         except (OSError, ValueError, SendError) as error:
             raise self._failed(error) from error
@@ -229,7 +229,8 @@ class Connection:
         self.close()
         if isinstance(error, SendError):
             return error
-        return SendError(f"{self._address.authority}: {error}")
+        # Without "[Errno 111]" and the like.
+        return SendError(f"{self._address.authority}: {getattr(error, 'strerror', None) or error}")
 
     def _exchange(
         self, message: bytes, deadline_s: float, meanwhile: Callable[[], None] | None

@@ -175,7 +175,9 @@ class Metering:
 
     def _report_metric(self, name: str, error: BaseException) -> None:
         # Once for each rule: a metric's value and its dimensions may break different ones.
-        is_ours = isinstance(error, MetricError)
-        rule = str(error).rpartition(": ")[2] if is_ours else type(error).__name__
+        if isinstance(error, MetricError):
+            fact, _, rule = str(error).rpartition(": ")  # which names the metric
+            self._telemetry.guard.report(fact, rule, once_per=f"metric {name}: {rule}")
+            return
         place = f"metric {name}"
-        self._telemetry.guard.report(place, error, once_per=f"{place}: {rule}")
+        self._telemetry.guard.report(place, error, once_per=f"{place}: {type(error).__name__}")

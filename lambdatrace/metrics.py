@@ -90,9 +90,11 @@ class MetricRecorder:
         self._default_dimensions: dict[str, str] = {}
         for key, text in default_dimensions.items():
             try:
-                _check_dimension("every", key, text)
+                _check_dimension("", key, text)
             except MetricError as error:
-                on_error("default dimension", error)
+                rule = str(error).rpartition(": ")[2]
+                fact = f"the default dimension {key!r:.300}={text!r:.1100} is left out"
+                on_error("default dimension", MetricError(f"{fact}: {rule}"))
             else:
                 self._default_dimensions[key] = text
 

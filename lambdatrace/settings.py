@@ -118,18 +118,15 @@ def _some_of(*choices: str) -> Callable[[str, str], frozenset[str] | None]:
     return parse
 
 
-def pairs(name: str, value: str, shown: str = "") -> dict[str, str]:
-    """`key=value` pairs between commas, values percent-encoded, as OpenTelemetry writes them.
-
-    `shown` stands for a value that may hold a credential.
-    """
+def pairs(name: str, value: str) -> dict[str, str]:
+    """`key=value` pairs between commas, values percent-encoded, as OpenTelemetry writes them."""
     found = {}
     for item in value.split(","):
         if not item.strip():
             continue
         key, equals, text = item.partition("=")
         if not equals or not key.strip():
-            raise SettingError(name, shown or value, "key=value pairs between commas")
+            raise SettingError(name, value, "key=value pairs between commas")
         found[key.strip()] = _percent_decoded(text.strip())
     return found
 

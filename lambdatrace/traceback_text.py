@@ -1,13 +1,16 @@
 """The text of a traceback, as `traceback` writes it, from what was kept of its exceptions.
 
 `traceback` asks its frames and exceptions for a few attributes only; what has these stands for
-them. So the text is that of the Python it runs on, with its marks under the source.
+them. So the text is that of the Python it runs on, with its marks under the source. Our own frames
+are left out, as the runtime client leaves out its own.
 """
 
 from __future__ import annotations
 
 import sys
-from traceback import TracebackException
+from traceback import StackSummary, TracebackException
+
+from lambdatrace.runtime_client import without_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ def traceback_text(raised: Sequence[Raised]) -> str:
         module, name = names
         kind = type(name.rpartition(".")[2], (_Error,), {"__module__": module})
         kind.__qualname__ = name
-        error = kind(message, _linked(places), notes)
+        error = kind(message, _linked(_of_the_users(places)), notes)
         error.__suppress_context__ = is_cause
         error.__cause__ = following if is_cause else None
         error.__context__ = following
@@ -36,6 +39,22 @@ def traceback_text(raised: Sequence[Raised]) -> str:
             type(following), following, following.__traceback__, compact=True
         ).format()
     )
+
+
+def hide_our_frames(whole: TracebackException) -> None:
+    """Take our frames out of `whole`, and of all that it was raised from, in and with."""
+    waiting, seen = [whole], set()
+    while waiting:
+        one = waiting.pop()
+        seen.add(id(one))
+        frames = without_ours([(frame.filename, frame) for frame in one.stack])
+        one.stack = StackSummary.from_list([frame for _, frame in frames])
+        others = (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ()))
+        waiting += [each for each in others if each is not None and id(each) not in seen]
+
+
+def _of_the_users(places: Sequence[Place]) -> list[Place]:
+    return [place for _, place in without_ours([(place[0].co_filename, place) for place in places])]
 
 
 class _Error:

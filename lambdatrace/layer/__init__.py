@@ -83,6 +83,7 @@ FIRST_SEND = (
     "sinks.otlp_http",
     "sinks.redacting",
     "sinks.retry_after",
+    "sinks.send_failure",
     "span_limits",
     "wire",
     "wire.emf",

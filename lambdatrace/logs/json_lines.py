@@ -57,7 +57,7 @@ class JsonLines(logging.Formatter):
             copied = redaction.mapping(copied)
         document = {
             "level": record.levelname,
-            "location": f"{record.funcName}:{record.lineno}",
+            "location": f"{record.funcName}:{record.lineno}" if record.funcName else None,
             "message": None,
             "timestamp": timestamp(record.created),
             "service": self._service,

@@ -24,6 +24,7 @@ from lambdatrace.span_scope import code_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, MutableMapping
+    from types import CodeType
     from typing import Any, TypeVar, overload
 
     from lambdatrace.redaction import Redaction
@@ -38,6 +39,7 @@ CORRELATION_ID = "correlation_id"
 _COROUTINE = 0x80  # a code flag, as `inspect` names them (CO_COROUTINE); importing it costs 3 ms
 _BYTES_PER_MB = 1024 * 1024
 _HASH_COUNT = 1 << 32
+_DECORATORS_MAX = 10
 # Lambda's names of levels that `logging` calls otherwise.
 _LAMBDA_LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}
 # What a logging call takes besides the keys that its user gives.
@@ -245,10 +247,11 @@ class StructuredLogger(Adapter):
             return partial(self.inject_lambda_context, **options)
 
         code = code_of(function)
+        innermost = code_of(_unwrapped(function))
 
         def begin(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             event, context = event_and_context(code, arguments, keywords)
-            telemetry.current().guard.run(self._begin, event, context, **options)
+            telemetry.current().guard.run(self._begin, innermost, event, context, **options)
 
         around: Any
         if getattr(code, "co_flags", 0) & _COROUTINE:
@@ -269,6 +272,7 @@ class StructuredLogger(Adapter):
 
     def _begin(
         self,
+        code: CodeType | None,
         event: Any,
         context: Any,
         *,
@@ -283,7 +287,18 @@ class StructuredLogger(Adapter):
         if correlation_id_path:
             self.set_correlation_id(correlation_paths.look_up(correlation_id_path, event))
         if telemetry.current().settings.logs_event if log_event is None else log_event:
-            self.info(event)
+            self._log_event(code, event)
+
+    def _log_event(self, code: CodeType | None, event: Any) -> None:
+        """Write `event`, at the place of the handler, whose `code` it is about to run."""
+        if self.isEnabledFor(logging.INFO):
+            file, line, name = (
+                (code.co_filename, code.co_firstlineno, code.co_name) if code else ("", 0, "")
+            )
+            inner = self.logger
+            inner.handle(
+                inner.makeRecord(inner.name, logging.INFO, file, line, event, (), None, name)
+            )
 
 
 class _Output(StandardOutput):
@@ -322,6 +337,13 @@ class _Output(StandardOutput):
 def _checked(check: Callable[[Any], Any], value: Any) -> Any:
     """What `check` makes of `value`; None for None, and for what is none, which is said."""
     return None if value is None else telemetry.current().guard.run(check, value)
+
+
+def _unwrapped(function: Any) -> Any:
+    """The function that decorators stand around."""
+    for _ in range(_DECORATORS_MAX):
+        function = getattr(function, "__wrapped__", function)
+    return function
 
 
 def _name(service: Any) -> str:

@@ -92,7 +92,11 @@ def signer(
     def sign(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
         credentials = Credentials.from_env(environ)  # each time: Lambda replaces them
         if credentials is None:
-            raise SendError("there are no AWS credentials to sign with")
+            endpoint = f"https://{address.authority}"
+            raise SendError(
+                f"{endpoint}: there are no AWS credentials to sign with; set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or LAMBDATRACE_OTLP_SIGV4=false"
+            )
         # Without those that a proxy on the way may change or take.
         signed = {
             name: value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from lambdatrace import __version__
+from lambdatrace.errors import SendError
 from lambdatrace.http1 import post_head
 from lambdatrace.sinks import Outcome
 from lambdatrace.sinks.retry_after import retry_after_s
@@ -74,28 +75,34 @@ class OtlpHttpSink:
         if self._sign is not None:
             signed = self._sign(self._headers, body)
             head = post_head(self._address, self._target, {**self._headers, **signed})
-        response = self._connection.post(head, body, timeout_s, meanwhile)
-        return _outcome(response, len(records) - unencodable, unencodable)
+        try:
+            response = self._connection.post(head, body, timeout_s, meanwhile)
+        except SendError as error:
+            from lambdatrace.sinks.send_failure import unreachable
+
+            raise SendError(unreachable(self._address, error)) from error
+        return self._outcome(response, len(records) - unencodable, unencodable)
 
     def close(self) -> None:
         """Close the connection; a later `send` opens another."""
         self._connection.close()
 
+    def _outcome(self, response: Response, sent: int, unencodable: int) -> Outcome:
+        if _SUCCESS_FIRST <= response.status <= _SUCCESS_LAST:
+            rejected, message = _partial_success(response)
+            rejected = max(0, min(rejected, sent))  # whatever an endpoint says
+            return Outcome(
+                is_accepted=True, rejected=rejected, unencodable=unencodable, message=message
+            )
+        if response.status == TOO_LARGE and sent > 1:
+            return Outcome(is_accepted=False, is_too_large=True)
+        from lambdatrace.sinks.send_failure import refused
 
-def _outcome(response: Response, sent: int, unencodable: int) -> Outcome:
-    if _SUCCESS_FIRST <= response.status <= _SUCCESS_LAST:
-        rejected, message = _partial_success(response)
-        rejected = max(0, min(rejected, sent))  # whatever an endpoint says
-        return Outcome(
-            is_accepted=True, rejected=rejected, unencodable=unencodable, message=message
-        )
-    if response.status == TOO_LARGE and sent > 1:
-        return Outcome(is_accepted=False, is_too_large=True)
-    message = f"HTTP {response.status} {_readable(response.body)}".rstrip()
-    if response.status in RETRYABLE:
-        wait_s = retry_after_s(response.header(b"retry-after"), time.time())
-        return Outcome(is_accepted=False, retry_after_s=wait_s, message=message)
-    return Outcome(is_accepted=True, rejected=sent, unencodable=unencodable, message=message)
+        message = refused(self._address, response.status, _readable(response.body))
+        if response.status in RETRYABLE:
+            wait_s = retry_after_s(response.header(b"retry-after"), time.time())
+            return Outcome(is_accepted=False, retry_after_s=wait_s, message=message)
+        return Outcome(is_accepted=True, rejected=sent, unencodable=unencodable, message=message)
 
 
 def _partial_success(response: Response) -> tuple[int, str]:

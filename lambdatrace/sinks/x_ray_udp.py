@@ -94,7 +94,9 @@ class XRayUdpSink:
         except (TimeoutError, BlockingIOError):
             raise
         except OSError as error:
-            self._on_error("a span could not be sent to the X-Ray daemon", error)
+            host, port = self._target
+            reason = f"{host}:{port}: {error.strerror or error}; AWS_XRAY_DAEMON_ADDRESS says where"
+            self._on_error("a span could not be sent to the X-Ray daemon", reason)
             return False
         return True
 
@@ -104,7 +106,10 @@ class XRayUdpSink:
             # As bytes: a `str` loads the IDNA codec, 2 ms.
             found = _socket.getaddrinfo(host.encode(), port, _socket.AF_INET, _socket.SOCK_DGRAM)
         except OSError as error:
-            raise SendError(f"{host}: {error}") from error
+            raise SendError(
+                f"the X-Ray daemon's name {host} cannot be resolved: {error.strerror or error}; "
+                "check AWS_XRAY_DAEMON_ADDRESS"
+            ) from error
         return str(found[0][4][0]), port
 
 

@@ -75,6 +75,39 @@ def test_an_exception_group_is_recorded_with_its_exceptions_and_a_note_with_its_
         assert line in found["exception.stacktrace"]
 
 
+@lambdatrace.span("between")
+def between(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("no row"), SyntaxError("odd", ("app.py", 1, 1, "x y", 1, 3))]
+)
+def test_a_stack_trace_has_the_functions_frames_and_none_of_ours(error: Exception) -> None:
+    def handler(event: Any, context: Any) -> None:
+        between(error)
+
+    error.__cause__ = ValueError("before")
+    with recording() as recorded:
+        with pytest.raises(type(error)):
+            lambdatrace.instrument(handler)({}, LambdaContext())
+        (event,) = recorded.span("orders").events
+    lines = str(event.attributes["exception.stacktrace"]).splitlines()
+    assert lines[0] == "ValueError: before", "of the cause there are no frames: it was never raised"
+    frames = [line.rpartition(" in ")[2] for line in lines if " in " in line]
+    assert frames == ["handler", "between"]
+
+
+def test_what_we_raise_on_the_functions_behalf_has_no_frames() -> None:
+    handler: Any = lambda: None  # noqa: E731 - takes nothing, and is called with two arguments
+
+    with recording() as recorded:
+        with pytest.raises(TypeError):
+            lambdatrace.instrument(handler)({}, LambdaContext())
+        (event,) = recorded.span("orders").events
+    assert str(event.attributes["exception.stacktrace"]).startswith("TypeError: ")
+
+
 def test_a_recursion_error_is_recorded_with_its_innermost_frames() -> None:
     def dig(depth: int) -> int:
         with lambdatrace.span("dig"):

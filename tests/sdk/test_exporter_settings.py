@@ -149,7 +149,11 @@ PORT = "expected a port from 1 to 65535"
             "'1.5': expected a whole number from 1 to 1000000000",
         ),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", f"'localhost:4318': {URL}"),
-        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://user:secret@host/v1/logs", f"'…': {USER}"),
+        (
+            "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+            "http://user:secret@host/v1/logs",
+            f"'(hidden)@host': {USER}",
+        ),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:65536", f"'http://h:65536': {PORT}"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:0", f"'http://h:0': {PORT}"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h:99999/x", f"'http://h:99999/x': {PORT}"),
@@ -167,17 +171,17 @@ PORT = "expected a port from 1 to 65535"
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
             "a=%E2%82%AC",
-            "'…': expected printable characters of ISO 8859-1 in keys and values",
+            "'a=(hidden)': expected printable characters of ISO 8859-1 in keys and values",
         ),
         (
             "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
             "a=1%0D%0Ab",
-            "'…': expected printable characters of ISO 8859-1 in keys and values",
+            "'a=(hidden)': expected printable characters of ISO 8859-1 in keys and values",
         ),
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
-            "secret",
-            "'…': expected key=value pairs between commas",
+            "x-api-key=a1,s3cr3t,Ab12cd==",
+            "'x-api-key=(hidden),(hidden),(hidden)': expected key=value pairs between commas",
         ),
         (
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",

@@ -562,8 +562,7 @@ def test_an_error_of_a_metric_is_reported_once_and_never_raised() -> None:
         lambdatrace.flush()
     finally:
         telemetry.install(before)
-    assert len(reports) == 1
-    assert "metric 'Orders' has value nan: expected a number within ±2^360" in reports[0]
+    assert reports == ["metric 'Orders' has value nan: expected a number within ±2^360 (said once)"]
 
 
 def test_each_rule_that_a_metric_breaks_is_said_once() -> None:
@@ -578,7 +577,7 @@ def test_each_rule_that_a_metric_breaks_is_said_once() -> None:
         lambdatrace.flush()
     finally:
         telemetry.install(before)
-    assert sorted(report.partition(": MetricError: ")[2] for report in reports) == [
+    assert sorted(reports) == [
         "metric 'Orders' has unit 'Pieces': expected a CloudWatch StandardUnit (said once)",
         "metric 'Orders' has value nan: expected a number within ±2^360 (said once)",
     ]

@@ -87,11 +87,16 @@ def test_a_given_dimension_goes_before_the_default_of_its_name() -> None:
 
 def test_a_default_dimension_that_cloudwatch_would_refuse_is_left_out_and_said() -> None:
     errors: list[str] = []
-    recorder = made(lambda name, _: errors.append(name), service="Größe", stage="test")
+    recorder = made(lambda _, error: errors.append(str(error)), service="Größe", stage="test")
     recorder.record("A", 1)
     (metric,) = recorder.take()
     assert metric.dimension_sets == ((("stage", "test"),),)
-    assert errors == ["default dimension"]
+    assert errors == [
+        (
+            "the default dimension 'service'='Größe' is left out: expected printable ASCII, a name "
+            "of 1 to 255 characters, not the metric's, no leading colon, a value of 1 to 1024"
+        )
+    ]
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,20 @@ def test_the_event_is_written_where_asked_for_and_without_secrets(name: str) -> 
     assert line["message"] == {"id": 7, "headers": {"Authorization": "REDACTED"}}
 
 
+def test_the_event_is_written_at_the_place_of_the_handler(name: str) -> None:
+    with recording() as recorded:
+        log = lambdatrace.logger(name)
+
+        def handle(event: Any, context: Any) -> None:
+            """Does nothing."""
+
+        invoke(log.inject_lambda_context(log_event=True)(lambdatrace.span("inner")(handle)))
+        log.inject_lambda_context(log_event=True)(max)("a", "b")
+    handled, greatest = lines(recorded)
+    assert handled["location"] == f"handle:{handle.__code__.co_firstlineno}"
+    assert "location" not in greatest, "a function in C has none"
+
+
 def test_secrets_in_keys_and_text_do_not_leave(name: str) -> None:
     with recording() as recorded:
         lambdatrace.logger(name).info("card %s", "4111111111111111", token="t")

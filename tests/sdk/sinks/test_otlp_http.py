@@ -13,9 +13,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from lambdatrace import __version__
+from lambdatrace.errors import SendError
 from lambdatrace.http1 import Address, Connection
 from lambdatrace.records import Span, SpanContext
 from lambdatrace.sinks.otlp_http import OtlpHttpSink
+from lambdatrace.sinks.send_failure import unreachable
 from lambdatrace.wire.otlp_protobuf import span_encoder
 
 if TYPE_CHECKING:
@@ -109,23 +111,98 @@ def test_retryable_answers_ask_for_a_retry_when_they_say(status: int) -> None:
     with endpoint() as server:
         server.status, server.answer, server.answer_headers = status, b"busy", {"Retry-After": "7"}
         outcome = send(server, [span("a")])
-    assert (outcome.is_accepted, outcome.retry_after_s, outcome.message) == (
-        False,
-        7.0,
-        f"HTTP {status} busy",
-    )
+    assert (outcome.is_accepted, outcome.retry_after_s) == (False, 7.0)
+    assert f"/v1/traces: HTTP {status} busy; it has " in outcome.message
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 404, 500])
-def test_other_failures_are_final(status: int) -> None:
+ENDPOINT = (
+    "check OTEL_EXPORTER_OTLP_ENDPOINT: a base URL, to which /v1/traces and its like are added"
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (301, ""),
+        (400, "; it does not understand the request"),
+        (401, "; check the credentials in OTEL_EXPORTER_OTLP_HEADERS"),
+        (404, f"; {ENDPOINT}"),
+        (500, "; it has failed itself"),
+    ],
+)
+def test_other_failures_are_final_and_say_where_and_what_to_do(status: int, remedy: str) -> None:
     with endpoint() as server:
         server.status, server.answer = status, b"\x08no\n"
         outcome = send(server, [span("a"), span("b")])
     assert (outcome.is_accepted, outcome.rejected, outcome.message) == (
         True,
         2,
-        f"HTTP {status} no",
+        f"http://127.0.0.1:{server.server_port}/v1/traces: HTTP {status} no{remedy}",
     )
+
+
+def test_an_endpoint_where_nothing_listens_is_told_with_a_remedy_and_without_its_secrets() -> None:
+    with endpoint() as server:
+        port = server.server_port
+    sink = OtlpHttpSink(
+        address := Address(f"http://127.0.0.1:{port}/key-5ecret/v1/traces?token=5ecret"),
+        Connection(address),
+        {"authorization": "5ecret"},
+        span_encoder({}, lambda *_: None),
+    )
+    with pytest.raises(SendError) as caught:
+        sink.send([span("a")], 5, lambda: None)
+    assert str(caught.value) == (
+        f"http://127.0.0.1:{port}/…/v1/traces: nothing listens there; "
+        "start a collector, or set OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
+
+
+class NoNameError(OSError):
+    """What a resolver raises is called so."""
+
+
+NoNameError.__name__ = "gaierror"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "said"),
+    [
+        (
+            "example.com did not answer within 2 s",
+            TimeoutError(),
+            (
+                "did not answer within 2 s; is it reachable from the function's VPC? "
+                "OTEL_EXPORTER_OTLP_TIMEOUT is for slow ones"
+            ),
+        ),
+        (
+            "example.com: [SSL: WRONG_VERSION_NUMBER] wrong version number",
+            OSError(),
+            (
+                "[SSL: WRONG_VERSION_NUMBER] wrong version number; it does not speak TLS: use "
+                "http:// in OTEL_EXPORTER_OTLP_ENDPOINT"
+            ),
+        ),
+        (
+            "the proxy 10.0.0.1 answered HTTP 403",
+            None,
+            "the proxy 10.0.0.1 answered HTTP 403; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
+        ),
+        (
+            "example.com: Name or service not known",
+            NoNameError(),
+            "its name cannot be resolved; check OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+    ],
+)
+def test_what_kept_a_request_from_its_answer_is_said(
+    text: str, cause: Exception | None, said: str
+) -> None:
+    error = SendError(text)
+    error.__cause__ = cause
+    address = Address("https://example.com/v1/traces")
+    assert unreachable(address, error) == f"https://example.com/v1/traces: {said}"
 
 
 def test_a_request_that_is_too_large_is_to_be_sent_in_two() -> None:
