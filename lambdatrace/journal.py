@@ -18,6 +18,9 @@ An entry is a tuple whose first item says which:
     root        request id, span id of the invocation's own span
     span        a span as it stands (`span_entry`), open or ended; the last item is the request id
                 of its invocation, which is not known any more once it has ended
+    begun       of a span that has begun, ids, trace state, name, kind, start, scope's name and
+                version, attributes, request id
+    ended       of one that was open, id, end, name, attributes it was given since, status
     set         id of an open span, attributes it was given later
     timeout     request id; the watchdog is at work
     end         request id, time, error type: the handler has ended
@@ -42,7 +45,7 @@ from _imp import source_hash  # SipHash, in the interpreter itself; zlib would c
 from marshal import dumps, loads
 
 from lambdatrace.initialization import start_ticks
-from lambdatrace.records import OWN_SCOPE
+from lambdatrace.records import OWN_SCOPE, UNSET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -221,35 +224,61 @@ class Journal:
 
     def span(self, span: Span) -> None:
         """Note a span as it stands: that it has begun, or, when it has ended, all of it."""
+        span.noted = len(span.attributes)
         self.write(span_entry(span))
 
     def span_opened(self, span: Span) -> None:
         """Note that a span has begun: as a line of text if it is as most are, half the price."""
-        context, parent, spans = span.context, span.parent, span.opened_in
-        if (
-            parent is None
-            or spans is None
-            or span.attributes
-            or span.links
-            or span.scope is not OWN_SCOPE
-        ):
-            self.write(span_entry(span))
-            return
-        self._append(
-            f"{OPENED}{context.span_id}{context.trace_id}{parent.span_id}{KINDS[span.kind]}{span.start_ns}"
-            f" {context.trace_state}\n{spans.request_id}\n{span.name}".encode("utf-8", "replace")
-        )
+        context, parent, spans, scope = span.context, span.parent, span.opened_in, span.scope
+        attributes = span.attributes
+        if parent is None or spans is None or span.links or scope.attributes or scope.schema_url:
+            self.span(span)
+        elif attributes or scope is not OWN_SCOPE:
+            span.noted = len(attributes)
+            self.write(
+                (
+                    "begun",
+                    context.span_id,
+                    context.trace_id,
+                    parent.span_id,
+                    context.trace_state,
+                    span.name,
+                    span.kind,
+                    span.start_ns,
+                    scope.name,
+                    scope.version,
+                    _writable(attributes),
+                    spans.request_id,
+                )
+            )
+        else:
+            span.noted = 0
+            self._append(
+                f"{OPENED}{context.span_id}{context.trace_id}{parent.span_id}{KINDS[span.kind]}{span.start_ns}"
+                f" {context.trace_state}\n{spans.request_id}\n{span.name}".encode(
+                    "utf-8", "replace"
+                )
+            )
 
     def span_ended(self, span: Span) -> None:
-        """Note that a span has ended, and all of it unless it has nothing but its name."""
-        if (
-            span.attributes
-            or span.events
-            or span.links
-            or span.status_code
-            or span.scope is not OWN_SCOPE
-        ):
+        """Note that a span has ended, and what it was given that is not noted yet."""
+        noted, attributes = span.noted, span.attributes
+        if noted < 0 or span.events or span.links or span.dropped_attributes:
             self.write(span_entry(span))
+        elif noted < len(attributes) or span.status_code:
+            if noted:
+                attributes = dict(list(attributes.items())[noted:])
+            self.write(
+                (
+                    "ended",
+                    span.context.span_id,
+                    span.end_ns,
+                    span.name,
+                    _writable(attributes),
+                    span.status_code,
+                    span.status_message,
+                )
+            )
         else:
             line = f"{CLOSED}{span.context.span_id}{span.end_ns} {span.name}"
             self._append(line.encode("utf-8", "replace"))
@@ -440,11 +469,12 @@ def _entry_of_line(line: str) -> Entry:
     """What `span_opened` or `span_ended` wrote."""
     if line[0] == CLOSED:
         end_ns, _, name = line[17:].partition(" ")
-        return ("close", line[1:17], int(end_ns), name)
+        return ("ended", line[1:17], int(end_ns), name, {}, UNSET, "")
     start_ns, _, rest = line[66:].partition(" ")
     trace_state, request_id, name = rest.split("\n", 2)
     place = (line[1:17], line[17:49], line[49:65], trace_state)
-    return ("open", *place, name, int(line[65]), int(start_ns), request_id)
+    scope = (OWN_SCOPE.name, OWN_SCOPE.version)
+    return ("begun", *place, name, int(line[65]), int(start_ns), *scope, {}, request_id)
 
 
 def span_entry(span: Span) -> Entry:
@@ -527,4 +557,9 @@ def _writable(attributes: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """
     if _SCALARS.issuperset(map(type, attributes.values())):
         return attributes
-    return {_key(key): plain(value, _ENTRY_DEPTH) for key, value in attributes.items()}
+    return {
+        _key(key): value
+        if type(value) is list and _SCALARS.issuperset(map(type, value))
+        else plain(value, _ENTRY_DEPTH)
+        for key, value in attributes.items()
+    }

@@ -145,6 +145,9 @@ def _bound(part: Event | Link) -> None:
 class Span:
     """One operation of a trace. Times are Unix nanoseconds; `end_ns` is 0 while it is open.
 
+    `noted` says how many of its attributes, from the first on, the journal has as they are; -1 if
+    it does not know of the span.
+
     Every `set_` and `add_` is silently ignored once the span has ended, as in OpenTelemetry.
     """
 
@@ -159,6 +162,7 @@ class Span:
         "kind",
         "links",
         "name",
+        "noted",
         "opened_in",
         "parent",
         "scope",
@@ -186,6 +190,7 @@ class Span:
         self.kind = kind
         self.start_ns = start_ns
         self.end_ns = 0
+        self.noted = -1
         self.opened_in: InvocationSpans | None = None  # while it is open
         self.attributes: dict[str, Any] = {}
         self.events: list[Event] = []
@@ -223,15 +228,30 @@ class Span:
         """Set one attribute; beyond ATTRIBUTE_COUNT_MAX, new keys are dropped and counted."""
         if self.end_ns:
             return
-        if len(self.attributes) >= ATTRIBUTE_COUNT_MAX and key not in self.attributes:
-            self.dropped_attributes += 1
+        attributes = self.attributes
+        if key in attributes:
+            attributes[key] = value
+            self._note_none()
+        elif len(attributes) < ATTRIBUTE_COUNT_MAX:
+            attributes[key] = value
         else:
-            self.attributes[key] = value
+            self.dropped_attributes += 1
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
-        for key, value in attributes.items():
-            self.set_attribute(key, value)
+        own = self.attributes
+        count = len(own) + len(attributes)
+        if count > ATTRIBUTE_COUNT_MAX:
+            for key, value in attributes.items():
+                self.set_attribute(key, value)
+        elif not self.end_ns:
+            own.update(attributes)
+            if len(own) != count:
+                self._note_none()
+
+    def _note_none(self) -> None:
+        """What the journal has of the attributes is no longer so."""
+        self.noted = min(self.noted, 0)
 
     def add_event(self, name: str, time_ns: int, attributes: Mapping[str, Any]) -> None:
         """Add an event; beyond EVENT_COUNT_MAX they are dropped and counted."""

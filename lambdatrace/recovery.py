@@ -86,13 +86,16 @@ class Left:
             self.spans[entry[1]] = entry
             self.settled.discard(entry[1])
             self._note_time(max(entry[7], entry[8]))
-        elif kind == "open":
-            state: tuple[Any, ...] = (0, {}, 0, "", [], [], None, 0, 0, 0)
-            self._take(("span", *entry[1:-1], *state, entry[-1]))
-        elif kind == "close" and entry[1] in self.spans:
-            _, span_id, end_ns, name = entry
+        elif kind == "begun":
+            *begin, scope_name, scope_version, attributes, request_id = entry[1:]
+            is_own = scope_name == OWN_SCOPE.name
+            scope: Any = None if is_own else (scope_name, scope_version, "", {})
+            self._take(("span", *begin, 0, attributes, 0, "", [], [], scope, 0, 0, 0, request_id))
+        elif kind == "ended" and entry[1] in self.spans:
+            _, span_id, end_ns, name, given, *status = entry
             opened = self.spans[span_id]
-            self._take((*opened[:5], name, *opened[6:8], end_ns, *opened[9:]))
+            state = (end_ns, {**opened[9], **given}, *status)
+            self._take((*opened[:5], name, *opened[6:8], *state, *opened[12:]))
         elif kind == "set" and entry[1] in self.spans:
             # Into what stands for the span: a later state of it has them anyway.
             self.spans[entry[1]][9].update(entry[2])

@@ -329,10 +329,15 @@ class Tracer:
 
     def set_attributes(self, span: Span, attributes: Mapping[str, Any]) -> None:
         """Set attributes that shall be known even if the process dies before the span ends."""
-        is_noted = self.journal is not None and span.context.is_sampled and not span.end_ns
+        journal = self.journal
+        if journal is None or span.noted < 0 or span.end_ns:
+            span.set_attributes(attributes)
+            return
+        is_all_noted = span.noted == len(span.attributes)
         span.set_attributes(attributes)
-        if is_noted and self.journal is not None:
-            self.journal.attributes_set(span, attributes)
+        journal.attributes_set(span, attributes)
+        if is_all_noted:
+            span.noted = len(span.attributes)
 
     def add_event(self, span: Span, name: str, attributes: Mapping[str, Any]) -> None:
         """Record that something happened now in `span`."""

@@ -329,6 +329,11 @@ class ForeignSpan(Span):
         """Set it on the span itself."""
         self._of.set_attribute(key, value)
 
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set them on the span itself."""
+        for key, value in attributes.items():
+            self._of.set_attribute(key, value)
+
     def add_event(self, name: str, time_ns: int, attributes: Mapping[str, Any]) -> None:
         """Add it to the span itself."""
         texts = {

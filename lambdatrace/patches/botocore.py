@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from lambdatrace.records import Span
     from lambdatrace.telemetry import Telemetry
 
 NAME = "botocore"
@@ -103,8 +102,10 @@ class _AwsCall(Call):
 
     __slots__ = ("client", "operation")
 
-    def __init__(self, current: Telemetry, operation: _Operation, client: Any) -> None:
-        super().__init__(current, operation.title, SCOPE, operation.kind)
+    def __init__(
+        self, current: Telemetry, operation: _Operation, client: Any, attributes: dict[str, Any]
+    ) -> None:
+        super().__init__(current, operation.title, SCOPE, attributes, operation.kind)
         self.operation = operation
         self.client = client
 
@@ -135,16 +136,13 @@ def _begin(
     if (service, operation_name) in _NOT_RECORDED or is_suppressed():
         return None
     operation = _operation(service, operation_name, meta.region_name, meta.endpoint_url)
-    call = _AwsCall(current, operation, client)
-    span = call.span
-    if span.is_recording:
-        span.attributes.update(operation.attributes)
-        current.guard.run(_describe_request, span, operation, api_params)
-    return call
+    attributes = dict(operation.attributes)
+    current.guard.run(_describe_request, attributes, operation, api_params)
+    return _AwsCall(current, operation, client, attributes)
 
 
-def _describe_request(span: Span, operation: _Operation, parameters: Any) -> None:
-    span.attributes.update(
+def _describe_request(attributes: dict[str, Any], operation: _Operation, parameters: Any) -> None:
+    attributes.update(
         operation.read_request(operation.service, operation.name, parameters, operation.region)
     )
 
@@ -236,9 +234,9 @@ def _put_header(call: _AwsCall, request: dict[str, Any]) -> None:
 def _finish(call: _AwsCall, response: Any) -> None:
     span, operation = call.span, call.operation
     if span.is_recording and isinstance(response, dict):
-        _note_metadata(span.attributes, response)
         found = operation.read_response(operation.service, operation.name, response)
-        span.attributes.update(found)
+        _note_metadata(found, response)
+        span.set_attributes(found)
     call.end()
 
 
@@ -246,7 +244,9 @@ def _fail(call: _AwsCall, error: BaseException) -> None:
     response = getattr(error, "response", None)  # of a ClientError: what the service answered
     code = ""
     if isinstance(response, dict):
-        _note_metadata(call.span.attributes, response)
+        found: dict[str, Any] = {}
+        _note_metadata(found, response)
+        call.span.set_attributes(found)
         code = str((response.get("Error") or {}).get("Code") or "")
     call.fail(error, code)
 

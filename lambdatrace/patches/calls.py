@@ -42,9 +42,16 @@ class Call:
 
     __slots__ = ("current", "span", "unsent")
 
-    def __init__(self, current: Telemetry, name: str, scope: Scope, kind: int = CLIENT) -> None:
+    def __init__(
+        self,
+        current: Telemetry,
+        name: str,
+        scope: Scope,
+        attributes: Mapping[str, Any],
+        kind: int = CLIENT,
+    ) -> None:
         self.current = current
-        self.span = current.tracer.start_span(name, kind=kind, scope=scope)
+        self.span = current.tracer.start_span(name, kind=kind, attributes=attributes, scope=scope)
         self.unsent: dict[str, str] | None = None
 
     @property
@@ -72,10 +79,9 @@ class Call:
         """End the span with the HTTP status code; from 400, a client counts it as an error."""
         span = self.span
         if isinstance(status, int):
-            attributes = span.attributes
-            attributes["http.response.status_code"] = int(status)
+            span.set_attribute("http.response.status_code", int(status))
             if status >= 400:  # noqa: PLR2004 - HTTP semantic conventions, "Status"
-                attributes["error.type"] = str(int(status))
+                span.set_attribute("error.type", str(int(status)))
                 span.set_status(ERROR)
         self.current.tracer.end_span(span)
 

@@ -36,8 +36,6 @@ def begin(
     if current.function.runtime_api == server.address or url.startswith(current.exporters.urls):
         return None
     method = method.upper()
-    call = Call(current, span_name(method), scope)
-    if call.span.is_recording:
-        shown = redact_url(url, current.settings.redacted_keys)
-        call.span.attributes.update(request_attributes(method, shown, server.host, server.port))
-    return call
+    shown = redact_url(url, current.settings.redacted_keys)
+    attributes = request_attributes(method, shown, server.host, server.port)
+    return Call(current, span_name(method), scope, attributes)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lambdatrace
 from lambdatrace import recovery
@@ -21,9 +24,10 @@ from lambdatrace.buffer import Buffer
 from lambdatrace.guard import Guard
 from lambdatrace.handler import begin
 from lambdatrace.invocation_spans import InvocationSpans
-from lambdatrace.journal import MAGIC, SIZE_MAX, Journal, read_entries
+from lambdatrace.journal import MAGIC, SIZE_MAX, Journal, read_entries, span_entry
 from lambdatrace.metering import Metering
-from lambdatrace.recovery import compacted, is_alive, recover
+from lambdatrace.records import ERROR, OWN_SCOPE, Scope
+from lambdatrace.recovery import Left, compacted, is_alive, recover
 from lambdatrace.sinks import Outcome
 from lambdatrace.testing import START_NS, LambdaContext, MemorySink, recording
 from lambdatrace.tracing import enter, leave
@@ -573,6 +577,56 @@ def test_a_compacted_journal_comes_to_the_same(tmp_path: Path) -> None:
     assert len(kept) < len(entries)
 
 
+KEYS = st.sampled_from("abc")
+VALUES = st.one_of(st.integers(0, 9), st.text(max_size=3), st.lists(st.integers(0, 9), max_size=2))
+ATTRIBUTES = st.dictionaries(KEYS, VALUES, max_size=3)
+STEPS = st.lists(st.tuples(st.sampled_from(["set", "given unnoted", "name", "fail"]), ATTRIBUTES))
+
+
+@given(
+    begun_with=ATTRIBUTES,
+    steps=STEPS,
+    is_own_scope=st.booleans(),
+    is_ended=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_span_was_given_on_its_way_its_last_state_is_in_the_journal(
+    begun_with: dict[str, Any],
+    steps: list[tuple[str, dict[str, Any]]],
+    *,
+    is_own_scope: bool,
+    is_ended: bool,
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, process(Path(folder)) as recorded:
+        start(recorded)
+        tracer = recorded.telemetry.tracer
+        scope = OWN_SCOPE if is_own_scope else Scope("theirs", "2")
+        span = tracer.start_span("call", attributes=begun_with, scope=scope)
+        noted = dict(begun_with)  # what a crash now would leave
+        for step, attributes in steps:
+            if step == "set":
+                tracer.set_attributes(span, attributes)
+                noted.update(attributes)
+            elif step == "given unnoted":
+                span.set_attributes(attributes)
+            elif step == "name":
+                span.name = "renamed"
+            else:
+                span.set_status(ERROR, "no")
+        if is_ended:
+            tracer.end_span(span)
+        assert tracer.journal is not None
+        entries = read_entries(Path(folder, tracer.journal.name).read_bytes())
+        left = Left(list(entries)).spans[span.span_id]
+    whole = span_entry(span)
+    if is_ended:
+        assert left[:-1] == whole[:-1], "all but the request id, which it has from its begin"
+    else:
+        assert left[9] == noted
+        assert left[14] == whole[14], "its scope"
+    assert left[-1] == REQUEST
+
+
 FORKING = """
 import multiprocessing, os, sys
 import lambdatrace
@@ -639,7 +693,7 @@ def test_a_forked_child_leaves_its_parents_journal_alone(tmp_path: Path) -> None
         assert file.read_bytes() == before
         own = _file(recorded)
         assert own.name != file.name
-        assert [entry[0] for entry in read_entries(own.read_bytes())] == ["child", "span", "close"]
+        assert [entry[0] for entry in read_entries(own.read_bytes())] == ["child", "span", "ended"]
 
 
 def test_a_worker_of_a_managed_instance_has_a_journal_from_its_first_invocation_on(
