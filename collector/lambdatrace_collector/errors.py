@@ -28,6 +28,11 @@ CollectorError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 INTERNAL_SERVER_ERROR = 500  # from this HTTP status on, the server is at fault
 RETRIED_STATUSES = (429, 503)  # the only ones that tell clients when to try again
 RETRY_AFTER_S = 1  # a group INSERT takes tens of milliseconds: a second drains every queue we allow
@@ -110,23 +115,28 @@ class UnsupportedMediaError(RequestError):
 
 
 class AwsError(RequestError):
-    """An AWS error: `code` is the exception's name, `query_code` what the query protocol calls it.
+    """An AWS error: `code` is the exception's name in the service's model.
 
-    AWS answers 400 for what the sender did wrong, unless the service's model says otherwise.
+    The model gives the HTTP status and the query protocol's code; both may be given here for
+    errors that are not in it (400 and `code` else). `members` are the error's own, besides its
+    message, such as `queryCompileError`.
     """
 
     def __init__(
-        self, code: str, message: str, *, query_code: str | None = None, status: int = 400
+        self,
+        code: str,
+        message: str,
+        *,
+        query_code: str | None = None,
+        status: int | None = None,
+        members: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.query_code = query_code or code
-        self.status = status
-
-    @property
-    def fault(self) -> str:
-        """Whose fault it is, as AWS's protocols say it."""
-        return "Sender" if self.status < INTERNAL_SERVER_ERROR else "Receiver"
+        self.query_code = query_code
+        self.given_status = status
+        self.status = status or RequestError.status
+        self.members = members or {}
 
 
 class ServiceError(CollectorError):

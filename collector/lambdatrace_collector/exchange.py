@@ -134,16 +134,20 @@ class _ExactName(bytes):
 
 async def send_response(send: Send, response: Response) -> None:
     """Send `response` over ASGI."""
-    headers = [
-        (b"content-type", response.content_type.encode("latin-1")),
-        (b"content-length", str(len(response.body)).encode("latin-1")),
-        *(
-            (_ExactName(name.encode("latin-1")), value.encode("latin-1"))
-            for name, value in response.headers.items()
-        ),
-    ]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    length = {"content-length": str(len(response.body))}
+    headers = {**length, **response.headers}
+    await send(response_start(response.status, response.content_type, headers))
     await send({"type": "http.response.body", "body": response.body})
+
+
+def response_start(status: int, content_type: str, headers: Mapping[str, str]) -> Message:
+    """The ASGI message that begins a response; an empty `content_type` is not sent."""
+    named = [(b"content-type", content_type.encode("latin-1"))] if content_type else []
+    named += [
+        (_ExactName(name.encode("latin-1")), value.encode("latin-1"))
+        for name, value in headers.items()
+    ]
+    return {"type": "http.response.start", "status": status, "headers": named}
 
 
 @dataclass

@@ -103,6 +103,7 @@ async def _serve(listener: socket.socket, store: Store, settings: Settings) -> N
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     logger.info("stop 1/4: accept no more connections")
     logger.info("stop 2/4: finish the requests that are being answered")
+    app.end_streams()
     server.should_exit = True
     if grpc:
         await grpc.stop(FINISH_DEADLINE_S)

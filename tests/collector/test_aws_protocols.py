@@ -86,7 +86,7 @@ def json_error(answer: Answer) -> tuple[int, str, str]:
             {**LOGS, "X-Amz-Target": "Logs_20140328.PutQueryDefinition"},
             b"{}",
             (
-                400,
+                404,
                 "UnknownOperationException",
                 "PutQueryDefinition of logs is not offered by this collector",
             ),
@@ -94,13 +94,13 @@ def json_error(answer: Answer) -> tuple[int, str, str]:
         (
             {**LOGS, "X-Amz-Target": "Logs_20140328.Nonsense"},
             b"{}",
-            (400, "UnknownOperationException", "'Nonsense' is not an operation of logs"),
+            (404, "UnknownOperationException", "'Nonsense' is not an operation of logs"),
         ),
         (
             {**LOGS, "X-Amz-Target": "DynamoDB_20120810.GetItem"},
             b"{}",
             (
-                400,
+                404,
                 "UnknownOperationException",
                 (
                     "X-Amz-Target is 'DynamoDB_20120810.GetItem': the collector answers"
@@ -113,7 +113,7 @@ def json_error(answer: Answer) -> tuple[int, str, str]:
             b'{"limit": "5"}',
             (400, "SerializationException", "limit is '5': expected an integer"),
         ),
-        (LOGS, b"[]", (400, "SerializationException", "the body is '[]': expected a structure")),
+        (LOGS, b"[]", (400, "SerializationException", "the body is a list: expected a structure")),
         (
             LOGS,
             b'{"logGroupNamePrefix": 5}',
@@ -167,7 +167,7 @@ def json_error(answer: Answer) -> tuple[int, str, str]:
             b'{"Namespace": "\\ud800"}',
             (
                 400,
-                "com.amazonaws.cloudwatch.v2010_08_01#SerializationException",
+                "com.amazon.coral.service#SerializationException",
                 "Namespace is '\\ud800': expected text without half of a surrogate pair",
             ),
         ),
@@ -176,10 +176,11 @@ def json_error(answer: Answer) -> tuple[int, str, str]:
             b"hello",
             (
                 400,
-                "InvalidRequest",
+                "MalformedHttpRequestException",
                 (
                     "this is no AWS request that the collector knows: expected X-Amz-Target (AWS"
-                    " JSON) or a form with Action and Version (AWS query)"
+                    " JSON), smithy-protocol (RPC v2 CBOR) or a form with Action and Version (AWS"
+                    " query)"
                 ),
             ),
         ),
@@ -241,7 +242,7 @@ def test_gzip_is_read_on_every_aws_call(collector: Collector) -> None:
     broken = collector.post("/", b"{}", {**LOGS, "Content-Encoding": "gzip"})
     assert answer.status == 200
     assert "logGroups" in json.loads(answer.body)
-    assert json_error(broken)[:2] == (400, "InvalidRequest")
+    assert json_error(broken)[:2] == (400, "MalformedHttpRequestException")
 
 
 def test_the_query_protocol_publishes_and_reads_metrics(collector: Collector, unique: str) -> None:
@@ -306,7 +307,7 @@ def test_the_query_protocol_publishes_and_reads_metrics(collector: Collector, un
                 f"MetricData.member.{'1' * 5000}.MetricName": "m",
             },
             "MalformedInput",
-            "MetricData is '…': expected members numbered from 1",
+            "MetricData is a structure: expected members numbered from 1",
         ),
         (
             {
@@ -325,10 +326,10 @@ def test_bad_query_calls_get_aws_s_error_in_xml(
 ) -> None:
     body = urlencode({"Version": "2010-08-01", **form}).encode()
     answer = collector.post("/", body, FORM)
-    error = ET.fromstring(answer.body).find("Error")
+    error = ET.fromstring(answer.body).find("cw:Error", XML_NAMES)
     assert error is not None
     assert answer.status == 400
-    assert [(element.tag, element.text) for element in error] == [
+    assert [(element.tag.partition("}")[2], element.text) for element in error] == [
         ("Type", "Sender"),
         ("Code", code),
         ("Message", message),

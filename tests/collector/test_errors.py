@@ -21,10 +21,10 @@ LOGS = Request("POST", "/", {}, {"x-amz-target": "Logs_20140328.PutLogEvents"}, 
 
 # HTTP status, google.rpc code, AWS's exception, Retry-After
 ANSWERS = {
-    errors.BadRequestError: (400, 3, "InvalidRequest", None),
-    errors.NotFoundError: (404, 5, "InvalidRequest", None),
-    errors.RequestTimeoutError: (408, 4, "RequestTimeout", None),
-    errors.BodyTooLargeError: (413, 8, "RequestEntityTooLarge", None),
+    errors.BadRequestError: (400, 3, "MalformedHttpRequestException", None),
+    errors.NotFoundError: (404, 5, "UnknownOperationException", None),
+    errors.RequestTimeoutError: (408, 4, "RequestTimeoutException", None),
+    errors.BodyTooLargeError: (413, 8, "RequestEntityTooLargeException", None),
     errors.UnsupportedMediaError: (415, 12, "UnsupportedMediaTypeException", None),
     errors.OverloadedError: (503, 14, "ServiceUnavailableException", "1"),
     errors.StoreDownError: (503, 14, "ServiceUnavailableException", "1"),

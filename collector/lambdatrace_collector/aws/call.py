@@ -17,8 +17,7 @@ ACCOUNT = "123456789012"  # the account of AWS's own examples
 REGION_DEFAULT = "us-east-1"
 
 _ATTEMPT = re.compile(r"(?:\A|;)\s*attempt=([0-9]{1,3})\s*(?:;|\Z)")
-_REGION = re.compile(r"Credential=[^/,\s]+/\d{8}/([a-z0-9-]{1,32})/")
-_PRESIGNED_REGION = re.compile(r"[^/]+/\d{8}/([a-z0-9-]{1,32})/")
+_SCOPE = re.compile(r"[^/,\s=]+/[0-9]{8}/([a-z0-9-]{1,32})/([a-z0-9-]{1,32})/aws4_request")
 
 
 @dataclass(frozen=True)
@@ -42,19 +41,18 @@ class Call:
 
 
 def region_of(request: Request) -> str:
-    """The region that the request is signed for; signatures are not verified.
-
-    Source: Signature Version 4, credential scope, in the header or in a presigned URL.
-    """
-    presigned = _PRESIGNED_REGION.match(request.parameter("X-Amz-Credential") or "")
-    default = presigned[1] if presigned else REGION_DEFAULT
-    return region_of_authorization(request.headers.get("authorization", ""), default)
+    """The region that the request is signed for; signatures are not verified."""
+    return _scope_part(_credential_scope(request), 1) or REGION_DEFAULT
 
 
-def region_of_authorization(header: str, default: str = REGION_DEFAULT) -> str:
+def region_of_authorization(header: str) -> str:
     """The region in the credential scope of an Authorization header."""
-    signed = _REGION.search(header)
-    return signed[1] if signed else default
+    return _scope_part(_SCOPE.search(header), 1) or REGION_DEFAULT
+
+
+def signed_service(request: Request) -> str:
+    """The service that the request is signed for; empty when it is not signed."""
+    return _scope_part(_credential_scope(request), 2)
 
 
 def attempt_of(request: Request) -> int:
@@ -66,10 +64,27 @@ def attempt_of(request: Request) -> int:
     return int(told[1]) if told else 1
 
 
-def constraint_error(service: str, failures: list[str]) -> AwsError:
-    """AWS's error for parameters that break constraints of the model, one sentence each."""
+def _credential_scope(request: Request) -> re.Match[str] | None:
+    """Source: Signature Version 4, credential scope, in the header or in a presigned URL."""
+    return _SCOPE.search(request.headers.get("authorization", "")) or _SCOPE.search(
+        request.parameter("X-Amz-Credential") or ""
+    )
+
+
+def _scope_part(scope: re.Match[str] | None, part: int) -> str:
+    return scope[part] if scope else ""
+
+
+def constraint_error(service: str, model: Any, failures: list[str]) -> AwsError:
+    """AWS's error for parameters that break constraints of the model, one sentence each.
+
+    CloudWatch Logs and X-Ray have errors of their own for it; which, the operation says.
+    """
     count = f"{len(failures)} validation error{'s' if len(failures) > 1 else ''} detected"
     message = f"{count}: {'; '.join(failures)}"
-    if service == "logs":
-        return AwsError("InvalidParameterException", message)
+    declared = {shape.name for shape in model.error_shapes}
+    if service != "cloudwatch":
+        for code in ("InvalidParameterException", "InvalidRequestException"):
+            if code in declared:
+                return AwsError(code, message)
     return AwsError("ValidationException", message, query_code="ValidationError")

@@ -115,8 +115,10 @@ def _string(shape: Any) -> Checker:
     values = shape.metadata.get("enum")
 
     def check(value: str, path: str, found: list[str]) -> None:
+        before = len(found)
         check_length(value, path, found)
-        if compiled is not None and not compiled.fullmatch(value):
+        # A pattern's time may grow faster than the text: one that is too long is not tried.
+        if len(found) == before and compiled is not None and not compiled.fullmatch(value):
             rule = f"Member must satisfy regular expression pattern: {pattern}"
             found.append(_failure(value, path, rule))
         if values and value not in values:

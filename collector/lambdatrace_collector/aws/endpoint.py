@@ -1,4 +1,4 @@
-"""The AWS APIs on one path, told apart by the shape of the request and never by its host.
+"""The AWS APIs on one port, told apart by the shape of the request and never by its host.
 
 Unmodified clients therefore need one `endpoint_url` for all services.
 """
@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lambdatrace_collector.aws import json_protocol, query_protocol
 from lambdatrace_collector.aws.call import (
     ACCOUNT,
     Call,
     attempt_of,
     constraint_error,
     region_of,
+    signed_service,
 )
+from lambdatrace_collector.aws.cbor_protocol import PROTOCOL_HEADER, CborProtocol, path_names
 from lambdatrace_collector.aws.constraints import Constraints
+from lambdatrace_collector.aws.error_answer import error_answer
+from lambdatrace_collector.aws.event_stream import CONTENT_TYPE as EVENT_STREAM
+from lambdatrace_collector.aws.event_stream import event_messages
+from lambdatrace_collector.aws.json_protocol import JsonProtocol, RestJsonProtocol
+from lambdatrace_collector.aws.query_protocol import FORM, QueryProtocol
 from lambdatrace_collector.errors import (
     AwsError,
     BadRequestError,
@@ -25,109 +32,94 @@ from lambdatrace_collector.errors import (
     ServiceError,
 )
 from lambdatrace_collector.exchange import Request, Response, retry_headers
+from lambdatrace_collector.streaming import StreamingResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from lambdatrace_collector.aws.call import Operation
+    from lambdatrace_collector.aws.protocol import WireProtocol
     from lambdatrace_collector.aws.services import AwsService
-
-_HTTP_CODES = {  # those that every AWS service has; SDKs retry the last two, a few times
-    408: "RequestTimeout",
-    413: "RequestEntityTooLarge",
-    415: "UnsupportedMediaTypeException",
-    500: "InternalFailure",
-    503: "ServiceUnavailableException",
-}
 
 
 class AwsEndpoint:
-    """`POST /` of all services. `operations` are by service and operation name."""
+    """All services, on all paths of theirs. `operations` are by service and operation name."""
 
     def __init__(
         self,
-        services: Iterable[AwsService],
+        services: Sequence[AwsService],
         operations: Mapping[tuple[str, str], Operation],
     ) -> None:
-        self._services = tuple(services)
         self._operations = operations
-        self._constraints = {service.name: Constraints() for service in self._services}
+        self._constraints = {service.name: Constraints() for service in services}
+        speakers = [service for service in services if "json" in service.protocols]
+        prefixes = [service.target_prefix for service in speakers]
+        self._json = {
+            prefix: JsonProtocol(service, prefixes)
+            for prefix, service in zip(prefixes, speakers, strict=True)
+        }
+        self._unknown_json = self._json[prefixes[0]]
+        self._query = QueryProtocol(_only(services, "query"))
+        self._cbor = CborProtocol(_only(services, "smithy-rpc-v2-cbor"))
+        self._rest = RestJsonProtocol(_only(services, "rest-json"))
 
-    async def handle(self, request: Request) -> Response:
-        """The answer of the operation that the request calls, in the request's protocol."""
+    @property
+    def paths(self) -> Sequence[tuple[str, str]]:
+        """Methods and paths of the operations, `{name}` standing for one part of a path."""
+        rpc = (("POST", "/"), ("GET", "/"), ("POST", "/service/{service}/operation/{operation}"))
+        return (*rpc, *self._rest.operations)
+
+    def protocol_of(self, request: Request) -> WireProtocol | None:
+        """The protocol that the request has the shape of; None when it has that of none."""
         target = request.headers.get("x-amz-target")
+        if PROTOCOL_HEADER in request.headers or path_names(request.path)[0]:
+            return self._cbor
         if target is not None:
-            return await self._json(request, target)
-        if request.content_type == query_protocol.FORM:
-            return await self._query(request)
-        raise BadRequestError(
-            "this is no AWS request that the collector knows: expected X-Amz-Target (AWS JSON)"
-            " or a form with Action and Version (AWS query)"
-        )
+            return self._json.get(target.partition(".")[0], self._unknown_json)
+        if (request.method, request.path) in self._rest.operations:
+            return self._rest
+        if request.content_type == FORM or "Action" in request.query:
+            return self._query
+        if signed_service(request) == self._rest.service.name:
+            return self._rest
+        return None
+
+    async def handle(self, request: Request) -> Response | StreamingResponse:
+        """The answer of the operation that the request calls, in the request's protocol."""
+        protocol = self.protocol_of(request)
+        if protocol is None:
+            raise BadRequestError(
+                "this is no AWS request that the collector knows: expected X-Amz-Target (AWS JSON),"
+                f" {PROTOCOL_HEADER} (RPC v2 CBOR) or a form with Action and Version (AWS query)"
+            )
+        request_id = _request_id()
+        try:
+            name, source = protocol.read_operation(request)
+            model = self._offered(protocol.service, name)
+            parameters = protocol.read_parameters(source, model.input_shape)
+            result = await self._call(protocol.service, model, parameters, request)
+            answer = _answer(protocol, model, result, request_id)
+        except (RequestError, ServiceError) as error:
+            return _failed(protocol, request, error, request_id)
+        return replace(answer, headers={**answer.headers, "x-amzn-RequestId": request_id})
 
     def error_response(self, request: Request, error: RequestError | ServiceError) -> Response:
         """What went wrong before the operation, in the shape that the request's client reads."""
-        aws_error = as_aws_error(error)
-        service = self._service_of_target(request.headers.get("x-amz-target", ""))
-        if service is not None:
-            response = json_protocol.write_error(service, request, aws_error)
-        elif request.content_type == query_protocol.FORM:
-            response = query_protocol.write_error(_request_id(), aws_error)
-        else:
-            response = json_protocol.write_error(self._services[0], request, aws_error)
-        return _identified(response, _request_id(), error)
-
-    async def _json(self, request: Request, target: str) -> Response:
-        service = self._service_of_target(target)
-        if service is None:
-            raise AwsError(
-                "UnknownOperationException",
-                f"X-Amz-Target is {target!r}: the collector answers"
-                f" {' and '.join(service.target_prefix for service in self._services)}",
-            )
-        operation = target.partition(".")[2]
-        request_id = _request_id()
-        try:
-            model = self._offered(service, operation)
-            parameters = json_protocol.read_parameters(request, model.input_shape)
-            result = await self._call(service, model, parameters, request)
-            response = json_protocol.write_result(service, model.output_shape, result)
-        except (RequestError, ServiceError) as error:
-            response = json_protocol.write_error(service, request, as_aws_error(error))
-            return _identified(response, request_id, error)
-        return _identified(response, request_id)
-
-    async def _query(self, request: Request) -> Response:
-        request_id = _request_id()
-        try:
-            form = query_protocol.read_form(request.body)
-            service = self._service_of_version(form.get("Version", ""))
-            model = self._offered(service, form.get("Action", ""))
-            parameters = query_protocol.read_parameters(form, model.input_shape)
-            result = await self._call(service, model, parameters, request)
-            response = query_protocol.write_result(service, model, result, request_id)
-        except (RequestError, ServiceError) as error:
-            response = query_protocol.write_error(request_id, as_aws_error(error))
-            return _identified(response, request_id, error)
-        return _identified(response, request_id)
+        protocol = self.protocol_of(request) or self._unknown_json
+        return _failed(protocol, request, error, _request_id())
 
     def _offered(self, service: AwsService, operation: str) -> Any:
         """The operation's model. Raises AwsError when AWS or the collector does not have it."""
         model = service.operation(operation)
-        if model is None:
-            raise AwsError(
-                "UnknownOperationException",
-                f"{operation!r} is not an operation of {service.name}",
-                query_code="InvalidAction",
-            )
-        if (service.name, operation) not in self._operations:
-            raise AwsError(
-                "UnknownOperationException",
-                f"{operation} of {service.name} is not offered by this collector",
-                query_code="InvalidAction",
-            )
-        return model
+        if model is not None and (service.name, operation) in self._operations:
+            return model
+        message = (
+            f"{operation[:100]!r} is not an operation of {service.name}"
+            if model is None
+            else f"{operation} of {service.name} is not offered by this collector"
+        )
+        raise AwsError("UnknownOperationException", message, query_code="InvalidAction", status=404)
 
     async def _call(
         self, service: AwsService, model: Any, parameters: Mapping[str, Any], request: Request
@@ -135,7 +127,7 @@ class AwsEndpoint:
         if model.input_shape is not None:
             failures = self._constraints[service.name].failures(model.input_shape, parameters)
             if failures:
-                raise constraint_error(service.name, failures)
+                raise constraint_error(service.name, model, failures)
         call = Call(
             service=service.name,
             operation=model.name,
@@ -149,36 +141,30 @@ class AwsEndpoint:
         )
         return await self._operations[service.name, model.name](call)
 
-    def _service_of_target(self, target: str) -> AwsService | None:
-        prefix = target.partition(".")[0]
-        for service in self._services:
-            if service.target_prefix == prefix:
-                return service
-        return None
 
-    def _service_of_version(self, version: str) -> AwsService:
-        for service in self._services:
-            if service.xml_namespace is not None and service.api_version == version:
-                return service
-        raise AwsError(
-            "InvalidAction", f"Version is {version!r}: no service here speaks the query protocol"
-        )
+def _answer(
+    protocol: WireProtocol, model: Any, result: Mapping[str, Any], request_id: str
+) -> Response | StreamingResponse:
+    if model.has_event_stream_output:
+        return StreamingResponse(200, event_messages(protocol, model, result), EVENT_STREAM)
+    return protocol.write_result(model, result, request_id)
 
 
-def as_aws_error(error: RequestError | ServiceError) -> AwsError:
-    """The AWS error that says what `error` says."""
-    if isinstance(error, AwsError):
-        return error
-    code = _HTTP_CODES.get(error.status, "InvalidRequest")
-    return AwsError(code, str(error), status=error.status)
-
-
-def _identified(
-    response: Response, request_id: str, error: RequestError | ServiceError | None = None
+def _failed(
+    protocol: WireProtocol,
+    request: Request,
+    error: RequestError | ServiceError,
+    request_id: str,
 ) -> Response:
-    retry = {} if error is None else retry_headers(error)
-    headers = {**response.headers, "x-amzn-RequestId": request_id, **retry}
-    return Response(response.status, response.body, response.content_type, headers)
+    response = protocol.write_error(request, error_answer(protocol.service, error), request_id)
+    identity = {"x-amzn-RequestId": request_id, **retry_headers(error)}
+    return replace(response, headers={**response.headers, **identity})
+
+
+def _only(services: Sequence[AwsService], protocol: str) -> AwsService:
+    """The one service that speaks `protocol`: two would have to be told apart by their requests."""
+    (service,) = (service for service in services if protocol in service.protocols)
+    return service
 
 
 def _request_id() -> str:
