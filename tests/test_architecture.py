@@ -132,8 +132,8 @@ def test_only_the_store_holds_sql_and_of_a_query_only_where_trees_are_rendered()
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
     }
-    # The client makes a database and tries settings, the engine reads which schema files it has.
-    assert holders == {"store/client.py", "store/compiled_query.py", "store/engine.py"}
+    # The client makes a database and tries settings, the migration reads which schema files it has.
+    assert holders == {"store/client.py", "store/compiled_query.py", "store/migration.py"}
 
 
 def test_every_module_is_named_for_what_it_holds() -> None:

@@ -8,9 +8,7 @@ clients in one process run two queries in parallel, and a statement does not hol
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import tempfile
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
@@ -20,11 +18,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from lambdatrace_collector.errors import (
     OverloadedError,
     StoreConnectionError,
-    StoreFolderError,
-    StoreLockedError,
-    StoreVersionError,
+    StoreUnavailableError,
 )
 from lambdatrace_collector.store import sql_files
+from lambdatrace_collector.store.broken_parts import part_read, set_aside
+from lambdatrace_collector.store.checks import findings
 from lambdatrace_collector.store.client import (
     INSERT_SETTINGS,
     QUERY_SETTINGS,
@@ -34,13 +32,18 @@ from lambdatrace_collector.store.client import (
 )
 from lambdatrace_collector.store.compiled_query import render
 from lambdatrace_collector.store.failures import short, translated
+from lambdatrace_collector.store.folder import take_folder
+from lambdatrace_collector.store.migration import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
+    from lambdatrace_collector.store.broken_parts import BrokenPart
     from lambdatrace_collector.store.compiled_query import Select, Statement
+    from lambdatrace_collector.store.folder import TakenFolder
     from lambdatrace_collector.store.url import StoreUrl
+
+logger = logging.getLogger(__name__)
 
 WRITERS = 2  # one INSERT decodes while the other writes its part; a third waits for the two cores
 READERS = 2  # a long query must not stop the short ones
@@ -52,6 +55,8 @@ READS_WAITING_MAX = (
 # fields of at most 128 KiB (http_max_field_value_size); 5,000 ids of 20 digits are 110 kB.
 KEY_PARAMETERS = {"span_sources_bytes": "ids"}
 KEYS_MAX = 5_000
+# That one query may meet, each read twice.
+BROKEN_PARTS_MAX = 20
 
 
 class Store:
@@ -151,96 +156,59 @@ class Store:
     def _rows(
         self, text: str, parameters: dict[str, Any], *, as_bytes: bool
     ) -> list[dict[str, Any]]:
-        try:
-            client = self._client()
-            result = client.query(
-                text,
-                parameters=parameters,
-                settings=permitted(QUERY_SETTINGS, client.server_settings),
-                query_formats={"String": "bytes", "FixedString": "bytes"} if as_bytes else None,
-            )
-        except ClickHouseError as error:
-            raise translated(error) from error
-        return list(result.named_results())
+        client = self._client()
+        failed: BrokenPart | None = None
+        for _ in range(BROKEN_PARTS_MAX):
+            try:
+                result = client.query(
+                    text,
+                    parameters=parameters,
+                    settings=permitted(QUERY_SETTINGS, client.server_settings),
+                    query_formats={"String": "bytes", "FixedString": "bytes"} if as_bytes else None,
+                )
+                return list(result.named_results())
+            except ClickHouseError as error:
+                broken = part_read(error, self.url)
+                # Read twice: the first failure may have been the memory's, not the disk's.
+                if broken is None or (broken == failed and not set_aside(client, broken)):
+                    raise translated(error) from error
+                failed = broken
+        raise StoreUnavailableError("the store has too many broken parts to read this")
 
 
 def open_store(url: StoreUrl) -> Store:
     """Open the database at `url`, making it and its tables where they are missing. Blocks.
 
-    With the embedded engine the process works in the store's folder from then on.
+    Logs what it found there and did about it. With the embedded engine the process works in the
+    store's folder from then on.
     Raises StoreFolderError, StoreLockedError, StoreConnectionError or StoreVersionError.
     """
-    lock = _take_folder(url.folder) if url.folder is not None else None
-    store = Store(url, lock)
+    taken = take_folder(url.folder) if url.folder is not None else None
+    store = Store(url, None if taken is None else taken.lock)
     try:
-        _prepare(url)
+        _prepare(url, taken)
     except BaseException:
         store.close()
         raise
     return store
 
 
-def _prepare(url: StoreUrl) -> None:
+def _prepare(url: StoreUrl, taken: TakenFolder | None) -> None:
     try:
         client = connect_first(url)
     except ClickHouseError as error:
         raise StoreConnectionError(f"--store {url.shown} does not open: {short(error)}") from error
     try:
-        migrate(client, url)
+        migration = migrate(client, url)
     except ClickHouseError as error:
+        client.close()
         raise StoreConnectionError(
             f"--store {url.shown}: its tables cannot be made: {short(error)}"
         ) from error
-    finally:
+    except BaseException:
         client.close()
-
-
-def migrate(client: Any, url: StoreUrl) -> None:
-    """Apply the schema files that the store has not seen. Safe to repeat after a crash."""
-    client.command(sql_files.versions_statement())
-    applied = {row[0] for row in client.query("SELECT version FROM schema_versions").result_rows}
-    known = sql_files.schema_files()
-    newer = applied - {file.version for file in known}
-    if newer:
-        raise StoreVersionError(
-            f"--store {url.shown} has schema version {max(newer)}, this collector knows"
-            f" {known[-1].version}: use the newer collector, or another folder"
-        )
-    for file in known:
-        if file.version not in applied:
-            for statement in file.statements:
-                client.command(statement)
-            client.insert("schema_versions", [[file.version, file.name]], ["version", "name"])
-
-
-def _take_folder(folder: Path) -> IO[str]:
-    """The lock of the folder, held as long as the file is open; makes the folder."""
-    incoming = folder / "incoming"
-    try:
-        incoming.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "collector.lock").open("a+", encoding="ascii")
-    except OSError as error:
-        raise StoreFolderError(
-            f"--store chdb://{folder} cannot be written ({error.strerror}): choose another folder"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
-        lock.close()
-        raise StoreLockedError(
-            f"--store chdb://{folder} is used by another collector (process {owner}):"
-            " stop it, or choose another folder"
-        ) from error
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    # A body reaches chDB through a temporary file; those of a killed collector are still here.
-    for leftover in incoming.iterdir():
-        leftover.unlink()
-    tempfile.tempdir = str(incoming)
-    # chDB keeps the format schemas it was given in `__cache__` of the current folder, whatever
-    # `format_schema_path` says (26.9).
-    os.chdir(folder)
-    return lock
+        raise
+    for finding in findings(client, url.folder, taken, migration):
+        level = logging.WARNING if finding.is_warning else logging.INFO
+        logger.log(level, "store check: %s", finding.text)
+    client.close()

@@ -32,6 +32,11 @@ def versions_statement() -> str:
     return split_statements((_SQL / "versions.sql").read_text(encoding="utf-8"))[0]
 
 
+def detach_part_statement() -> str:
+    """The statement that takes the part `part` of `table` out of what is read."""
+    return split_statements((_SQL / "detach_part.sql").read_text(encoding="utf-8"))[0]
+
+
 def schema_files() -> list[SchemaFile]:
     """Every schema file, in the order in which they are applied."""
     entries = sorted(
