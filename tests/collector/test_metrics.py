@@ -91,7 +91,7 @@ def test_a_dimension_that_comes_twice_is_refused_by_its_place(
     )
     assert [message for _, message in (put, asked, queried)] == [
         f"The parameter {path}Dimensions has the same name more than once."
-        for path in ("MetricData.member.1.", "", "MetricStat.Metric.")
+        for path in ("MetricData.member.1.", "", "MetricDataQueries.member.1.MetricStat.Metric.")
     ]
 
 
@@ -374,7 +374,7 @@ def test_what_may_not_be_asked_is_refused_in_aws_s_words(cloudwatch: Any, hour: 
         "InvalidParameterCombination",
         "Must specify either Statistics or ExtendedStatistics",
     )
-    assert statistics(ExtendedStatistics=["tm99"])[0] == "InvalidParameterValue"
+    assert statistics(ExtendedStatistics=["TM99"])[0] == "InvalidParameterValue"
     assert data(MetricStat={**query("n", "m", "Best")["MetricStat"]})[0] == "ValidationError"
     assert data(MetricStat={**query("n", "m", "Sum", 7)["MetricStat"]})[0] == "ValidationError"
     assert refused(
@@ -384,7 +384,7 @@ def test_what_may_not_be_asked_is_refused_in_aws_s_words(cloudwatch: Any, hour: 
         EndTime=hour + HOUR,
     ) == (
         "ValidationError",
-        "The expression of query e is not supported by this collector: expected MetricStat.",
+        "Error in expression 'e': Undefined variable 'a'",
     )
     assert refused(
         cloudwatch.get_metric_data,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from lambdatrace_collector.metrics.statistics import (
@@ -18,16 +20,39 @@ NOW_MS = 1_790_000_000_000
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Average", Statistic("Average")),
-        ("p99", Statistic("p99", 0.99)),
-        ("p0", Statistic("p0", 0.0)),
-        ("p100", Statistic("p100", 1.0)),
-        ("p2.5", Statistic("p2.5", 0.025)),
-        ("p101", None),
-        ("p", None),
-        ("P99", None),
-        ("tm99", None),
-        ("average", None),
+        ("Average", Statistic("Average", "Average")),
+        ("p99", Statistic("p99", "percentile", low=0.99)),
+        ("p0", Statistic("p0", "percentile", low=0.0)),
+        ("p100", Statistic("p100", "percentile", low=1.0)),
+        ("p2.5", Statistic("p2.5", "percentile", low=0.025)),
+        ("tm90", Statistic("tm90", "trimmed_mean", high=0.9)),
+        ("tc90.5", Statistic("tc90.5", "trimmed_count", high=0.905)),
+        ("ts10", Statistic("ts10", "trimmed_sum", high=0.1)),
+        ("wm98", Statistic("wm98", "winsorized_mean", high=0.98)),
+        ("IQM", Statistic("IQM", "trimmed_mean", low=0.25, high=0.75)),
+        ("TM(2%:98%)", Statistic("TM(2%:98%)", "trimmed_mean", low=0.02, high=0.98)),
+        ("TS(80%:)", Statistic("TS(80%:)", "trimmed_sum", low=0.8)),
+        ("WM(:95%)", Statistic("WM(:95%)", "winsorized_mean", high=0.95)),
+        ("TM(150:1000)", Statistic("TM(150:1000)", "trimmed_mean", False, 150.0, 1000.0)),
+        ("TC(:0.5)", Statistic("TC(:0.5)", "trimmed_count", False, -math.inf, 0.5)),
+        ("PR(100:)", Statistic("PR(100:)", "rank", False, 100.0, math.inf)),
+        *(
+            (text, None)
+            for text in (
+                *(
+                    "p101",
+                    "p",
+                    "P99",
+                    "average",
+                    "pr50",
+                    "TM99",
+                    "tm(1:2)",
+                    "iqm",
+                    "p1.12345678901",
+                ),
+                *("TM(:)", "TM(2%:98)", "TM(98%:2%)", "TM(5:5)", "PR(10%:20%)", "TM(50%:101%)"),
+            )
+        ),
     ],
 )
 def test_statistics_are_read(text: str, expected: Statistic | None) -> None:

@@ -1,4 +1,4 @@
-"""GetMetricData, GetMetricStatistics and ListMetrics."""
+"""GetMetricStatistics and ListMetrics."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace_collector.aws.paging import decode_token, encode_token
 from lambdatrace_collector.metrics.datums import (
+    dimension_columns,
     invalid_combination,
     invalid_value,
 )
-from lambdatrace_collector.metrics.queries import (
-    basic_rows,
-    basic_value,
-    metric_series,
-    range_ms,
-    statistic_points,
-)
+from lambdatrace_collector.metrics.series import Metric, Selection, read_points
 from lambdatrace_collector.metrics.statistics import (
+    BASIC_STATISTICS,
+    aligned_start_ms,
     is_period,
     parse_statistic,
 )
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
     from lambdatrace_collector.aws.call import Call
     from lambdatrace_collector.errors import AwsError
-    from lambdatrace_collector.metrics.queries import Series
     from lambdatrace_collector.metrics.statistics import Statistic
     from lambdatrace_collector.store.engine import Store
 
@@ -46,20 +42,22 @@ class MetricReading:
     async def get_metric_statistics(self, call: Call) -> Mapping[str, Any]:
         """GetMetricStatistics: a datapoint per period and unit, of at most 1440 periods."""
         parameters = call.parameters
-        basic = parameters.get("Statistics", [])
-        extended = [_percentile(text) for text in parameters.get("ExtendedStatistics", [])]
-        if not basic and not extended:
-            raise invalid_combination("Must specify either Statistics or ExtendedStatistics")
-        series = statistics_series(call)
+        selections = statistics_selections(call)
         datapoints: dict[tuple[int, str], dict[str, Any]] = {}
-        if basic:
-            for row in await basic_rows(self._store, call, series):
-                point = _datapoint(datapoints, row["timestamp_s"], row["unit"])
-                point.update({name: basic_value(row, name) for name in basic})
-        for statistic in extended:
-            for value in await statistic_points(self._store, call, series, statistic):
-                point = _datapoint(datapoints, value.timestamp_s, value.unit)
-                point.setdefault("ExtendedStatistics", {})[statistic.name] = value.value
+        found = await read_points(self._store, call, selections)
+        for selection, by_unit in zip(selections, found, strict=True):
+            name = selection.statistic.name
+            for unit, points in by_unit.items():
+                if parameters.get("Unit", unit) != unit:
+                    continue
+                for timestamp_s, value in zip(*points, strict=True):
+                    point = datapoints.setdefault(
+                        (timestamp_s, unit), {"Timestamp": float(timestamp_s), "Unit": unit}
+                    )
+                    if selection.statistic.is_basic:
+                        point[name] = value
+                    else:
+                        point.setdefault("ExtendedStatistics", {})[name] = value
         return {"Label": parameters["MetricName"], "Datapoints": list(datapoints.values())}
 
     async def list_metrics(self, call: Call) -> Mapping[str, Any]:
@@ -93,10 +91,11 @@ class MetricReading:
         return result
 
 
-def statistics_series(call: Call) -> Series:
+def statistics_selections(call: Call) -> list[Selection]:
     """What a GetMetricStatistics call asks for. Raises AwsError when it may not be asked."""
     parameters = call.parameters
-    start_ms, end_ms = range_ms(call)
+    statistics = _statistics(parameters)
+    start_ms, end_ms = round(parameters["StartTime"] * 1000), round(parameters["EndTime"] * 1000)
     period_s = parameters["Period"]
     if start_ms >= end_ms:
         raise invalid_value("The parameter StartTime must be less than the parameter EndTime.")
@@ -111,25 +110,26 @@ def statistics_series(call: Call) -> Series:
             f" {STATISTICS_POINTS_MAX}. You may reduce the datapoints requested by increasing"
             " Period, or decreasing the time range."
         )
-    return metric_series(call, "Dimensions", parameters, parameters.get("Unit", ""), period_s)
+    names, values = dimension_columns("Dimensions", parameters.get("Dimensions", ()))
+    metric = Metric(parameters["Namespace"], parameters["MetricName"], tuple(names), tuple(values))
+    start_ms = aligned_start_ms(start_ms, period_s, call.now_ms)
+    return [Selection(metric, statistic, period_s, start_ms, end_ms) for statistic in statistics]
 
 
-def _percentile(text: str) -> Statistic:
-    statistic = parse_statistic(text)
-    if statistic is None or statistic.level is None:
-        raise invalid_value(
-            f"The value {text} for parameter ExtendedStatistics is not supported: expected a"
-            " percentile such as p99 or p99.9."
-        )
-    return statistic
-
-
-def _datapoint(
-    datapoints: dict[tuple[int, str], dict[str, Any]], timestamp_s: int, unit: str
-) -> dict[str, Any]:
-    return datapoints.setdefault(
-        (timestamp_s, unit), {"Timestamp": float(timestamp_s), "Unit": unit}
-    )
+def _statistics(parameters: Mapping[str, Any]) -> list[Statistic]:
+    basic = parameters.get("Statistics", [])
+    extended = parameters.get("ExtendedStatistics", [])
+    if not basic and not extended:
+        raise invalid_combination("Must specify either Statistics or ExtendedStatistics")
+    statistics: list[Statistic] = []
+    for text in (*basic, *extended):
+        statistic = parse_statistic(text)
+        if statistic is None or (text in extended and text in BASIC_STATISTICS):
+            raise invalid_value(
+                f"The value {text} for parameter ExtendedStatistics is not supported."
+            )
+        statistics.append(statistic)
+    return statistics
 
 
 def _metric(row: Mapping[str, Any]) -> dict[str, Any]:

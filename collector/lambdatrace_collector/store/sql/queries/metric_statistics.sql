@@ -1,15 +1,105 @@
--- The basic statistics of one metric, per period and unit.
+-- Statistics of metrics: a row per metric, unit and statistic, its points in arrays, ascending in time.
+--
+-- What is younger than the last day that was rolled up is read from the samples, the rest from the rollups of
+-- `tier_s` seconds; 0 where the period is finer than every rollup.
+--
+-- Percentiles and their kin come from the values of a period, sorted (v), with their counts (w) and the running
+-- sum of these (c), of n in all. `percentile` lies linear between the two values beside rank low * (n - 1), as if
+-- each stood there w times. The others take what is within two bounds: parts of n, where a value across the bound
+-- counts in part; or values, low < v <= high. A period with a negative value, or with a StatisticSet of several
+-- values, has none of them.
+-- Source: CloudWatch user guide, "CloudWatch statistics definitions".
 SELECT
-    intDiv(intDiv(timestamp_ms, {period_ms:Int64}) * {period_ms:Int64}, 1000) AS timestamp_s,
+    metric_id,
     unit,
-    sum(samples.sample_count) AS sample_count,
-    sum(samples.sum) AS sum,
-    min(samples.minimum) AS minimum,
-    max(samples.maximum) AS maximum
-FROM metric_samples AS samples FINAL
-WHERE metric_id = sipHash64({account:String}, {region:String}, {namespace:String}, {metric_name:String},
-                            {dimension_names:Array(String)}, {dimension_values:Array(String)})
-  AND timestamp_ms >= {start_ms:Int64} AND timestamp_ms < {end_ms:Int64}
-  AND (empty({unit:String}) OR unit = {unit:String})
-GROUP BY timestamp_s, unit
-ORDER BY timestamp_s, unit
+    statistic,
+    arraySort(groupArray((period_s, value))) AS points,
+    points.1 AS timestamps_s,
+    points.2 AS point_values
+FROM (
+    SELECT
+        metric_id,
+        unit,
+        statistic,
+        period_s,
+        greatest(low * (n - 1), 0) AS rank,
+        arrayFirstIndex(running -> running > floor(rank), c) AS below,
+        arrayFirstIndex(running -> running > floor(rank) + 1, c) AS above,
+        v[if(below = 0, -1, toInt64(below))] AS below_rank,  -- past the last rank stands the last value
+        v[if(above = 0, -1, toInt64(above))] AS above_rank,
+        if(is_part,
+           arrayMap((weight, running) -> greatest(0, least(running, high * n) - greatest(running - weight, low * n)), w, c),
+           arrayMap((weight, number) -> if(number > low AND number <= high, weight, 0), w, v)) AS within,
+        arraySum(within) AS within_count,
+        arrayDotProduct(v, within) AS within_sum,
+        multiIf(
+            kind = 'SampleCount', sample_count,
+            kind = 'Sum', sum,
+            kind = 'Average', sum / sample_count,
+            kind = 'Minimum', minimum,
+            kind = 'Maximum', maximum,
+            NOT is_told, nan,
+            kind = 'percentile', below_rank + (above_rank - below_rank) * (rank - floor(rank)),
+            kind = 'trimmed_mean', within_sum / within_count,
+            kind = 'trimmed_count', within_count,
+            kind = 'trimmed_sum', within_sum,
+            kind = 'rank', 100 * within_count / n,
+            kind = 'winsorized_mean' AND is_part,
+                (within_sum
+                 + low * n * v[arrayFirstIndex(weight -> weight > 0, within)]
+                 + (1 - high) * n * v[arrayLastIndex(weight -> weight > 0, within)]) / n,
+            kind = 'winsorized_mean', arraySum((number, weight) -> least(greatest(number, low), high) * weight, v, w) / n,
+            nan) AS value
+    FROM (
+        SELECT
+            metric_id,
+            unit,
+            period_s,
+            sample_count,
+            sum,
+            minimum,
+            maximum,
+            is_told,
+            arraySort(arrayZip(all_values, all_counts)) AS weighted,
+            weighted.1 AS v,
+            weighted.2 AS w,
+            arrayCumSum(w) AS c,
+            arraySum(w) AS n
+        FROM (
+            SELECT
+                metric_id,
+                unit,
+                intDiv(intDiv(timestamp_ms, {period_ms:Int64}) * {period_ms:Int64}, 1000) AS period_s,
+                sum(if(empty(values), samples.sample_count, arraySum(counts))) AS sample_count,
+                sum(if(empty(values), samples.sum, arrayDotProduct(values, counts))) AS sum,
+                min(if(empty(values), samples.minimum, arrayMin(values))) AS minimum,
+                max(if(empty(values), samples.maximum, arrayMax(values))) AS maximum,
+                groupArrayArray(if({has_distributions:UInt8}, values, [])) AS all_values,
+                groupArrayArray(if({has_distributions:UInt8}, counts, [])) AS all_counts,
+                countIf(empty(values)) = 0 AND minimum >= 0 AS is_told
+            FROM (
+                SELECT metric_id, timestamp_ms, unit, values, counts, sample_count, sum, minimum, maximum
+                FROM metric_samples FINAL
+                WHERE metric_id IN {metric_ids:Array(UInt64)}
+                  AND timestamp_ms >= {start_ms:Int64} AND timestamp_ms < {end_ms:Int64}
+                  AND timestamp_ms >= (SELECT toInt64(max(day) + 1) * 86400000 FROM metric_rolled_days)
+                UNION ALL
+                SELECT metric_id, timestamp_ms, unit, values, counts, sample_count, sum, minimum, maximum
+                FROM metric_rollups FINAL
+                WHERE resolution_s = {tier_s:UInt16} AND metric_id IN {metric_ids:Array(UInt64)}
+                  AND timestamp_ms >= {start_ms:Int64} AND timestamp_ms < {end_ms:Int64}
+                  AND timestamp_ms < (SELECT toInt64(max(day) + 1) * 86400000 FROM metric_rolled_days)
+            ) AS samples
+            GROUP BY metric_id, unit, period_s
+        )
+    )
+    ARRAY JOIN
+        arrayEnumerate({kinds:Array(String)}) AS statistic,
+        {kinds:Array(String)} AS kind,
+        {are_parts:Array(UInt8)} AS is_part,
+        {lows:Array(Float64)} AS low,
+        {highs:Array(Float64)} AS high
+    WHERE NOT isNaN(value)
+)
+GROUP BY metric_id, unit, statistic
+ORDER BY metric_id, unit, statistic
