@@ -166,6 +166,8 @@ def stripped_code(source: str, path: str) -> CodeType:
 def without_docstrings(source: bytes) -> bytes:
     """`source` without docstrings, comments, annotations, types, and most of its indentation.
 
+    And without the sentences in tables of settings, which only the README shows.
+
     That is half of it, zipped. Line numbers stay, so that a traceback from a bundle shows the right
     line.
     """
@@ -178,7 +180,8 @@ def without_docstrings(source: bytes) -> bytes:
             lines[row - 1] = lines[row - 1][:column]
         elif token.end[0] > row:
             in_strings.update(range(row + 1, token.end[0] + 1))
-    for row, start, end in sorted(_annotations(tree, source.splitlines()), reverse=True):
+    cuts = [*_annotations(tree, source.splitlines()), *_sentences(tree)]
+    for row, start, end in sorted(cuts, reverse=True):
         line = lines[row - 1].encode()
         lines[row - 1] = (line[:start] + line[end:]).decode()
     for node in ast.walk(tree):
@@ -194,7 +197,28 @@ def without_docstrings(source: bytes) -> bytes:
         line if row in in_strings else line.replace(" " * _INDENTATION, " ", _depth(line))
         for row, line in enumerate(lines, 1)
     )
-    return "".join(line.rstrip() + "\n" for line in narrow).encode()
+    return _without_gaps("".join(line.rstrip() + "\n" for line in narrow))
+
+
+_WORDS = frozenset((tokenize.NAME, tokenize.NUMBER, tokenize.STRING))
+# From Python 3.12 on an f-string has tokens of its own; before it is one, and stays as it is.
+_F_START, _F_END = getattr(tokenize, "FSTRING_START", -1), getattr(tokenize, "FSTRING_END", -1)
+
+
+def _without_gaps(source: str) -> bytes:
+    """`source` without the spaces on a line that divide no words."""
+    lines, cuts, within = source.splitlines(), [], 0
+    last = tokenize.TokenInfo(tokenize.NL, "", (0, 0), (0, 0), "")
+    for token in tokenize.tokenize(io.BytesIO(source.encode()).readline):
+        divides = {last.type, token.type} <= _WORDS
+        if not divides and not within and last.end[0] == token.start[0] and last.end[1]:
+            cuts.append((token.start[0], last.end[1], token.start[1]))
+        within += (token.type == _F_START) - (token.type == _F_END)
+        last = token
+    for row, start, end in reversed(cuts):
+        line = lines[row - 1]
+        lines[row - 1] = line[:start] + line[end:]
+    return "".join(line + "\n" for line in lines).encode()
 
 
 def _depth(line: str) -> int:
@@ -231,6 +255,18 @@ def _annotations(tree: ast.Module, lines: list[bytes]) -> Iterator[tuple[int, in
             continue
         if is_one_line and start >= 0 and annotation.end_col_offset is not None:
             yield annotation.lineno, start, annotation.end_col_offset
+
+
+def _sentences(tree: ast.Module) -> Iterator[tuple[int, int, int]]:
+    """Row, first and last column in bytes of what stands in the last string of a table's rows."""
+    for node in tree.body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        rows = node.value.elts if isinstance(node.value, ast.Tuple) else ()
+        for row in rows if node.target.id.endswith("TABLE") else ():
+            last = row.elts[-1] if isinstance(row, ast.Tuple) else None
+            if isinstance(last, ast.Constant) and last.lineno == last.end_lineno:
+                yield last.lineno, last.col_offset + 1, (last.end_col_offset or 0) - 1
 
 
 def _is_for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:

@@ -220,11 +220,17 @@ if TYPE_CHECKING:
     C = int
 else:
     C = 1
+
+A_TABLE: tuple[tuple[str, int, str], ...] = (
+    ("A", 1, "What A is for."),
+    ("B", 2, "And B."),
+)
 '''
     assert without_docstrings(source).decode().splitlines() == [
-        *["", "", "", "class A(Exception):", " pass", "", "def f(a, *b, c = ()):", "", ""],
-        *[' text = """', "# no comment", '"""', " return text", ""],
-        *["if TYPE_CHECKING:", " pass", "", "", "", "", "else:", " C = 1"],
+        *["", "", "", "class A(Exception):", " pass", "", "def f(a,*b,c=()):", "", ""],
+        *[' text="""', "# no comment", '"""', " return text", ""],
+        *["if TYPE_CHECKING:", " pass", "", "", "", "", "else:", " C=1", ""],
+        *["A_TABLE=(", ' ("A",1,""),', ' ("B",2,""),', ")"],
     ]
 
 
@@ -234,10 +240,20 @@ def is_for_type_checkers_alone(node: ast.stmt) -> bool:
     return ast.dump(node.test) == TYPE_CHECKING_NAME
 
 
+def blank_sentences(tree: ast.Module) -> None:
+    """Those that tables have for the README."""
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target).endswith("TABLE"):
+            for row in getattr(node.value, "elts", ()):
+                if isinstance(row, ast.Tuple):
+                    row.elts[-1] = ast.Constant("")
+
+
 def program(source: bytes) -> str:
     """What `source` says to Python, with `pass` where a docstring was all there was, or types."""
     tree = ast.parse(source)
     tree.body = [node for node in tree.body if not is_for_type_checkers_alone(node)]
+    blank_sentences(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.dump(node.test) == TYPE_CHECKING_NAME:
             node.body = [ast.Pass()]
