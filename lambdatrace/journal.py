@@ -33,6 +33,8 @@ An entry is a tuple whose first item says which:
 On the file: `MAGIC`, a key of 8 bytes, frames of length (4 bytes), hash (8) and entry, and four
 zero bytes, which each frame is written with and the next is written over: to write them at the
 front makes all frames void at once. A frame whose hash is wrong was torn and ends the file too.
+Behind the first letter of a line that says that a span has begun there are 8 bytes for its end,
+which are zero to the hash: one store writes them, which is there or is not.
 `marshal` is what an entry is written with, being built into the interpreter; it must not read what
 it has not written, so nothing is read whose hash is wrong.
 """
@@ -72,8 +74,10 @@ _ENTRY_DEPTH = 4  # levels of an entry that are its own; what is deeper is bound
 _SCALARS = frozenset((str, bool, int, float, bytes))
 LENGTHS_MAX = 256  # those of most spans, made once: 0.1 µs less for each
 LENGTHS = [size.to_bytes(4, "little") for size in range(LENGTHS_MAX)]
-# The first letter of a body that is a line of text; marshal's is a parenthesis.
+# The first letter of a body that is text; marshal's is a parenthesis.
 OPENED, CLOSED = "o", "c"
+NOT_ENDED = bytes(8)
+_END_AT = FRAME_BYTES + 1
 KINDS = "012345"  # of spans
 _KEYS = 1 << 63  # what `source_hash` takes
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -100,6 +104,7 @@ class Journal:
         "_kept",
         "_key",
         "_mapped",
+        "_places",
         "_position",
         "_settling",
         "_writing",
@@ -126,6 +131,7 @@ class Journal:
         self._key = int.from_bytes(os.urandom(8), "little") % _KEYS
         self._mapped: Any = None
         self._position = HEADER_BYTES
+        self._places = object()  # another once the places of what has begun are void
         # Until the file is mapped. A signal handler may record in the midst of an entry, which its
         # own then waits for in `_deferred`.
         self._writing = _thread.RLock()
@@ -173,20 +179,22 @@ class Journal:
                 return
         self._append(body)
 
-    def _append(self, body: bytes) -> None:
+    def _append(self, body: bytes) -> int:
+        """Where the frame is; 0 while the file is not mapped, and when it is full."""
         size = len(body)
         length = LENGTHS[size] if size < LENGTHS_MAX else size.to_bytes(4, "little")
         frame = b"".join((length, source_hash(self._key, body), body, END))
         if self._mapped is None:
             self._put(frame)
-            return
+            return 0
         start = self._position  # one step from here …
         end = start + FRAME_BYTES + size
         if end < _END_MAX:
             self._position = end
             self._mapped[start : end + 4] = frame  # … to here
-        else:
-            self.dropped += 1
+            return start
+        self.dropped += 1
+        return 0
 
     def _put(self, frame: bytes) -> None:
         with self._writing:
@@ -253,12 +261,14 @@ class Journal:
             )
         else:
             span.noted = 0
-            self._append(
-                f"{OPENED}{context.span_id}{context.trace_id}{parent.span_id}{KINDS[span.kind]}{span.start_ns}"
-                f" {context.trace_state}\n{spans.request_id}\n{span.name}".encode(
-                    "utf-8", "replace"
-                )
+            places = self._places
+            at = self._append(
+                f"{OPENED}\0\0\0\0\0\0\0\0{context.span_id}{context.trace_id}{parent.span_id}"
+                f"{KINDS[span.kind]}{span.start_ns} {context.trace_state}\n{spans.request_id}\n"
+                f"{span.name}".encode("utf-8", "replace")
             )
+            if at:
+                span.place = places, at + _END_AT
 
     def span_ended(self, span: Span) -> None:
         """Note that a span has ended, and what it was given that is not noted yet."""
@@ -280,6 +290,13 @@ class Journal:
                 )
             )
         else:
+            place = span.place
+            if place is not None:
+                places, at = place
+                end = span.end_ns.to_bytes(8, "little")
+                if places is self._places:  # one step from here …
+                    self._mapped[at : at + 8] = end  # … to here
+                    return
             line = f"{CLOSED}{span.context.span_id}{span.end_ns} {span.name}"
             self._append(line.encode("utf-8", "replace"))
 
@@ -331,9 +348,12 @@ class Journal:
                 if self._position == position and self._is_open():
                     self._put_all(END, HEADER_BYTES)
                     self._position = HEADER_BYTES
-        elif self._position == position:  # one step from here …
-            self._mapped[HEADER_BYTES : HEADER_BYTES + 4] = END
-            self._position = HEADER_BYTES  # … to here
+        else:
+            places = object()
+            if self._position == position:  # one step from here …
+                self._mapped[HEADER_BYTES : HEADER_BYTES + 4] = END
+                self._places = places
+                self._position = HEADER_BYTES  # … to here
         self.settled = self._kept = 0
 
     def _compact(self, keep: Callable[[list[Entry]], list[Entry]]) -> None:
@@ -344,6 +364,7 @@ class Journal:
         old = self._mapped
         if old is None:
             return
+        self._places = object()  # what ends from now on is noted behind `read_to`
         read_to = self._position
         kept = keep(list(read_entries(old[:read_to])))
         self._kept, self.settled = len(kept), 0
@@ -453,10 +474,16 @@ def read_entries(data: bytes) -> Iterator[Entry]:
         size = int.from_bytes(data[position : position + 4], "little")
         end = start + size
         body = data[start:end]
+        ended = body[1:9] if body[:1] == b"o" else NOT_ENDED
+        if ended != NOT_ENDED:
+            body = body[:1] + NOT_ENDED + body[9:]
         if not size or len(body) != size or source_hash(key, body) != data[position + 4 : start]:
             return
         if body[:1] in (b"o", b"c"):
-            yield _entry_of_line(body.decode("utf-8", "replace"))
+            entry = _entry_of_line(body.decode("utf-8", "replace"))
+            yield entry
+            if ended != NOT_ENDED:
+                yield ("ended", entry[1], int.from_bytes(ended, "little"), entry[5], {}, UNSET, "")
             position = end
             continue
         entry = loads(body)  # noqa: S302 - what the hash says we have written
@@ -470,11 +497,12 @@ def _entry_of_line(line: str) -> Entry:
     if line[0] == CLOSED:
         end_ns, _, name = line[17:].partition(" ")
         return ("ended", line[1:17], int(end_ns), name, {}, UNSET, "")
-    start_ns, _, rest = line[66:].partition(" ")
+    line = line[1 + len(NOT_ENDED) :]
+    start_ns, _, rest = line[65:].partition(" ")
     trace_state, request_id, name = rest.split("\n", 2)
-    place = (line[1:17], line[17:49], line[49:65], trace_state)
+    place = (line[:16], line[16:48], line[48:64], trace_state)
     scope = (OWN_SCOPE.name, OWN_SCOPE.version)
-    return ("begun", *place, name, int(line[65]), int(start_ns), *scope, {}, request_id)
+    return ("begun", *place, name, int(line[64]), int(start_ns), *scope, {}, request_id)
 
 
 def span_entry(span: Span) -> Entry:

@@ -146,7 +146,7 @@ class Span:
     """One operation of a trace. Times are Unix nanoseconds; `end_ns` is 0 while it is open.
 
     `noted` says how many of its attributes, from the first on, the journal has as they are; -1 if
-    it does not know of the span.
+    it has not the span, or by another name. `place` is the journal's: where the end is to be noted.
 
     Every `set_` and `add_` is silently ignored once the span has ended, as in OpenTelemetry.
     """
@@ -165,6 +165,7 @@ class Span:
         "noted",
         "opened_in",
         "parent",
+        "place",
         "scope",
         "start_ns",
         "status_code",
@@ -191,6 +192,7 @@ class Span:
         self.start_ns = start_ns
         self.end_ns = 0
         self.noted = -1
+        self.place: tuple[object, int] | None = None
         self.opened_in: InvocationSpans | None = None  # while it is open
         self.attributes: dict[str, Any] = {}
         self.events: list[Event] = []
@@ -223,6 +225,15 @@ class Span:
             return False
         spans = self.opened_in
         return self.context.is_sampled or (spans is not None and spans.is_holding)
+
+    def update_name(self, name: str, kind: int | None = None) -> None:
+        """Give the span another name, and another kind."""
+        if self.end_ns:
+            return
+        self.name = name
+        if kind is not None:
+            self.kind = kind
+        self.noted = -1
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute; beyond ATTRIBUTE_COUNT_MAX, new keys are dropped and counted."""

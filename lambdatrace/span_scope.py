@@ -99,8 +99,9 @@ class SpanHandle:
 
     def update_name(self, name: str) -> None:
         """Give the span another name."""
-        if self._span is not None and not self._span.end_ns:
-            self._span.name = name if type(name) is str else self._guard.run(_text, name) or "?"
+        if self._span is not None:
+            text = name if type(name) is str else self._guard.run(_text, name)
+            self._guard.run(self._span.update_name, text or "?")
 
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None) -> None:
         """Record that something happened now."""

@@ -330,7 +330,7 @@ class Tracer:
     def set_attributes(self, span: Span, attributes: Mapping[str, Any]) -> None:
         """Set attributes that shall be known even if the process dies before the span ends."""
         journal = self.journal
-        if journal is None or span.noted < 0 or span.end_ns:
+        if journal is None or span.end_ns or not span.context.is_sampled:
             span.set_attributes(attributes)
             return
         is_all_noted = span.noted == len(span.attributes)

@@ -220,7 +220,7 @@ class OtelSpan(trace.Span):
 
     def _update_name(self, name: Any) -> None:
         if not self.record.end_ns:
-            self.record.name = clean_name(name)
+            self.record.update_name(clean_name(name))
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status; OK is final, and UNSET changes nothing."""

@@ -88,8 +88,9 @@ class TracedSubsegment(Subsegment):  # type: ignore[misc] # the SDK is not typed
         if self._token is not None:
             deactivate(self._token)
             self._token = None
-        span.name = self.name  # patches of databases name a subsegment late
-        span.kind = _kind(self.namespace)
+        kind = _kind(self.namespace)
+        if (span.name, span.kind) != (self.name, kind):  # patches of databases name one late
+            span.update_name(self.name, kind)
         try:
             self._describe(span)
         finally:  # whatever the user has put there, the span ends

@@ -590,6 +590,7 @@ STEPS = st.lists(
 @given(
     begun_with=ATTRIBUTES,
     steps=STEPS,
+    is_mapped=st.booleans(),
     is_own_scope=st.booleans(),
     is_ended=st.sampled_from((True, True, True, False)),
 )
@@ -598,12 +599,16 @@ def test_whatever_a_span_was_given_on_its_way_its_last_state_is_in_the_journal(
     begun_with: dict[str, Any],
     steps: list[tuple[str, dict[str, Any]]],
     *,
+    is_mapped: bool,
     is_own_scope: bool,
     is_ended: bool,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, process(Path(folder)) as recorded:
         start(recorded)
         tracer = recorded.telemetry.tracer
+        assert tracer.journal is not None
+        if is_mapped:
+            tracer.journal.settle(lambda: False, list)
         scope = OWN_SCOPE if is_own_scope else Scope("theirs", "2")
         span = tracer.start_span("call", attributes=begun_with, scope=scope)
         noted = dict(begun_with)  # what a crash now would leave
@@ -614,12 +619,11 @@ def test_whatever_a_span_was_given_on_its_way_its_last_state_is_in_the_journal(
             elif step == "given unnoted":
                 span.set_attributes(attributes)
             elif step == "name":
-                span.name = "renamed"
+                span.update_name("renamed")
             else:
                 span.set_status(ERROR, "no")
         if is_ended:
             tracer.end_span(span)
-        assert tracer.journal is not None
         entries = read_entries(Path(folder, tracer.journal.name).read_bytes())
         left = Left(list(entries)).spans[span.span_id]
     whole = span_entry(span)
@@ -629,6 +633,47 @@ def test_whatever_a_span_was_given_on_its_way_its_last_state_is_in_the_journal(
         assert left[9] == noted
         assert left[14] == whole[14], "its scope"
     assert left[-1] == REQUEST
+
+
+def test_what_ends_after_its_begin_was_forgotten_harms_nothing_that_is_there_instead(
+    tmp_path: Path,
+) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
+        assert journal is not None
+        journal.settle(lambda: True, list)
+        stray = tracer.start_span("stray")
+        journal.settle(lambda: True, list)  # as when its invocation is over, and a thread has it
+        later = tracer.start_span("later")
+        tracer.end_span(stray)
+        tracer.end_span(later)
+        entries = list(read_entries(Path(journal.folder, journal.name).read_bytes()))
+    assert [(entry[0], entry[1]) for entry in entries] == [
+        ("begun", later.span_id),
+        ("ended", later.span_id),
+        ("ended", stray.span_id),
+    ]
+
+
+def test_what_ends_while_the_journal_is_compacted_is_not_lost(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
+        assert journal is not None
+        journal.settle(lambda: False, list)
+        span = tracer.start_span("work")
+        for number in range(6):
+            journal.write(("timeout", f"{number}" * 100_000))
+
+        def keep(entries: list[Any]) -> list[Any]:
+            tracer.end_span(span)  # in another thread, say, after it was read
+            return [entry for entry in entries if entry[0] == "begun"]
+
+        journal.settled = 9
+        journal.settle(lambda: False, keep)
+        entries = list(read_entries(Path(journal.folder, journal.name).read_bytes()))
+    assert [entry[:2] for entry in entries] == [("begun", span.span_id), ("ended", span.span_id)]
 
 
 FORKING = """
