@@ -40,11 +40,12 @@ from lambdatrace_collector.traces.api import TracesApi, api_error
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from lambdatrace_collector.aws.call import Operation
+    from lambdatrace_collector.aws.call import FromBody, Operation
     from lambdatrace_collector.exchange import Receive, Send
     from lambdatrace_collector.otlp.ingestion import Ingest
     from lambdatrace_collector.otlp.signals import Signal
     from lambdatrace_collector.routing import ErrorShape
+    from lambdatrace_collector.settings import Settings
     from lambdatrace_collector.store.engine import Store
     from lambdatrace_collector.streaming import StreamingResponse
 
@@ -56,8 +57,9 @@ OTLP_PATHS = "/v1/"  # OTLP/HTTP's clients read a google.rpc.Status, also where 
 class Application:
     """The ASGI application over an opened store; await `drain` before the store closes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
+        self._settings = settings
         self._readiness = Readiness(store)
         self._streams = Streams()
         self.admission = Admission()
@@ -74,6 +76,7 @@ class Application:
 
     def _all_routes(self) -> tuple[Route, ...]:
         traces = TracesApi(self._store)
+        resets = self._settings.allow_reset
         otlp = (
             Route("POST", signal.path, http_export(signal, ingest), otlp_error)
             for signal, ingest in self.ingests.items()
@@ -87,10 +90,11 @@ class Application:
             Route("GET", "/api/v3/operations", traces.operations, _api_error),
             Route("GET", "/healthz", self._healthz, _api_error),
             Route("GET", "/readyz", self._readyz, _api_error),
+            *([Route("POST", "/_lambdatrace/reset", self._reset, _api_error)] if resets else []),
             *(Route(method, path, aws.handle, aws.error_response) for method, path in aws.paths),
         )
 
-    def _aws_operations(self) -> Mapping[tuple[str, str], Operation]:
+    def _aws_operations(self) -> Mapping[tuple[str, str], Operation | FromBody]:
         record_ids = RecordIds()
         return {
             **log_operations(self._store, record_ids, self._groups["logs"].commit),
@@ -141,6 +145,11 @@ class Application:
         if head.path.startswith(OTLP_PATHS):
             return otlp_error
         return _api_error if self._aws.protocol_of(head) is None else self._aws.error_response
+
+    async def _reset(self, _request: Request) -> Response:
+        """Everything that was acknowledged before is gone."""
+        await self._store.empty()
+        return json_response({})
 
     async def _healthz(self, _request: Request) -> Response:
         """Alive: the process answers."""

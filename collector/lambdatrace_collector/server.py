@@ -77,7 +77,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(listener: socket.socket, store: Store, settings: Settings) -> None:
-    app = Application(store)
+    app = Application(store, settings)
     server = _Server(
         uvicorn.Config(
             app,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from lambdatrace_collector.store.url import StoreUrl, parse_store_url
 
@@ -23,6 +24,8 @@ class Settings:
     http_host: str
     http_port: int  # 0: a free one
     grpc: tuple[str, int] | None = None  # host and port of OTLP/gRPC; None: no listener
+    aws_endpoint: str | None = None  # where deliveries go, such as those of subscription filters
+    allow_reset: bool = False
 
 
 def parse_settings(argv: Sequence[str]) -> Settings:
@@ -53,9 +56,28 @@ def parse_settings(argv: Sequence[str]) -> Settings:
         action="store_true",
         help="changes nothing yet: this version has no listener for X-Ray segments",
     )
+    parser.add_argument(
+        "--aws-endpoint",
+        type=_endpoint,
+        metavar="URL",
+        help="the Lambda, Kinesis and Firehose APIs that subscription filters deliver to, such as"
+        " http://127.0.0.1:3001 of `lambdatrace start` (default: none, and nothing is delivered)",
+    )
+    parser.add_argument(
+        "--allow-reset",
+        action="store_true",
+        help="let POST /_lambdatrace/reset delete all that is stored, for test suites",
+    )
     options = parser.parse_args(argv)
     host, port = options.http
-    return Settings(parse_store_url(options.store), host, port, options.grpc)
+    return Settings(
+        store=parse_store_url(options.store),
+        http_host=host,
+        http_port=port,
+        grpc=options.grpc,
+        aws_endpoint=options.aws_endpoint,
+        allow_reset=options.allow_reset,
+    )
 
 
 def _add_listener(parser: argparse.ArgumentParser, name: str, default: str, receives: str) -> None:
@@ -70,6 +92,13 @@ def _add_listener(parser: argparse.ArgumentParser, name: str, default: str, rece
     choice.add_argument(
         f"--no-{name}", action="store_const", const=None, dest=name, help=f"no --{name} listener"
     )
+
+
+def _endpoint(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected http://HOST:PORT")
+    return text.rstrip("/")
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -19,6 +19,19 @@ def without_comments(text: str) -> str:
     return re.sub(r"--.*", "", text)
 
 
+COMMANDS = sorted(
+    entry.name.removesuffix(".sql")
+    for entry in (files("lambdatrace_collector.store") / "sql" / "commands").iterdir()
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_one_statement_that_both_engines_read(name: str) -> None:
+    text = without_comments(sql_files.command_text(name))
+    assert ";" not in text
+    assert EMBEDDED_ONLY.search(text) is None
+
+
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_query_is_one_statement_that_both_engines_read(name: str) -> None:
     text = without_comments(sql_files.query_text(name))

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace_collector.errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator
 
     from lambdatrace_collector.exchange import Request
 
@@ -35,9 +36,43 @@ class Call:
     region: str
     now_ms: int
     body: bytes = b""  # as it was sent, decompressed
+    body_type: str = ""  # application/json, application/cbor, or FORM of the query protocol
     # The same in every try of one call (`amz-sdk-invocation-id`); empty when the client sends none.
     invocation_id: str = ""
     attempt: int = 1  # 1 unless the client says that it tried before (`amz-sdk-request`)
+
+
+@dataclass(frozen=True)
+class FromBody:
+    """An operation that gives `call.body` to the engine, and looks at no parameter itself.
+
+    Its `call.parameters` are decoded and checked when it first reads one, with the errors of any
+    other operation: for bodies that the engine does not take. Decoding costs a µs per value.
+    """
+
+    run: Operation
+
+
+class LateParameters(Mapping[str, Any]):
+    """Parameters that `decode` gives, once they are asked for."""
+
+    def __init__(self, decode: Callable[[], Mapping[str, Any]]) -> None:
+        self._decode = decode
+        self._decoded: Mapping[str, Any] | None = None
+
+    def _parameters(self) -> Mapping[str, Any]:
+        if self._decoded is None:
+            self._decoded = self._decode()
+        return self._decoded
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parameters()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters())
+
+    def __len__(self) -> int:
+        return len(self._parameters())
 
 
 def region_of(request: Request) -> str:

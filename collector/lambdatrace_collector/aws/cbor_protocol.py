@@ -62,6 +62,7 @@ class CborProtocol:
     def __init__(self, service: AwsService) -> None:
         self.service = service
         self.document_type = CONTENT_TYPE
+        self.body_type = CONTENT_TYPE
         self._decoder = ShapeDecoder(_DECODERS)
         self._encoder = ShapeEncoder(_ENCODERS)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lambdatrace_collector.aws.call import (
     ACCOUNT,
     Call,
+    FromBody,
+    LateParameters,
     attempt_of,
     constraint_error,
     region_of,
@@ -49,7 +52,7 @@ class AwsEndpoint:
     def __init__(
         self,
         services: Sequence[AwsService],
-        operations: Mapping[tuple[str, str], Operation],
+        operations: Mapping[tuple[str, str], Operation | FromBody],
     ) -> None:
         self._operations = operations
         self._constraints = {service.name: Constraints() for service in services}
@@ -79,7 +82,7 @@ class AwsEndpoint:
             return self._json.get(target.partition(".")[0], self._unknown_json)
         if (request.method, request.path) in self._rest.operations:
             return self._rest
-        if request.content_type == FORM or "Action" in request.query:
+        if request.path == "/" and (request.content_type == FORM or "Action" in request.query):
             return self._query
         if signed_service(request) == self._rest.service.name:
             return self._rest
@@ -97,8 +100,13 @@ class AwsEndpoint:
         try:
             name, source = protocol.read_operation(request)
             model = self._offered(protocol.service, name)
-            parameters = protocol.read_parameters(source, model.input_shape)
-            result = await self._call(protocol.service, model, parameters, request)
+            operation = self._operations[protocol.service.name, name]
+            decode = partial(self._parameters, protocol, model, source)
+            if isinstance(operation, FromBody):
+                call = _call(protocol, model, LateParameters(decode), request)
+                result = await operation.run(call)
+            else:
+                result = await operation(_call(protocol, model, decode(), request))
             answer = _answer(protocol, model, result, request_id)
         except (RequestError, ServiceError) as error:
             return _failed(protocol, request, error, request_id)
@@ -121,25 +129,32 @@ class AwsEndpoint:
         )
         raise AwsError("UnknownOperationException", message, query_code="InvalidAction", status=404)
 
-    async def _call(
-        self, service: AwsService, model: Any, parameters: Mapping[str, Any], request: Request
-    ) -> Mapping[str, Any]:
+    def _parameters(self, protocol: WireProtocol, model: Any, source: Any) -> Mapping[str, Any]:
+        """The parameters in `source`. Raises AwsError when types or constraints are broken."""
+        parameters = protocol.read_parameters(source, model.input_shape)
         if model.input_shape is not None:
-            failures = self._constraints[service.name].failures(model.input_shape, parameters)
+            name = protocol.service.name
+            failures = self._constraints[name].failures(model.input_shape, parameters)
             if failures:
-                raise constraint_error(service.name, model, failures)
-        call = Call(
-            service=service.name,
-            operation=model.name,
-            parameters=parameters,
-            account=ACCOUNT,
-            region=region_of(request),
-            now_ms=time.time_ns() // 1_000_000,
-            body=request.body,
-            invocation_id=request.headers.get("amz-sdk-invocation-id", ""),
-            attempt=attempt_of(request),
-        )
-        return await self._operations[service.name, model.name](call)
+                raise constraint_error(name, model, failures)
+        return parameters
+
+
+def _call(
+    protocol: WireProtocol, model: Any, parameters: Mapping[str, Any], request: Request
+) -> Call:
+    return Call(
+        service=protocol.service.name,
+        operation=model.name,
+        parameters=parameters,
+        account=ACCOUNT,
+        region=region_of(request),
+        now_ms=time.time_ns() // 1_000_000,
+        body=request.body,
+        body_type=protocol.body_type,
+        invocation_id=request.headers.get("amz-sdk-invocation-id", ""),
+        attempt=attempt_of(request),
+    )
 
 
 def _answer(

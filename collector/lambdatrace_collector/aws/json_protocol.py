@@ -28,6 +28,7 @@ class JsonProtocol:
     def __init__(self, service: AwsService, prefixes: Iterable[str]) -> None:
         self.service = service
         self.document_type = "application/json"
+        self.body_type = "application/json"
         self._prefixes = tuple(prefixes)
         self._content_type = f"application/x-amz-json-{service.json_version}"
         self._decoder = ShapeDecoder({})

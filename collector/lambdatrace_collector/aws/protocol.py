@@ -14,7 +14,8 @@ class WireProtocol(Protocol):
     """One of AWS's protocols, as one service speaks it."""
 
     service: AwsService
-    document_type: str  # the content type of a structure: in a body, or in an event of a stream
+    body_type: str  # the content type of requests, whatever version of it they name
+    document_type: str  # the content type of a structure in an event stream
 
     def read_operation(self, request: Request) -> tuple[str, Any]:
         """The operation's name, and what `read_parameters` reads of its input.

@@ -51,6 +51,7 @@ class QueryProtocol:
     def __init__(self, service: AwsService) -> None:
         self.service = service
         self.document_type = _XML
+        self.body_type = FORM
 
     def read_operation(self, request: Request) -> tuple[str, dict[str, str]]:
         """See WireProtocol. The form is the body, or the URL's query."""

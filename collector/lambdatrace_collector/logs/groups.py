@@ -25,6 +25,7 @@ class LogGroups:
         self._store = store
         self._making = asyncio.Lock()  # two requests must not both find a name free
         self._known_streams: set[tuple[str, str, str, str]] = set()
+        store.when_emptied(self._known_streams.clear)
 
     async def create_group(self, call: Call, name: str, log_group_class: str) -> None:
         """Make a group. Raises AwsError ResourceAlreadyExistsException."""

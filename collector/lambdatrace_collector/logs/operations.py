@@ -10,7 +10,7 @@ from lambdatrace_collector.logs.reading import LogReading
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from lambdatrace_collector.aws.call import Operation
+    from lambdatrace_collector.aws.call import FromBody, Operation
     from lambdatrace_collector.ingest.record_ids import RecordIds
     from lambdatrace_collector.store.engine import Store
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def operations(
     store: Store, record_ids: RecordIds, commit: Commit
-) -> Mapping[tuple[str, str], Operation]:
+) -> Mapping[tuple[str, str], Operation | FromBody]:
     """The operations of CloudWatch Logs. `commit` returns once its log events are stored."""
     groups = LogGroups(store)
     catalog = LogCatalog(store, groups)
     ingestion = LogIngestion(groups, record_ids, commit)
     reading = LogReading(store, groups)
-    offered: dict[str, Operation] = {
+    offered: dict[str, Operation | FromBody] = {
         "CreateLogGroup": catalog.create_log_group,
         "CreateLogStream": catalog.create_log_stream,
         "DescribeLogGroups": catalog.describe_log_groups,

@@ -9,7 +9,7 @@ from lambdatrace_collector.metrics.reading import MetricReading
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from lambdatrace_collector.aws.call import Operation
+    from lambdatrace_collector.aws.call import FromBody, Operation
     from lambdatrace_collector.ingest.record_ids import RecordIds
     from lambdatrace_collector.store.engine import Store
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def operations(
     store: Store, record_ids: RecordIds, commit: Commit
-) -> Mapping[tuple[str, str], Operation]:
+) -> Mapping[tuple[str, str], Operation | FromBody]:
     """The operations of CloudWatch's metrics. `commit` returns once its samples are stored."""
     reading = MetricReading(store)
-    offered: dict[str, Operation] = {
+    offered: dict[str, Operation | FromBody] = {
         "GetMetricData": MetricData(store).get_metric_data,
         "GetMetricStatistics": reading.get_metric_statistics,
         "ListMetrics": reading.list_metrics,

@@ -70,6 +70,7 @@ class Store:
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self._reads = 0
+        self._when_emptied: list[Callable[[], None]] = []
 
     async def insert(
         self, table: str, body: bytes, fmt: str, settings: Mapping[str, Any] | None = None
@@ -97,6 +98,17 @@ class Store:
         Raises CompiledQueryError for a tree that may not be run, else as `query` does.
         """
         return await self._read(self._query_compiled, render(query))
+
+    async def empty(self) -> None:
+        """Delete every row of every table. Raises StoreDownError or StoreUnavailableError."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writers, self._empty)
+        for forget in self._when_emptied:
+            forget()
+
+    def when_emptied(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called after `empty`: for whatever remembers what the store holds."""
+        self._when_emptied.append(forget)
 
     def close(self) -> None:
         """End the threads once their statements are done, then the engine. Blocks."""
@@ -135,6 +147,13 @@ class Store:
             client.raw_insert(table, insert_block=body, fmt=fmt, settings={**ours, **settings})
         except (ClickHouseError, OSError) as error:
             raise translated(error) from error
+
+    def _empty(self) -> None:
+        for row in self._query_once("data_tables", {}):
+            try:
+                self._client().command(sql_files.command_text("empty_table"), parameters=row)
+            except ClickHouseError as error:
+                raise translated(error) from error
 
     def _query(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         if name not in KEY_PARAMETERS:

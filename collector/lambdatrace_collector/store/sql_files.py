@@ -22,6 +22,12 @@ def query_text(name: str) -> str:
 
 
 @cache
+def command_text(name: str) -> str:
+    """The text of `commands/NAME.sql`, a statement that answers nothing."""
+    return (_SQL / "commands" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
 def format_schema(name: str) -> str:
     """The protobuf description that the engine decodes `NAME` with."""
     return (_SQL / f"{name}.proto").read_text(encoding="utf-8")

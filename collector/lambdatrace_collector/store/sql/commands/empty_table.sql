@@ -1,0 +1,2 @@
+-- Everything that one table holds; its views and settings stay.
+TRUNCATE TABLE {table:Identifier}
