@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lambdatrace.cli.coldstart.cold_starts import ColdStartError, ColdStarts
+from lambdatrace.cli.coldstart.cold_starts import SAVING_NS_MIN, ColdStartError, ColdStarts
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--python", default=sys.executable, help="the interpreter (default: this one)"
     )
     parser.add_argument(
-        "--runs", type=int, default=RUNS, help="fresh processes; the median is shown (default 5)"
+        "--runs", type=int, default=RUNS, help="fresh processes; medians are shown (default 5)"
     )
     parser.add_argument(
         "--min-ms", type=float, default=1.0, help="shortest import to show (default 1)"
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             environment=dict(_key_and_value(item) for item in arguments.env),
         )
         start = starts.median(arguments.runs)
-        deferral = starts.deferral(start, arguments.runs, max(min_ns, _NS_PER_MS))
+        deferral = starts.deferral(start, max(min_ns, SAVING_NS_MIN))
         lines = report(
             handler,
             start,

@@ -7,18 +7,24 @@ import os
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
-from lambdatrace.cli.coldstart.deferral import Deferrable, deferrable_imports
+from lambdatrace.cli.coldstart.deferral import Deferrable, deferrable_imports, names_reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 PROBE = Path(__file__).with_name("probe.py")
 START_S_MAX = 120.0  # far above Lambda's own limit of 10 s for an init
 RETRIES_MAX = 10  # each takes one import back that turned out to be needed
+SAVING_NS_MIN = 1_000_000  # less is lost in what differs from one cold start to the next
+# What an instrumented function loads in any case, and so gains nothing by importing it later.
+ALWAYS_LOADED = frozenset(("awslambdaric", "lambdatrace"))
 _MISSING_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
 
 
@@ -56,6 +62,7 @@ class ColdStart:
     import_ns: int
     modules: tuple[Module, ...]
     note: str = ""
+    is_async: bool = False
 
     @property
     def total_ns(self) -> int:
@@ -70,20 +77,25 @@ class ColdStart:
 
 @dataclass(frozen=True)
 class Proposal:
-    """An import that could wait, in the file `path`; `ns` is what it took, at most to be saved."""
+    """An import that could wait, in the file `path` of the module `importer`.
+
+    `ns` is what it takes of the init: what it loads and nothing else does. With `is_in_handler` the
+    handler itself comes to it, so that the first invocation takes it instead.
+    """
 
     path: str
+    importer: str
     deferrable: Deferrable
     ns: int
+    is_in_handler: bool = False
 
 
 @dataclass(frozen=True)
 class Deferral:
-    """What could wait, most costly first, and the handler's import with and without it."""
+    """What could wait, most costly first, and what the handler's import takes now."""
 
     proposals: list[Proposal] = field(default_factory=list)
     import_ns: int = 0
-    import_without_ns: int = 0
 
 
 class ColdStarts:
@@ -107,19 +119,21 @@ class ColdStarts:
         given = self._environment.get("PYTHONPATH")
         self._environment["PYTHONPATH"] = os.pathsep.join([given, own] if given else [own])
 
-    def median(self, runs: int, left_out: Mapping[str, list[int]] | None = None) -> ColdStart:
-        """The one of `runs` cold starts whose time is the median. Raises ColdStartError."""
-        self._start(left_out)  # fills the page cache, and writes bytecode where it is missing
-        starts = sorted(
-            (self._start(left_out) for _ in range(runs)), key=lambda start: start.total_ns
-        )
-        return starts[len(starts) // 2]
+    def median(self, runs: int) -> ColdStart:
+        """Of `runs` cold starts the median of each phase, and of each module's own time.
 
-    def deferral(self, start: ColdStart, runs: int, min_ns: int) -> Deferral:
+        What a module takes with all it imports is the sum, so that the figures agree. Raises
+        ColdStartError.
+        """
+        self._start()  # fills the page cache, and writes bytecode where it is missing
+        return merged([self._start() for _ in range(runs)])
+
+    def deferral(self, start: ColdStart, min_ns: int) -> Deferral:
         """Which imports of the function's own modules could wait, and what that would save.
 
-        Each took at least `min_ns`. They are tried together: one whose name turns out to be needed
-        at import time, or that another module takes from here, is no proposal.
+        Each saves at least `min_ns`. They are tried together: one whose name turns out to be needed
+        at import time, or that another module takes from here, is no proposal; and of what it
+        imports only that counts which is not loaded without it.
         """
         proposals = self._proposals(start, min_ns)
         own: dict[str, list[int]] = {module.file: [] for module in self._own_modules(start)}
@@ -130,13 +144,20 @@ class ColdStarts:
             for proposal in proposals:
                 left_out[proposal.path] = [*left_out[proposal.path], proposal.deferrable.line]
             try:
-                without = self.median(runs, left_out)
+                loaded = {module.name for module in self._start(left_out).walk()}
             except ColdStartError as error:
                 proposals = _without_needed(proposals, str(error))
                 continue
-            as_is = self.median(runs, own)
-            return Deferral(proposals, as_is.import_ns, without.import_ns)
-        return Deferral()
+            found = [
+                replace(proposal, ns=_saved_ns(start, proposal, loaded))
+                for proposal in proposals
+                if proposal.importer in loaded  # else it waits with what imports it
+            ]
+            kept = [proposal for proposal in found if proposal.ns >= min_ns]
+            if len(kept) == len(proposals):
+                return Deferral(sorted(kept, key=lambda each: -each.ns), start.import_ns)
+            proposals = kept
+        return Deferral(import_ns=start.import_ns)
 
     def _start(self, left_out: Mapping[str, list[int]] | None = None) -> ColdStart:
         with tempfile.TemporaryDirectory() as folder:
@@ -170,6 +191,7 @@ class ColdStarts:
             facts["import_ns"],
             tuple(_module(module) for module in facts["modules"]),
             facts["note"],
+            facts["is_async"],
         )
 
     def _own_modules(self, start: ColdStart) -> list[Module]:
@@ -189,20 +211,79 @@ class ColdStarts:
         ]
 
     def _proposals(self, start: ColdStart, min_ns: int) -> list[Proposal]:
+        own = self._own_modules(start)
+        sources = {module.name: Path(module.file).read_text("utf-8") for module in own}
+        reached = names_reached(sources.values(), self._handler.rpartition(".")[2])
+        always = ALWAYS_LOADED | ({"asyncio"} if start.is_async else set())
         proposals = []
-        for module in self._own_modules(start):
-            took = {child.name: child.ns for child in module.children}
-            path = Path(module.file)
-            found = deferrable_imports(
-                path.read_text("utf-8"), module.name, is_package=path.name == "__init__.py"
-            )
-            for deferrable in found:
-                # A parent package is imported first, as a module beside it.
-                parents = {name.partition(".")[0] for name in deferrable.modules}
-                ns = sum(took.get(name, 0) for name in parents | set(deferrable.modules))
+        for module in own:
+            is_package = Path(module.file).name == "__init__.py"
+            for each in deferrable_imports(
+                sources[module.name], module.name, is_package=is_package
+            ):
+                is_in_handler = any(reached & set(name.split(".")) for name in each.functions)
+                if always.issuperset(name.partition(".")[0] for name in each.modules):
+                    continue
+                if is_in_handler and sources.keys() & set(each.modules):
+                    continue  # the function's own code, which it is there for
+                proposal = Proposal(module.file, module.name, each, 0, is_in_handler)
+                ns = _saved_ns(start, proposal, frozenset())
                 if ns >= min_ns:
-                    proposals.append(Proposal(module.file, deferrable, ns))
-        return sorted(proposals, key=lambda proposal: -proposal.ns)
+                    proposals.append(replace(proposal, ns=ns))
+        return proposals
+
+
+def merged(starts: Sequence[ColdStart]) -> ColdStart:
+    """One cold start out of several, with the median of each figure that is no sum of others."""
+    middle = sorted(starts, key=lambda start: start.total_ns)[len(starts) // 2]
+    own_ns: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for start in starts:
+        _gather(start.modules, (), own_ns)
+    modules = tuple(_with_medians(module, (), own_ns) for module in middle.modules)
+    outside_ns = median_low(
+        start.import_ns - sum(module.ns for module in start.modules) for start in starts
+    )
+    return replace(
+        middle,
+        interpreter_ns=median_low(start.interpreter_ns for start in starts),
+        runtime_ns=median_low(start.runtime_ns for start in starts),
+        import_ns=outside_ns + sum(module.ns for module in modules),
+        modules=modules,
+    )
+
+
+def _gather(
+    modules: Sequence[Module], path: tuple[str, ...], own_ns: dict[tuple[str, ...], list[int]]
+) -> None:
+    for module in modules:
+        below = (*path, module.name)
+        own_ns[below].append(module.own_ns)
+        _gather(module.children, below, own_ns)
+
+
+def _with_medians(
+    module: Module, path: tuple[str, ...], own_ns: Mapping[tuple[str, ...], list[int]]
+) -> Module:
+    below = (*path, module.name)
+    children = tuple(_with_medians(child, below, own_ns) for child in module.children)
+    ns = median_low(own_ns[below]) + sum(child.ns for child in children)
+    return replace(module, ns=ns, children=children)
+
+
+def _saved_ns(start: ColdStart, proposal: Proposal, loaded: AbstractSet[str]) -> int:
+    """What the import takes of `start` but for modules that are `loaded` without it too."""
+    # A parent package is imported first, as a module beside it.
+    names = {name.partition(".")[0] for name in proposal.deferrable.modules}
+    names.update(proposal.deferrable.modules)
+    return sum(
+        below.own_ns
+        for module in start.walk()
+        if module.name == proposal.importer
+        for child in module.children
+        if child.name in names
+        for below in child.walk()
+        if below.name not in loaded
+    )
 
 
 def _module(facts: dict[str, Any]) -> Module:

@@ -11,7 +11,7 @@ import ast
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
@@ -52,6 +52,39 @@ def deferrable_imports(
             )
         )
     return found
+
+
+def names_reached(sources: Iterable[str], function: str) -> set[str]:
+    """Names of functions, methods and classes that `function` may come to, by name alone.
+
+    A class's name stands for all its methods; a name that is assigned for what it is made of.
+    """
+    mentioned: dict[str, set[str]] = {function: set()}
+    for source in sources:
+        tree = ast.parse(source)
+        for title, node in _functions(tree, ""):
+            for part in title.split("."):
+                mentioned.setdefault(part, set()).update(_mentions(node))
+        for node in tree.body:
+            for target in node.targets if isinstance(node, ast.Assign) else ():
+                if isinstance(target, ast.Name):
+                    mentioned.setdefault(target.id, set()).update(_mentions(node))
+    reached: set[str] = set()
+    waiting = [function]
+    while waiting:
+        name = waiting.pop()
+        if name in mentioned and name not in reached:
+            reached.add(name)
+            waiting += mentioned[name]
+    return reached
+
+
+def _mentions(node: ast.AST) -> Iterator[str]:
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name):
+            yield inner.id
+        elif isinstance(inner, ast.Attribute):
+            yield inner.attr
 
 
 def _bound_names(node: ast.Import | ast.ImportFrom) -> set[str]:

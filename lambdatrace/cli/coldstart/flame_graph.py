@@ -31,7 +31,7 @@ _HEAD = """<!doctype html>
   p {{ margin: .25rem 0 1.5rem; color: #57606a; }}
   .row {{ display: flex; align-items: flex-start; }}
   .node {{ box-sizing: border-box; min-width: 0; padding-right: 1px; }}
-  .name {{ font-size: 12px; line-height: 20px; height: 20px; padding: 0 4px; margin-bottom: 1px;
+  .name {{ font-size: 12px; line-height: 20px; height: 20px; text-indent: 4px; margin-bottom: 1px;
     overflow: hidden; white-space: nowrap; text-overflow: ellipsis; border-radius: 2px; }}
   .name:hover {{ outline: 2px solid #1b1f24; }}
   @media (prefers-color-scheme: dark) {{
@@ -41,7 +41,7 @@ _HEAD = """<!doctype html>
 </style></head><body>
 <h1>Cold start of {handler}</h1>
 <p>{total:.1f} ms from the start of the process to the handler. A bar is as wide as its time; below
-it stands what it imported. Point at one for its figures.</p>
+it stands what it imported. Figures are ms; point at a bar for what of them is its own.</p>
 """
 
 
@@ -82,5 +82,5 @@ def _bar(name: str, ns: int, own_ns: int, above_ns: int) -> Iterator[str]:
     yield f'<div class="node" style="width:{width:.3f}%">'
     yield (
         f'<div class="name" style="background:hsl({hue} 70% 78%)" title="{escape(title)}">'
-        f"{escape(name)}</div>"
+        f"{escape(name)} <small>{ns / _NS_PER_MS:.1f}</small></div>"
     )

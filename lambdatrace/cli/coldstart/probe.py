@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from lambdatrace.import_times import ImportedModule
 
 
+_COROUTINE = 0x80  # a code flag, as `inspect` names them (CO_COROUTINE)
+
+
 class LeavingOut:
     """A finder through which the files of `left_out` are compiled without some of their imports.
 
@@ -90,7 +93,7 @@ def main(output: str, handler: str, left_out: str = "") -> None:
             "this Python has no awslambdaric, the runtime client: its time is not in the figures"
         )
     import_started_ns = clock.time_ns()
-    failure = _import_handler(handler)
+    failure, is_async = _import_handler(handler)
     import_ended_ns = clock.time_ns()
     times.stop()
     facts = {
@@ -100,6 +103,7 @@ def main(output: str, handler: str, left_out: str = "") -> None:
         "import_ns": import_ended_ns - import_started_ns,
         "note": error,
         "failure": failure,
+        "is_async": is_async,
         "modules": [
             _facts(module)
             for module in times.modules
@@ -110,15 +114,15 @@ def main(output: str, handler: str, left_out: str = "") -> None:
         json.dump(facts, file)
 
 
-def _import_handler(handler: str) -> str:
-    """What went wrong, in one line; empty if nothing did."""
+def _import_handler(handler: str) -> tuple[str, bool]:
+    """What went wrong, in one line, empty if nothing did; and whether it is an `async def`."""
     module_name, _, function_name = handler.rpartition(".")
     try:
         module = import_module(module_name.replace("/", "."))
-        getattr(module, function_name)
+        code = getattr(getattr(module, function_name), "__code__", None)
     except BaseException as error:  # noqa: BLE001 - the user's module may raise anything
-        return f"{_place(error)}{type(error).__qualname__}: {error}"
-    return ""
+        return f"{_place(error)}{type(error).__qualname__}: {error}", False
+    return "", bool(getattr(code, "co_flags", 0) & _COROUTINE)
 
 
 def _place(error: BaseException) -> str:

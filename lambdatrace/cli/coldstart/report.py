@@ -22,11 +22,17 @@ def report(
     """
     slowest = sorted((module.ns for module in start.walk() if module.ns >= min_ns), reverse=True)
     is_cut = 0 < top < len(slowest)
-    yield f"{handler}: {_ms(start.total_ns)} from the start of the process to the handler"
+    phases = {
+        "Python itself": start.interpreter_ns,
+        "the runtime client": start.runtime_ns,
+        "the handler's module": start.import_ns,
+    }
+    # The sum of what is shown: rounded by itself it may be a tenth off.
+    total = sum(round(ns / _NS_PER_MS, 1) for ns in phases.values())
+    yield f"{handler}: {total:.1f} ms from the start of the process to the handler"
     yield ""
-    yield f"{_ms(start.interpreter_ns)}  Python itself"
-    yield f"{_ms(start.runtime_ns)}  the runtime client"
-    yield f"{_ms(start.import_ns)}  the handler's module"
+    for phase, ns in phases.items():
+        yield f"{_ms(ns)}  {phase}"
     if start.note:
         yield f"             ({start.note})"
     yield ""
@@ -35,7 +41,8 @@ def report(
     # What a module imports took no longer than itself, so what is shown is a tree.
     yield from _tree(start.modules, slowest[top - 1] if is_cut else min_ns, 0)
     if is_cut:
-        yield f"(the {top} slowest of {len(slowest)} modules; --top 0 shows all)"
+        least = f"{min_ns / _NS_PER_MS:g} ms"
+        yield f"(the {top} slowest of {len(slowest)} modules of {least} or more; --top 0 shows all)"
     yield ""
     yield from _advice(deferral, min_ns, code_dir)
 
@@ -55,21 +62,25 @@ def _tree(modules: Sequence[Module], min_ns: int, depth: int) -> Iterator[str]:
 
 def _advice(deferral: Deferral, min_ns: int, code_dir: Path) -> Iterator[str]:
     if not deferral.proposals:
-        yield f"No import of {min_ns / _NS_PER_MS:g} ms or more could wait: the module uses each."
+        yield f"No import of {min_ns / _NS_PER_MS:g} ms or more could wait."
         return
     yield "These could wait until a function needs them (move the import into it):"
     for proposal in deferral.proposals:
         deferrable = proposal.deferrable
         path = Path(proposal.path)
         place = path.relative_to(code_dir) if path.is_relative_to(code_dir) else path
-        users = ", ".join(deferrable.functions) or "nothing here: it may not be needed at all"
         yield f"{_ms(proposal.ns)}  {place}:{deferrable.line}  {deferrable.statement}"
-        yield f"             used by {users}"
-    without_ns, as_is_ns = deferral.import_without_ns, deferral.import_ns
-    saved_ns = max(0, as_is_ns - without_ns)
+        users = ", ".join(deferrable.functions) or "nothing here: it may not be needed at all"
+        instead = (
+            "; the first event that comes to it waits instead" if proposal.is_in_handler else ""
+        )
+        yield f"              used by {users}{instead}"
+    # Of the figures that are shown.
+    saved = sum(round(proposal.ns / _NS_PER_MS, 1) for proposal in deferral.proposals)
+    now = round(deferral.import_ns / _NS_PER_MS, 1)
     yield (
-        f"Measured without them: the module takes {_ms(without_ns).strip()} instead of "
-        f"{_ms(as_is_ns).strip()}, {_ms(saved_ns).strip()} less."
+        f"Tried without them: the handler's module takes {now - saved:.1f} ms instead of "
+        f"{now:.1f} ms, {saved:.1f} ms less."
     )
 
 
