@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ from lambdatrace_collector.ingest.group_commit import GroupCommit
 from lambdatrace_collector.ingest.record_ids import RecordIds
 from lambdatrace_collector.logs.operations import operations as log_operations
 from lambdatrace_collector.metrics.operations import operations as metric_operations
+from lambdatrace_collector.metrics.retention import keep_rolling_up
 from lambdatrace_collector.otlp.http_export import http_export
 from lambdatrace_collector.otlp.ingestion import protobuf_insert
 from lambdatrace_collector.otlp.signals import TRACES
@@ -71,6 +74,8 @@ class Application:
         self.ingests: Mapping[Signal, Ingest] = {
             TRACES: traces_ingest(self._groups["traces"].commit),
         }
+        now_ms = time.time_ns() // 1_000_000
+        self._retention = asyncio.create_task(keep_rolling_up(store, now_ms), name="retention")
         self._aws = AwsEndpoint(load_services(), self._aws_operations())
         self._routes = Routes(self._all_routes())
 
@@ -117,6 +122,7 @@ class Application:
 
     async def drain(self) -> None:
         """Refuse new data and write what waits."""
+        self._retention.cancel()
         for group in self._groups.values():
             await group.drain()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 QUERY_DEADLINE_S = 30
 INSERT_DEADLINE_S = 60
+COMMAND_DEADLINE_S = 600
 CONNECT_DEADLINE_S = 5
 # The server ends a statement at its own deadline; only a server that is gone reaches this one.
 ANSWER_DEADLINE_S = INSERT_DEADLINE_S + 10
@@ -52,6 +53,12 @@ INSERT_SETTINGS = {
     # Two INSERTs side by side use two cores better than one on two: 5.4 against 7.2 µs per span.
     "max_threads": 1,
     "max_insert_threads": 1,
+}
+COMMAND_SETTINGS = {
+    **QUERY_SETTINGS,
+    "max_execution_time": COMMAND_DEADLINE_S,
+    "max_threads": 1,  # nobody waits for it: the other core is for those who do
+    "mutations_sync": 1,
 }
 # Without these nothing can be written; a server that lacks one, or fixes it, is refused at start.
 NEEDED_SETTINGS = ("format_schema_source", "format_schema", "format_schema_message_name")

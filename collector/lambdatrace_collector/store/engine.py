@@ -24,6 +24,7 @@ from lambdatrace_collector.store import sql_files
 from lambdatrace_collector.store.broken_parts import part_read, set_aside
 from lambdatrace_collector.store.checks import findings
 from lambdatrace_collector.store.client import (
+    COMMAND_SETTINGS,
     INSERT_SETTINGS,
     QUERY_SETTINGS,
     connect,
@@ -69,6 +70,7 @@ class Store:
         self._clients: list[Any] = []
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
+        self._commands = ThreadPoolExecutor(1, thread_name_prefix="store-command")
         self._reads = 0
         self._when_emptied: list[Callable[[], None]] = []
 
@@ -110,10 +112,19 @@ class Store:
         """Have `forget` called after `empty`: for whatever remembers what the store holds."""
         self._when_emptied.append(forget)
 
+    async def execute(self, name: str, **parameters: Any) -> None:
+        """Run the command file `name`, which changes what is stored; it has, on return.
+
+        It runs beside the writers, one at a time, for up to COMMAND_DEADLINE_S. Raises as `query`.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._commands, self._execute, name, parameters)
+
     def close(self) -> None:
         """End the threads once their statements are done, then the engine. Blocks."""
         self._writers.shutdown(wait=True)
         self._readers.shutdown(wait=True)
+        self._commands.shutdown(wait=True)
         for client in self._clients:
             client.close()
         self._clients.clear()
@@ -154,6 +165,14 @@ class Store:
                 self._client().command(sql_files.command_text("empty_table"), parameters=row)
             except ClickHouseError as error:
                 raise translated(error) from error
+
+    def _execute(self, name: str, parameters: dict[str, Any]) -> None:
+        try:
+            client = self._client()
+            settings = permitted(COMMAND_SETTINGS, client.server_settings)
+            client.command(sql_files.command_text(name), parameters=parameters, settings=settings)
+        except ClickHouseError as error:
+            raise translated(error) from error
 
     def _query(self, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         if name not in KEY_PARAMETERS:

@@ -64,8 +64,9 @@ ORDER BY (metric_id, timestamp_ms, sample_id)
 SETTINGS old_parts_lifetime = 480;
 
 -- Days that are closed, in periods of 300 s (kept 63 days) and 3600 s (kept 455 days). A row has the shape of
--- a sample: the values of its period with their counts, so that what reads samples reads these. Both
--- resolutions are made from the samples, once the day can no longer change; made again, they settle.
+-- a sample: the values of its period with their counts, so that what reads samples reads these; sample_count to
+-- maximum stand beside them, exact. Both resolutions are made from the samples, once the day can no longer
+-- change (commands/roll_up_metric_samples.sql); made again, they settle.
 CREATE TABLE IF NOT EXISTS metric_rollups (
     resolution_s UInt16,
     metric_id UInt64,
@@ -79,7 +80,7 @@ CREATE TABLE IF NOT EXISTS metric_rollups (
     maximum Float64 CODEC(ZSTD(1))
 ) ENGINE = ReplacingMergeTree
 PARTITION BY (resolution_s, toYYYYMM(fromUnixTimestamp64Milli(timestamp_ms, 'UTC')))
-ORDER BY (metric_id, timestamp_ms, unit)
+ORDER BY (resolution_s, metric_id, timestamp_ms, unit)
 TTL toDateTime(intDiv(timestamp_ms, 1000), 'UTC') + INTERVAL 63 DAY DELETE WHERE resolution_s = 300,
     toDateTime(intDiv(timestamp_ms, 1000), 'UTC') + INTERVAL 455 DAY DELETE WHERE resolution_s = 3600
 SETTINGS old_parts_lifetime = 480;

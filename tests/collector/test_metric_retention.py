@@ -1,0 +1,288 @@
+"""What is left of metrics as time goes on: samples, rollups of closed days, and nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import time
+from datetime import date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdatrace_collector.metrics.retention import roll_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from lambdatrace_collector.store.engine import Store
+    from tests.collector.conftest import ClickHouse, Collector
+
+ACCOUNT, REGION = "123456789012", "eu-west-1"
+LEVELS = (1, 25, 50, 75, 90, 95, 99, 99.9, 100)
+
+
+def hour_of(days_ago: int) -> datetime:
+    """Noon, so that the hour after it is of the same day."""
+    now = datetime.now(timezone.utc)
+    return (now - timedelta(days=days_ago)).replace(hour=12, minute=0, second=0, microsecond=0)
+
+
+def sample(name: str, moment: datetime, number: int, **columns: Any) -> dict[str, Any]:
+    return {
+        "account": ACCOUNT,
+        "region": REGION,
+        "namespace": "aged",
+        "metric_name": name,
+        "timestamp_ms": round(moment.timestamp() * 1000),
+        "unit": "Milliseconds",
+        "storage_resolution": 1,
+        "sample_id": str(number + 1),
+        **columns,
+    }
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def write(store: Store, rows: Sequence[dict[str, Any]]) -> None:
+    body = "\n".join(json.dumps(row) for row in rows).encode()
+    run(store.insert("metric_input", body, "JSONEachRow"))
+
+
+def points(
+    collector: Collector, name: str, start: datetime, stat: str, period: int, hours: int = 1
+) -> list[tuple[float, float]]:
+    """Minutes after `start` and values."""
+    answer = collector.client("cloudwatch").get_metric_data(
+        MetricDataQueries=[
+            {
+                "Id": "q",
+                "MetricStat": {
+                    "Metric": {"Namespace": "aged", "MetricName": name},
+                    "Period": period,
+                    "Stat": stat,
+                },
+            }
+        ],
+        StartTime=start,
+        EndTime=start + timedelta(hours=hours),
+        ScanBy="TimestampAscending",
+    )
+    (result,) = answer["MetricDataResults"]
+    return [
+        ((moment - start).total_seconds() / 60, value)
+        for moment, value in zip(result["Timestamps"], result["Values"], strict=True)
+    ]
+
+
+def value(found: list[tuple[float, float]]) -> float:
+    """The only point's."""
+    ((minute, number),) = found
+    assert minute == 0
+    return number
+
+
+def interpolated(ordered: Sequence[float], level: float) -> float:
+    """As numpy.percentile has it by default."""
+    rank = level / 100 * (len(ordered) - 1)
+    below = math.floor(rank)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (rank - below)
+
+
+@pytest.fixture
+def aged(clickhouse: ClickHouse, open_on: Callable[[ClickHouse], Store]) -> Store:
+    return open_on(clickhouse)
+
+
+def test_the_older_the_data_the_coarser_the_period_that_reaches_it(
+    aged: Store, clickhouse: ClickHouse, start_collector: Callable[..., Collector]
+) -> None:
+    # Of these days all but the newest are over for more than 15 days.
+    for days_ago, name in ((1, "day"), (20, "weeks"), (70, "months")):
+        start = hour_of(days_ago)
+        write(
+            aged,
+            [
+                sample(
+                    name,
+                    start + timedelta(seconds=30 * number),
+                    number,
+                    values=[1.0 + number],
+                    counts=[2.0],
+                )
+                for number in range(120)
+            ],
+        )
+    now_ms = time.time_ns() // 1_000_000
+    closed = run(roll_up(aged, now_ms))
+    assert closed == [hour_of(70).date(), hour_of(20).date()]
+    assert run(roll_up(aged, now_ms)) == []  # once
+
+    collector = start_collector(clickhouse.url, "--no-grpc", "--no-xray")
+
+    def found(name: str, days_ago: int) -> list[int]:
+        start = hour_of(days_ago)
+        return [
+            len(points(collector, name, start, "Sum", period)) for period in (30, 60, 300, 3600)
+        ]
+
+    assert found("day", 1) == [0, 60, 12, 1]
+    assert found("weeks", 20) == [0, 0, 12, 1]
+    assert found("months", 70) == [0, 0, 0, 1]
+    total = sum(2.0 * (1 + number) for number in range(120))
+    for days_ago, name in ((1, "day"), (20, "weeks"), (70, "months")):
+        start = hour_of(days_ago)
+        assert points(collector, name, start, "Sum", 3600) == [(0.0, total)]
+        assert points(collector, name, start, "SampleCount", 3600) == [(0.0, 240.0)]
+        assert points(collector, name, start, "Maximum", 3600) == [(0.0, 120.0)]
+    # Ten samples of 1 to 10 lie in the first five minutes.
+    assert points(collector, "weeks", hour_of(20), "TS(:10)", 300)[0] == (0.0, 110.0)
+
+
+def test_percentiles_stay_within_one_percent_through_rollup(
+    aged: Store, clickhouse: ClickHouse, start_collector: Callable[..., Collector]
+) -> None:
+    chance = random.Random(7)
+    start = hour_of(30)
+    shapes: dict[str, list[float]] = {
+        "lognormal": [chance.lognormvariate(3, 2) for _ in range(3000)],
+        "pareto": [chance.paretovariate(0.8) for _ in range(3000)],
+        "bimodal": [
+            chance.gauss(5, 0.5) if n % 50 else chance.gauss(9000, 10) for n in range(3000)
+        ],
+        "zeros": [0.0 if n % 3 else chance.expovariate(1e-6) for n in range(3000)],
+        "tiny": [chance.expovariate(1e9) for _ in range(3000)],
+    }
+    for name, values in shapes.items():
+        write(
+            aged,
+            [
+                sample(
+                    name, start + timedelta(seconds=number), number, values=[value], counts=[1.0]
+                )
+                for number, value in enumerate(values)
+            ],
+        )
+    run(roll_up(aged, time.time_ns() // 1_000_000))
+    collector = start_collector(clickhouse.url, "--no-grpc", "--no-xray")
+    for name, values in shapes.items():
+        ordered = sorted(values)
+        for level in LEVELS:
+            expected = interpolated(ordered, level)
+            found = value(points(collector, name, start, f"p{level}", 3600))
+            assert found == pytest.approx(expected, rel=0.01, abs=1e-300), (name, level)
+        total = value(points(collector, name, start, "Sum", 3600))
+        assert total == pytest.approx(math.fsum(values), rel=1e-12)
+        assert points(collector, name, start, "Minimum", 3600) == [(0.0, ordered[0])]
+        # What is bounded by percentiles is an average of values that are within 0.5 %.
+        kept = ordered[: len(ordered) * 9 // 10]
+        trimmed = value(points(collector, name, start, "tm90", 3600))
+        assert trimmed == pytest.approx(math.fsum(kept) / len(kept), rel=0.01)
+
+
+def test_a_statistic_set_has_its_sums_but_no_percentiles_after_rollup(
+    aged: Store, clickhouse: ClickHouse, start_collector: Callable[..., Collector]
+) -> None:
+    start = hour_of(40)
+    spread = {"sample_count": 3.0, "sum": 6.0, "minimum": 1.0, "maximum": 3.0}
+    write(
+        aged,
+        [
+            sample("set", start, 0, **spread),
+            sample("set", start, 1, values=[7.0], counts=[1.0]),
+            sample("below", start, 2, values=[-7.0, 3.0], counts=[1.0, 1.0]),
+        ],
+    )
+    run(roll_up(aged, time.time_ns() // 1_000_000))
+    collector = start_collector(clickhouse.url, "--no-grpc", "--no-xray")
+    stats = ("SampleCount", "Sum", "Minimum", "Maximum", "p50")
+    found = {
+        name: [[value for _, value in points(collector, name, start, stat, 300)] for stat in stats]
+        for name in ("set", "below")
+    }
+    assert found == {
+        "set": [[4.0], [13.0], [1.0], [7.0], []],
+        "below": [[2.0], [-4.0], [-7.0], [3.0], []],
+    }
+
+
+def test_a_day_that_was_begun_is_made_whole_and_counted_once(aged: Store) -> None:
+    start = hour_of(50)
+    day_ms = round(start.replace(hour=0).timestamp() * 1000)
+    write(aged, [sample("begun", start, 0, values=[5.0], counts=[1.0])])
+    window = {"from_ms": day_ms + 12 * 3_600_000, "to_ms": day_ms + 13 * 3_600_000}
+    run(aged.execute("roll_up_metric_samples", **window))  # and then the collector was stopped
+    assert statistics(aged, "begun", start) == [1.0]
+    assert run(roll_up(aged, time.time_ns() // 1_000_000)) == [start.date()]
+    assert statistics(aged, "begun", start) == [1.0]
+    write(aged, [sample("begun", start, 1, values=[9.0], counts=[1.0])])  # too late for its day
+    assert run(roll_up(aged, time.time_ns() // 1_000_000)) == []
+    assert statistics(aged, "begun", start) == [1.0]
+
+
+def statistics(store: Store, name: str, start: datetime) -> list[float]:
+    """The sample count of an hour, as the store tells it."""
+    described = {
+        "account": ACCOUNT,
+        "region": REGION,
+        "namespaces": ["aged"],
+        "metric_names": [name],
+        "dimension_names": [[]],
+        "dimension_values": [[]],
+    }
+    start_ms = round(start.timestamp() * 1000)
+    (ids,) = run(store.query("metric_ids", **described))
+    rows = run(
+        store.query(
+            "metric_statistics",
+            metric_ids=ids["metric_ids"],
+            start_ms=start_ms,
+            end_ms=start_ms + 3_600_000,
+            period_ms=3_600_000,
+            tier_s=3600,
+            has_distributions=0,
+            kinds=["SampleCount"],
+            are_parts=[0],
+            lows=[0.0],
+            highs=[0.0],
+        )
+    )
+    return [value for row in rows for value in row["point_values"]]
+
+
+def test_the_engine_ends_each_tier_at_its_age(aged: Store, clickhouse: ClickHouse) -> None:
+    for days_ago in (60, 64, 454, 456):
+        start = hour_of(days_ago)
+        write(aged, [sample(f"aged-{days_ago}", start, 0, values=[5.0], counts=[1.0])])
+        for hour in (11, 12, 13):
+            at_ms = round(start.replace(hour=hour).timestamp() * 1000)
+            run(aged.execute("roll_up_metric_samples", from_ms=at_ms - 3_600_000, to_ms=at_ms))
+    assert rolled_days(aged, clickhouse) == {
+        300: {hour_of(60).date()},
+        3600: {hour_of(days_ago).date() for days_ago in (60, 64, 454)},
+    }
+
+
+def rolled_days(store: Store, clickhouse: ClickHouse) -> dict[int, set[date]]:
+    """Days with rollups of this test's metrics, by resolution, once the engine has merged."""
+    import clickhouse_connect
+
+    client = clickhouse_connect.get_client(dsn=clickhouse.url)
+    try:
+        client.command("OPTIMIZE TABLE metric_rollups FINAL")
+        rows = client.query(
+            "SELECT DISTINCT resolution_s, toDate(intDiv(timestamp_ms, 1000), 'UTC')"
+            " FROM metric_rollups WHERE metric_id IN"
+            " (SELECT metric_id FROM metrics WHERE metric_name LIKE 'aged-%')"
+        ).result_rows
+    finally:
+        client.close()
+    days: dict[int, set[date]] = {}
+    for resolution_s, day in rows:
+        days.setdefault(resolution_s, set()).add(day)
+    return days
