@@ -2,12 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
@@ -26,50 +22,6 @@ METRICS = {
 }
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 XML_NAMES = {"cw": "http://monitoring.amazonaws.com/doc/2010-08-01/"}
-
-
-def aws_cli(collector: Collector, *arguments: str) -> Any:
-    """What the AWS CLI prints, from JSON."""
-    environment = {
-        **os.environ,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_MAX_ATTEMPTS": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
-    command = [str(Path(sys.executable).parent / "aws"), "--endpoint-url", collector.url]
-    finished = subprocess.run(
-        [*command, "--output", "json", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return json.loads(finished.stdout or "null")
-
-
-def test_the_aws_cli_works_with_endpoint_url(collector: Collector, unique: str) -> None:
-    aws_cli(collector, "logs", "create-log-group", "--log-group-name", unique)
-    groups = aws_cli(collector, "logs", "describe-log-groups", "--log-group-name-prefix", unique)
-    aws_cli(
-        collector,
-        *("cloudwatch", "put-metric-data", "--namespace", unique),
-        *("--metric-name", "m", "--value", "1", "--dimensions", "a=b"),
-    )
-    metrics = aws_cli(collector, "cloudwatch", "list-metrics", "--namespace", unique)
-    assert [group["logGroupName"] for group in groups["logGroups"]] == [unique]
-    assert metrics == {
-        "Metrics": [
-            {
-                "Namespace": unique,
-                "MetricName": "m",
-                "Dimensions": [{"Name": "a", "Value": "b"}],
-            }
-        ]
-    }
 
 
 def json_error(answer: Answer) -> tuple[int, str, str]:
