@@ -22,6 +22,9 @@ CollectorError
     │                            be written; may be sent again
     ├── StoreUnavailableError    503: the engine could not do this now (memory, time); may be sent
     │                            again
+    ├── ScanTimeoutError         503: a scan took longer than scans may
+    ├── ScanCancelledError       503: a scan was ended by its owner, or because the collector stops
+    ├── ScanTooLargeError        503: a scan gives more than it may
     ├── StoreRejectedError       500: the engine refused this very body; sending again is no use
     └── InternalError            500: a mistake in the collector; sending again is no use
 """
@@ -155,6 +158,18 @@ class StoreDownError(ServiceError):
 
 class StoreUnavailableError(ServiceError):
     """The engine could not do this now: no memory, no time, or what it does not explain."""
+
+
+class ScanTimeoutError(ServiceError):
+    """A scan of the store took longer than scans may."""
+
+
+class ScanCancelledError(ServiceError):
+    """A scan of the store was ended, by its owner or because the collector stops."""
+
+
+class ScanTooLargeError(ServiceError):
+    """A scan of the store gives more bytes than it may."""
 
 
 class InternalError(ServiceError):

@@ -29,6 +29,9 @@ ANSWERS = {
     errors.OverloadedError: (503, 14, "ServiceUnavailableException", "1"),
     errors.StoreDownError: (503, 14, "ServiceUnavailableException", "1"),
     errors.StoreUnavailableError: (503, 14, "ServiceUnavailableException", "1"),
+    errors.ScanTimeoutError: (503, 14, "ServiceUnavailableException", "1"),
+    errors.ScanCancelledError: (503, 14, "ServiceUnavailableException", "1"),
+    errors.ScanTooLargeError: (503, 14, "ServiceUnavailableException", "1"),
     errors.StoreRejectedError: (500, 13, "InternalFailure", None),
     errors.InternalError: (500, 13, "InternalFailure", None),
 }

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from lambdatrace_collector.logs.catalog import LogCatalog
 from lambdatrace_collector.logs.groups import LogGroups
 from lambdatrace_collector.logs.ingestion import LogIngestion
+from lambdatrace_collector.logs.insights.queries import InsightsQueries
 from lambdatrace_collector.logs.reading import LogReading
 
 if TYPE_CHECKING:
@@ -25,13 +26,19 @@ def operations(
     catalog = LogCatalog(store, groups)
     ingestion = LogIngestion(groups, record_ids, commit)
     reading = LogReading(store, groups)
+    insights = InsightsQueries(store, groups)
     offered: dict[str, Operation | FromBody] = {
         "CreateLogGroup": catalog.create_log_group,
         "CreateLogStream": catalog.create_log_stream,
         "DescribeLogGroups": catalog.describe_log_groups,
         "DescribeLogStreams": catalog.describe_log_streams,
+        "DescribeQueries": insights.describe_queries,
         "FilterLogEvents": reading.filter_log_events,
         "GetLogEvents": reading.get_log_events,
+        "GetLogRecord": insights.get_log_record,
+        "GetQueryResults": insights.get_query_results,
         "PutLogEvents": ingestion.put_log_events,
+        "StartQuery": insights.start_query,
+        "StopQuery": insights.stop_query,
     }
     return {("logs", name): operation for name, operation in offered.items()}

@@ -16,6 +16,7 @@ TABLES = {
             "log_stream",
             "ingestion_ms",
             "message",
+            "message.size",  # its bytes, which are stored beside it
         }
     ),
 }
@@ -39,7 +40,7 @@ _STRING = (
     " extractGroups extractAllGroupsHorizontal extractAllGroupsVertical replaceAll replaceOne"
     " replaceRegexpAll replaceRegexpOne trim trimLeft trimRight trimBoth leftPad repeat empty"
     " notEmpty splitByChar splitByString splitByRegexp multiSearchAny multiSearchAnyUTF8 hasToken"
-    " reverse reverseUTF8 isValidUTF8 formatRow char countSubstrings tokens leftPadUTF8"
+    " reverse reverseUTF8 base64Encode isValidUTF8 formatRow char countSubstrings tokens"
 )
 _ARRAY = (
     "array arrayElement arrayElementOrNull arrayMap arrayFilter arrayExists arrayAll arrayFirst"
@@ -47,7 +48,7 @@ _ARRAY = (
     " arrayReverse arrayDistinct arrayCount arraySum arrayMin arrayMax arrayStringConcat arrayJoin"
     " arrayCompact arrayFlatten arrayFold arrayWithConstant arrayResize arrayPushBack has hasAny"
     " hasAll indexOf range tuple tupleElement map mapKeys mapValues mapContains mapFromArrays"
-    " emptyArrayString"
+    " emptyArrayString rowNumberInAllBlocks"
 )
 _JSON = (
     "isValidJSON JSONHas JSONType JSONLength JSONKey JSONExtract JSONExtractRaw JSONExtractString"

@@ -82,7 +82,14 @@ class Lambda:
     body: Expression
 
 
-Expression: TypeAlias = "Column | Variable | Parameter | Null | Apply | Lambda"
+@dataclass(frozen=True)
+class Total:
+    """The sum of an expression over all rows of the select, beside each of them."""
+
+    summed: Expression
+
+
+Expression: TypeAlias = "Column | Variable | Parameter | Null | Apply | Lambda | Total"
 
 
 @dataclass(frozen=True)
@@ -232,6 +239,8 @@ class _Renderer:
             if expression.name not in scope.variables:
                 raise CompiledQueryError(f"there is no variable {expression.name!r}")
             return f"`{expression.name}`"
+        if isinstance(expression, Total):
+            return f"sum({self._expression(expression.summed, scope, depth + 1)}) OVER ()"
         variables = ", ".join(f"`{_checked(name)}`" for name in expression.variables)
         inner = scope._replace(variables=scope.variables.union(expression.variables))
         return f"(({variables}) -> {self._expression(expression.body, inner, depth + 1)})"

@@ -35,6 +35,7 @@ from lambdatrace_collector.store.compiled_query import render
 from lambdatrace_collector.store.failures import short, translated
 from lambdatrace_collector.store.folder import take_folder
 from lambdatrace_collector.store.migration import migrate
+from lambdatrace_collector.store.scans import Scans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,6 +74,7 @@ class Store:
         self._commands = ThreadPoolExecutor(1, thread_name_prefix="store-command")
         self._reads = 0
         self._when_emptied: list[Callable[[], None]] = []
+        self.scans = Scans(url)
 
     async def insert(
         self, table: str, body: bytes, fmt: str, settings: Mapping[str, Any] | None = None
@@ -121,7 +123,8 @@ class Store:
         await loop.run_in_executor(self._commands, self._execute, name, parameters)
 
     def close(self) -> None:
-        """End the threads once their statements are done, then the engine. Blocks."""
+        """End scans, the threads once their statements are done, then the engine. Blocks."""
+        self.scans.close()
         self._writers.shutdown(wait=True)
         self._readers.shutdown(wait=True)
         self._commands.shutdown(wait=True)

@@ -43,6 +43,11 @@ def detach_part_statement() -> str:
     return split_statements((_SQL / "detach_part.sql").read_text(encoding="utf-8"))[0]
 
 
+def kill_query_statement() -> str:
+    """The statement that ends the queries that were sent with the mark `mark`."""
+    return split_statements((_SQL / "kill_query.sql").read_text(encoding="utf-8"))[0]
+
+
 def schema_files() -> list[SchemaFile]:
     """Every schema file, in the order in which they are applied."""
     entries = sorted(
