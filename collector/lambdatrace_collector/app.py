@@ -31,10 +31,9 @@ from lambdatrace_collector.logs.operations import operations as log_operations
 from lambdatrace_collector.metrics.operations import operations as metric_operations
 from lambdatrace_collector.metrics.retention import keep_rolling_up
 from lambdatrace_collector.otlp.http_export import http_export
-from lambdatrace_collector.otlp.ingestion import protobuf_insert
-from lambdatrace_collector.otlp.signals import TRACES
+from lambdatrace_collector.otlp.ingests import OtlpGroups
+from lambdatrace_collector.otlp.reading import OtlpReading
 from lambdatrace_collector.otlp.status import error_response as otlp_error
-from lambdatrace_collector.otlp.traces import traces_ingest
 from lambdatrace_collector.routing import Route, Routes
 from lambdatrace_collector.store.readiness import Readiness
 from lambdatrace_collector.streaming import Streams
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
 
     from lambdatrace_collector.aws.call import FromBody, Operation
     from lambdatrace_collector.exchange import Receive, Send
-    from lambdatrace_collector.otlp.ingestion import Ingest
-    from lambdatrace_collector.otlp.signals import Signal
     from lambdatrace_collector.routing import ErrorShape
     from lambdatrace_collector.settings import Settings
     from lambdatrace_collector.store.engine import Store
@@ -67,20 +64,20 @@ class Application:
         self._streams = Streams()
         self.admission = Admission()
         self._groups = {
-            "traces": GroupCommit(protobuf_insert(store, "otlp_traces", "TracesData")),
             "logs": GroupCommit(_lines_insert(store, "log_input")),
             "metrics": GroupCommit(_lines_insert(store, "metric_input")),
         }
-        self.ingests: Mapping[Signal, Ingest] = {
-            TRACES: traces_ingest(self._groups["traces"].commit),
-        }
         now_ms = time.time_ns() // 1_000_000
         self._retention = asyncio.create_task(keep_rolling_up(store, now_ms), name="retention")
-        self._aws = AwsEndpoint(load_services(), self._aws_operations())
+        self._otlp_groups = OtlpGroups(store)
+        record_ids = RecordIds()
+        operations = self._aws_operations(record_ids)
+        self.ingests = self._otlp_groups.ingests(operations, record_ids)
+        self._aws = AwsEndpoint(load_services(), operations)
         self._routes = Routes(self._all_routes())
 
     def _all_routes(self) -> tuple[Route, ...]:
-        traces = TracesApi(self._store)
+        traces, otlp_reading = TracesApi(self._store), OtlpReading(self._store)
         resets = self._settings.allow_reset
         otlp = (
             Route("POST", signal.path, http_export(signal, ingest), otlp_error)
@@ -93,14 +90,17 @@ class Application:
             Route("GET", "/api/v3/traces", traces.find_traces, _api_error),
             Route("GET", "/api/v3/services", traces.services, _api_error),
             Route("GET", "/api/v3/operations", traces.operations, _api_error),
+            Route("GET", "/_lambdatrace/logs", otlp_reading.logs, _api_error),
+            Route("GET", "/_lambdatrace/metrics", otlp_reading.metrics, _api_error),
             Route("GET", "/healthz", self._healthz, _api_error),
             Route("GET", "/readyz", self._readyz, _api_error),
             *([Route("POST", "/_lambdatrace/reset", self._reset, _api_error)] if resets else []),
             *(Route(method, path, aws.handle, aws.error_response) for method, path in aws.paths),
         )
 
-    def _aws_operations(self) -> Mapping[tuple[str, str], Operation | FromBody]:
-        record_ids = RecordIds()
+    def _aws_operations(
+        self, record_ids: RecordIds
+    ) -> Mapping[tuple[str, str], Operation | FromBody]:
         return {
             **log_operations(self._store, record_ids, self._groups["logs"].commit),
             **metric_operations(self._store, record_ids, self._groups["metrics"].commit),
@@ -123,6 +123,7 @@ class Application:
     async def drain(self) -> None:
         """Refuse new data and write what waits."""
         self._retention.cancel()
+        await self._otlp_groups.drain()
         for group in self._groups.values():
             await group.drain()
 

@@ -119,6 +119,6 @@ def _announce(listener: socket.socket, store: Store, doors: Sequence[tuple[str, 
     shown = f"[{host}]" if ":" in host else host
     others = "".join(f", {name} at {address}" for name, address in doors)
     print(  # noqa: T201 - the line that scripts wait for
-        f"lambdatrace collector ready at http://{shown}:{port} (store {store.url.shown}{others})",
+        f"lambdatrace collector ready at http://{shown}:{port} (store {store.url.shown}){others}",
         flush=True,
     )

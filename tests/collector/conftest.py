@@ -51,7 +51,7 @@ class Collector:
 
     def address(self, name: str) -> str:
         """HOST:PORT of one of its other listeners, as the ready line has it."""
-        found = re.search(rf"{name} at (\S+?)[,)]", self.ready_line)
+        found = re.search(rf"{name} at ([^\s,]+)", self.ready_line)
         assert found is not None, self.ready_line
         return found[1]
 

@@ -305,11 +305,11 @@ def test_more_keys_are_asked_for_than_a_server_reads_in_a_form_field(
     assert post(on_server, request) == 200
     store = open_on(clickhouse)
     client = connect(store.url)
-    source_id = client.query("SELECT max(source_id) FROM span_sources").first_row[0]
+    source_id = client.query("SELECT max(source_id) FROM otlp_sources").first_row[0]
     client.close()
     others = range(10**19, 10**19 + 2 * KEYS_MAX)
 
-    rows = asyncio.run(store.query("span_sources_bytes", ids=[*others, source_id]))
+    rows = asyncio.run(store.query("otlp_sources_bytes", ids=[*others, source_id]))
 
     assert [row["source_id"] for row in rows] == [source_id]
 

@@ -33,6 +33,7 @@ def protobuf_insert(store: Store, table: str, message: str) -> Commit:
         "format_schema_source": "string",
         "format_schema": sql_files.format_schema(table),
         "format_schema_message_name": message,
+        "output_format_json_escape_forward_slashes": 0,  # in the messages of log events
     }
 
     async def insert(body: bytes) -> None:

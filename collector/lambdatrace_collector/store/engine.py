@@ -55,7 +55,7 @@ READS_WAITING_MAX = (
 
 # Queries of rows by key, and the parameter that lists the keys. A server reads parameters as form
 # fields of at most 128 KiB (http_max_field_value_size); 5,000 ids of 20 digits are 110 kB.
-KEY_PARAMETERS = {"span_sources_bytes": "ids"}
+KEY_PARAMETERS = {"otlp_sources_bytes": "ids"}
 KEYS_MAX = 5_000
 # That one query may meet, each read twice.
 BROKEN_PARTS_MAX = 20

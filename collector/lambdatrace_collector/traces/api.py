@@ -134,7 +134,7 @@ class TracesApi:
         order = {bytes.fromhex(trace_id): place for place, trace_id in enumerate(trace_ids)}
         spans.sort(key=lambda row: order[row["trace_id"]])  # stable: keeps the order inside a trace
         sources = await self._store.query(
-            "span_sources_bytes", ids=sorted({row["source_id"] for row in spans})
+            "otlp_sources_bytes", ids=sorted({row["source_id"] for row in spans})
         )
         return resource_spans_json(spans, {row["source_id"]: row for row in sources})
 

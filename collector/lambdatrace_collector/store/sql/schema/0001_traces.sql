@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS otlp_traces (
 -- One row per distinct pair of resource and scope, not two maps per span: the spans of a request share
 -- them, and writing them with each span costs more than the span. One table for both, since each view
 -- costs an INSERT 14 ms however few rows it makes.
-CREATE TABLE IF NOT EXISTS span_sources (
+CREATE TABLE IF NOT EXISTS otlp_sources (
     source_id UInt64,
     resource_attributes Map(String, String),
     resource_dropped_attributes_count UInt32,
@@ -97,7 +97,7 @@ SETTINGS min_bytes_for_wide_part = 268435456, merge_selector_base = 10, old_part
 
 -- Only the sub-columns that are needed are unnested: with the spans in hand, this view would cost a
 -- quarter of the INSERT.
-CREATE MATERIALIZED VIEW IF NOT EXISTS otlp_traces_to_span_sources TO span_sources AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS otlp_traces_to_otlp_sources TO otlp_sources AS
 SELECT
     sipHash64(resource, resource_schema_url, entry.1, entry.2) AS source_id,
     resource.attributes AS resource_attributes,

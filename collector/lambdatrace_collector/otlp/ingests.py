@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lambdatrace_collector.ingest.group_commit import GroupCommit
+from lambdatrace_collector.otlp.ingestion import protobuf_insert
+from lambdatrace_collector.otlp.log_places import LogPlaces
+from lambdatrace_collector.otlp.logs import logs_ingest
+from lambdatrace_collector.otlp.metrics import metrics_ingest
+from lambdatrace_collector.otlp.signals import LOGS, METRICS, TRACES
+from lambdatrace_collector.otlp.traces import traces_ingest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lambdatrace_collector.aws.call import FromBody, Operation
+    from lambdatrace_collector.ingest.record_ids import RecordIds
+    from lambdatrace_collector.otlp.ingestion import Ingest
+    from lambdatrace_collector.otlp.signals import Signal
+    from lambdatrace_collector.store.engine import Store
+
+
+class OtlpGroups:
+    """What waits to be stored of the three signals; await `drain` before the store closes."""
+
+    def __init__(self, store: Store) -> None:
+        self._traces = GroupCommit(protobuf_insert(store, "otlp_traces", "TracesData"))
+        self._logs = GroupCommit(protobuf_insert(store, "otlp_logs", "LogsInput"))
+        self._metrics = GroupCommit(protobuf_insert(store, "otlp_metrics", "MetricsInput"))
+
+    def ingests(
+        self, operations: Mapping[tuple[str, str], Operation | FromBody], record_ids: RecordIds
+    ) -> Mapping[Signal, Ingest]:
+        """What stores each signal's requests. `operations` are those that make log groups."""
+        places = LogPlaces(operations)
+        return {
+            TRACES: traces_ingest(self._traces.commit),
+            LOGS: logs_ingest(self._logs.commit, places, record_ids),
+            METRICS: metrics_ingest(self._metrics.commit),
+        }
+
+    async def drain(self) -> None:
+        """Refuse new data and write what waits."""
+        for group in (self._traces, self._logs, self._metrics):
+            await group.drain()

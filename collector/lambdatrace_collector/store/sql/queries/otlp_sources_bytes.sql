@@ -1,0 +1,1 @@
+SELECT * FROM otlp_sources FINAL WHERE source_id IN {ids:Array(UInt64)}

@@ -1,1 +1,0 @@
-SELECT * FROM span_sources FINAL WHERE source_id IN {ids:Array(UInt64)}
