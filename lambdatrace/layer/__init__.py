@@ -30,7 +30,7 @@ VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 EXCLUDED = frozenset(("cli", "harness", "layer", "pytest_plugin.py", "testing.py"))
 
 # The layer's budget: it is unpacked at each cold start, and counts against the function's 250 MB.
-ARCHIVE_BYTES_MAX = 300 * 1024
+ARCHIVE_BYTES_MAX = 300_000
 
 # Kept free of bundles: for the package's own `.pyc` files, and the archive's directory.
 ROOM_BYTES = 4_000

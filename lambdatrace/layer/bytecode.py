@@ -3,8 +3,9 @@
 A layer is mounted read-only, so what it holds as source alone is compiled anew at each cold start.
 The modules of a cold start go into one file for each Python version, a *bundle*, which
 `lambdatrace/__init__.py` reads: on Python 3.11, 1.9 ms instead of 3.0 from eighteen `.pyc` files.
-Docstrings, annotations and the columns of positions are left out (names and lines stay), which
-makes it 36 kB instead of 75.
+Docstrings, annotations and the columns of positions are left out, which makes it 36 kB instead of
+75. Of lines, those of a user's traceback stay (IN_TRACEBACKS): in others a frame says the line its
+function begins in, which takes a sixth less.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 COMPILE_S_MAX = 120
+
+# How the names of modules begin that call the user's code, or are called by it and may raise: what
+# is printed of an error shows their frames.
+IN_TRACEBACKS = (
+    *("lambdatrace.auto", "lambdatrace.generators", "lambdatrace.handler", "lambdatrace.otel."),
+    *("lambdatrace.patches", "lambdatrace.recording", "lambdatrace.runtime_client"),
+    *("lambdatrace.span_scope", "lambdatrace.xray"),
+)
 
 _QUERY = """
 import importlib.util, json, sys
@@ -163,6 +172,27 @@ def stripped_code(source: str, path: str) -> CodeType:
     return compile(tree, path, "exec", dont_inherit=True, optimize=2)
 
 
+def without_lines(code: CodeType) -> CodeType:
+    """`code` whose every instruction, and those of what it defines, is on its first line.
+
+    Source: CPython's `Objects/locations.md` (`lnotab_notes.txt` before 3.11).
+    """
+    size = len(code.co_code)
+    if sys.version_info >= (3, 11):
+        units = size // 2
+        table = _SAME_LINE * (units // 8)
+        table += bytes((_SAME_LINE[0] - 8 + units % 8, 0)) if units % 8 else b""
+    else:
+        table = b"\xfe\0" * (size // 254) + (bytes((size % 254, 0)) if size % 254 else b"")
+    constants = tuple(
+        without_lines(value) if isinstance(value, type(code)) else value for value in code.co_consts
+    )
+    return code.replace(co_consts=constants, co_linetable=table)
+
+
+_SAME_LINE = b"\xef\0"  # eight code units without columns, no line further
+
+
 def without_docstrings(source: bytes) -> bytes:
     """`source` without docstrings, comments, annotations, types, and most of its indentation.
 
@@ -279,7 +309,12 @@ def _main() -> None:
     """Run by each interpreter: modules as JSON on standard input, their bundle on output."""
     wanted = json.load(sys.stdin)
     codes = {
-        name: (stripped_code(source, path), path.endswith("/__init__.py"))
+        name: (
+            stripped_code(source, path)
+            if name == "lambdatrace" or name.startswith(IN_TRACEBACKS)
+            else without_lines(stripped_code(source, path)),
+            path.endswith("/__init__.py"),
+        )
         for name, (path, source) in wanted["modules"].items()
     }
     if wanted["is_apart"]:

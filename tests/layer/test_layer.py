@@ -197,6 +197,37 @@ class A:
     assert caught.traceback[-1].lineno == 12
 
 
+@pytest.mark.parametrize("interpreter", FOUND, ids=[found.version for found in FOUND])
+def test_a_bundle_has_the_lines_of_what_a_users_traceback_shows_and_of_functions(
+    interpreter: Interpreter, tmp_path: Path
+) -> None:
+    source = b"x = 1\n\n\ndef fail():\n" + b"    a = [0 for _ in '']\n" * 50 + b"    a[0]\n"
+    modules = {
+        name: (f"/{name}.py", source) for name in ("lambdatrace.journal", "lambdatrace.auto")
+    }
+    (tmp_path / "bundle").write_bytes(bundle(interpreter, modules))
+    program = """
+import marshal, sys, traceback
+with open(sys.argv[1], "rb") as file:
+    codes = marshal.loads(file.read()[4:])
+for name in sorted(codes):
+    names = {}
+    exec(codes[name][0], names)
+    try:
+        names["fail"]()
+    except IndexError as error:
+        print(name, traceback.extract_tb(error.__traceback__)[-1].lineno)
+"""
+    answer = subprocess.run(
+        [interpreter.path, "-c", program, str(tmp_path / "bundle")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert answer.stdout == "lambdatrace.auto 55\nlambdatrace.journal 4\n"
+
+
 def test_sources_lose_docstrings_comments_and_type_imports_and_nothing_else() -> None:
     source = b'''"""Doc
 over lines."""
