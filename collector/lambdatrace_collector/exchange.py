@@ -42,6 +42,7 @@ BODY_BYTES_MAX = (
 BODY_DEADLINE_S = 30  # a client that sends slower than this would hold its bytes against all others
 # A body that has begun holds all it announced: a client that then falls silent must not keep that.
 BODY_SILENCE_MAX_S = 5
+LENGTH_DIGITS_MAX = 19  # Python refuses to read thousands
 DISCARD_BYTES_MAX = 4 * BODY_BYTES_MAX
 DISCARD_DEADLINE_S = 5
 GZIP_WINDOW = 31  # zlib: gzip framing with the largest window
@@ -187,8 +188,7 @@ async def _receive_all(
     What is announced is taken with the first bytes: bodies that each hold a part and wait for
     each other's would all be refused. Not before: silent connections must hold nothing.
     """
-    text = headers.get("content-length", "")
-    announced = int(text) if text.isdecimal() else 0
+    announced = _announced_bytes(headers.get("content-length", ""))
     _check_size(announced)
     size = 0
     while True:
@@ -204,6 +204,13 @@ async def _receive_all(
         arrival.chunks.append(chunk)
         if arrival.is_complete:
             return
+
+
+def _announced_bytes(length: str) -> int:
+    """What Content-Length says; 0 where it is missing or no number."""
+    if not (length.isascii() and length.isdecimal()):
+        return 0
+    return int(length) if len(length) <= LENGTH_DIGITS_MAX else BODY_BYTES_MAX + 1
 
 
 async def _discard(receive: Receive) -> None:

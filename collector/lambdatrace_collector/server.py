@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from lambdatrace_collector.app import Application
+from lambdatrace_collector.bounded_head import BoundedHeadProtocol
 from lambdatrace_collector.errors import ListenError
 from lambdatrace_collector.otlp.grpc_server import OtlpGrpc
 from lambdatrace_collector.store.engine import open_store
@@ -81,7 +82,7 @@ async def _serve(listener: socket.socket, store: Store, settings: Settings) -> N
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedHeadProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -18,7 +18,9 @@ ACCOUNT = "123456789012"  # the account of AWS's own examples
 REGION_DEFAULT = "us-east-1"
 
 _ATTEMPT = re.compile(r"(?:\A|;)\s*attempt=([0-9]{1,3})\s*(?:;|\Z)")
-_SCOPE = re.compile(r"[^/,\s=]+/[0-9]{8}/([a-z0-9-]{1,32})/([a-z0-9-]{1,32})/aws4_request")
+# Of a bounded length: the time a search takes must not grow with the square of the header.
+_SCOPE = re.compile(r"[^/,\s]{1,128}/[0-9]{8}/([a-z0-9-]{1,32})/([a-z0-9-]{1,32})/aws4_request")
+_SIGNED = re.compile(rf"Credential={_SCOPE.pattern}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def region_of(request: Request) -> str:
 
 def region_of_authorization(header: str) -> str:
     """The region in the credential scope of an Authorization header."""
-    return _scope_part(_SCOPE.search(header), 1) or REGION_DEFAULT
+    return _scope_part(_SIGNED.search(header), 1) or REGION_DEFAULT
 
 
 def signed_service(request: Request) -> str:
@@ -101,7 +103,7 @@ def attempt_of(request: Request) -> int:
 
 def _credential_scope(request: Request) -> re.Match[str] | None:
     """Source: Signature Version 4, credential scope, in the header or in a presigned URL."""
-    return _SCOPE.search(request.headers.get("authorization", "")) or _SCOPE.search(
+    return _SIGNED.search(request.headers.get("authorization", "")) or _SCOPE.fullmatch(
         request.parameter("X-Amz-Credential") or ""
     )
 

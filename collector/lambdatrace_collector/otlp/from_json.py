@@ -26,6 +26,12 @@ JSON_OBJECTS_MAX = 200_000
 JSON_BYTES_MAX = 10 * 1024 * 1024
 NESTING_MAX = 100  # protobuf's own
 
+# protobuf's mapping raises what Python raises on values of types it did not expect, and a
+# SystemError on a name with half of a surrogate pair.
+_NOT_OF_THE_MESSAGE = (
+    *(ParseError, ValueError, TypeError, AttributeError, RecursionError, SystemError),
+)
+
 _IDS = frozenset({"traceId", "spanId", "parentSpanId"})
 
 
@@ -47,8 +53,7 @@ def request_from_json(signal: Signal, body: bytes) -> bytes:
         message = signal.request()
         described = _with_base64_ids(value, signal.request.DESCRIPTOR)
         ParseDict(described, message, ignore_unknown_fields=True, max_recursion_depth=NESTING_MAX)
-    except (ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        # protobuf's mapping raises what Python raises on values of types it did not expect.
+    except _NOT_OF_THE_MESSAGE as error:
         reason = str(error)[:300].encode("utf-8", "replace").decode()
         raise BadRequestError(f"the body is not a JSON {name}: {reason}") from error
     encoded: bytes = message.SerializeToString()
