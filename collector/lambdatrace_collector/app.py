@@ -25,9 +25,10 @@ from lambdatrace_collector.exchange import (
     send_response,
 )
 from lambdatrace_collector.ingest.admission import Admission
-from lambdatrace_collector.ingest.group_commit import GroupCommit
+from lambdatrace_collector.ingest.group_commit import GroupCommit, GroupMeters
 from lambdatrace_collector.ingest.record_ids import RecordIds
 from lambdatrace_collector.logs.operations import operations as log_operations
+from lambdatrace_collector.measurements import Measurements, error_type
 from lambdatrace_collector.metrics.operations import operations as metric_operations
 from lambdatrace_collector.metrics.retention import keep_rolling_up
 from lambdatrace_collector.otlp.http_export import http_export
@@ -63,13 +64,20 @@ class Application:
         self._readiness = Readiness(store)
         self._streams = Streams()
         self.admission = Admission()
+        inserts = {
+            "logs": _lines_insert(store, "log_input"),
+            "metrics": _lines_insert(store, "metric_input"),
+        }
+        meters = GroupMeters()
         self._groups = {
-            "logs": GroupCommit(_lines_insert(store, "log_input")),
-            "metrics": GroupCommit(_lines_insert(store, "metric_input")),
+            signal: GroupCommit(insert, signal=signal, meters=meters)
+            for signal, insert in inserts.items()
         }
         now_ms = time.time_ns() // 1_000_000
         self._retention = asyncio.create_task(keep_rolling_up(store, now_ms), name="retention")
-        self._otlp_groups = OtlpGroups(store)
+        self._otlp_groups = OtlpGroups(store, meters)
+        groups = {**self._groups, **self._otlp_groups.by_signal}
+        self._measurements = Measurements(store, self.admission, groups, meters)
         record_ids = RecordIds()
         operations = self._aws_operations(record_ids)
         self.ingests = self._otlp_groups.ingests(operations, record_ids)
@@ -92,6 +100,7 @@ class Application:
             Route("GET", "/api/v3/operations", traces.operations, _api_error),
             Route("GET", "/_lambdatrace/logs", otlp_reading.logs, _api_error),
             Route("GET", "/_lambdatrace/metrics", otlp_reading.metrics, _api_error),
+            Route("GET", "/metrics", self._measurements.read, _api_error),
             Route("GET", "/healthz", self._healthz, _api_error),
             Route("GET", "/readyz", self._readyz, _api_error),
             *([Route("POST", "/_lambdatrace/reset", self._reset, _api_error)] if resets else []),
@@ -110,7 +119,15 @@ class Application:
         """Answer one request, as ASGI has it."""
         if scope["type"] != "http":
             return
-        answer = await self._answer(request_head(scope), receive)
+        request, began = request_head(scope), time.perf_counter()
+        meters = self._measurements.requests
+        meters.active += 1
+        try:
+            answer, route = await self._answer(request, receive)
+        finally:
+            meters.active -= 1
+        seconds = time.perf_counter() - began
+        meters.answered(request, route, answer.status, answer.error_type, seconds)
         if isinstance(answer, Response):
             await send_response(send, answer)
         else:
@@ -127,25 +144,30 @@ class Application:
         for group in self._groups.values():
             await group.drain()
 
-    async def _answer(self, head: Request, receive: Receive) -> Response | StreamingResponse:
+    async def _answer(
+        self, head: Request, receive: Receive
+    ) -> tuple[Response | StreamingResponse, str]:
+        """The answer, and the path of the route that gave it; empty when there is none."""
+        path = ""
         error_shape = self._error_shape(head)
         try:
             route, parameters = self._routes.find(head)
-            error_shape = route.error_shape
+            path, error_shape = route.path, route.error_shape
             with self.admission.lease() as lease:
                 body = await read_body(head.headers, receive, lease)
                 request = replace(head, body=body, path_parameters=parameters)
-                return self._streams.admitted(await route.handler(request))
+                return self._streams.admitted(await route.handler(request)), path
         except MethodNotAllowedError as error:
             response = error_shape(head, error)
             allowed = ", ".join(error.allowed)
-            return replace(response, headers={**response.headers, "Allow": allowed})
+            return replace(response, headers={**response.headers, "Allow": allowed}), path
         except (RequestError, ServiceError) as error:
-            return error_shape(head, error)
+            return replace(error_shape(head, error), error_type=error_type(error)), path
         except Exception:
             # The border to bugs of ours: the client gets its protocol's error, the log the trace.
             logger.exception("%s %s failed", head.method, head.path)
-            return error_shape(head, InternalError("internal error of the collector"))
+            ours = InternalError("internal error of the collector")
+            return replace(error_shape(head, ours), error_type=error_type(ours)), path
 
     def _error_shape(self, head: Request) -> ErrorShape:
         """How a request is answered that has no route."""

@@ -77,6 +77,7 @@ class Response:
     body: bytes = b""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    error_type: str = ""  # what went wrong, for our own measurements
 
 
 def json_response(value: Any, status: int = 200) -> Response:

@@ -30,6 +30,7 @@ class StreamingResponse:
     chunks: AsyncIterator[bytes]
     content_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    error_type: str = ""
 
 
 class Streams:

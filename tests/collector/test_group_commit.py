@@ -214,3 +214,24 @@ def test_the_tries_of_one_call_have_one_id_and_other_calls_have_others() -> None
     assert len({taken, *(RecordIds().take_for(other) for other in others)}) == 7
     assert taken % 2**32 == 0
     assert taken < 2**128
+
+
+def test_who_waits_too_long_is_told_and_the_bytes_are_given_back() -> None:
+    async def test() -> None:
+        table = Table()
+        table.open.clear()  # the disk hangs
+        group = GroupCommit(table.insert, linger_s=0, groups_in_flight=1, commit_deadline_s=0.05)
+        results = await asyncio.gather(
+            *(group.commit(body) for body in (b"a", b"b")), return_exceptions=True
+        )
+        while_written = group.commit(b"c")
+        with pytest.raises(StoreUnavailableError, match=r"did not take this within 0\.05 s"):
+            await while_written
+        assert group.waiting_bytes == 0
+        table.open.set()
+        await group.commit(b"later")
+        await group.drain()
+        assert [type(result) for result in results] == [StoreUnavailableError] * 2
+        assert table.inserted == [b"ab", b"later"]
+
+    run(test())

@@ -171,9 +171,10 @@ def _failed(
     error: RequestError | ServiceError,
     request_id: str,
 ) -> Response:
-    response = protocol.write_error(request, error_answer(protocol.service, error), request_id)
+    answer = error_answer(protocol.service, error)
+    response = protocol.write_error(request, answer, request_id)
     identity = {"x-amzn-RequestId": request_id, **retry_headers(error)}
-    return replace(response, headers={**response.headers, **identity})
+    return replace(response, headers={**response.headers, **identity}, error_type=answer.code)
 
 
 def _only(services: Sequence[AwsService], protocol: str) -> AwsService:

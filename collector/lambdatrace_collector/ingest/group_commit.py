@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from lambdatrace_collector.errors import (
     CollectorError,
@@ -24,9 +24,12 @@ from lambdatrace_collector.errors import (
     StoreRejectedError,
     StoreUnavailableError,
 )
+from lambdatrace_collector.metering import SIZE_BOUNDARIES, Counter, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from lambdatrace_collector.metering import Instrument
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +40,53 @@ GROUPS_IN_FLIGHT = 2  # the store has two writers
 # A group that fails for other reasons than its data is not split for longer: an engine that has
 # trouble with everything would be asked twice per body.
 SPLIT_DEADLINE_S = 10
+# A disk may hang for as long as it likes; who waits for it is told, and the bytes are given back.
+# All that may wait is written in 2 s; boto3 gives up after 60 s.
+COMMIT_DEADLINE_S = 15
 
 
-class _Waiting(NamedTuple):
-    body: bytes
-    since: float
-    done: asyncio.Future[None]
+class _Waiting:
+    """A body that waits, or is being written, and who is to be told."""
+
+    __slots__ = ("body", "done", "records", "since")
+
+    def __init__(self, body: bytes, records: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.body = body
+        self.records = records
+        self.since = loop.time()
+        self.done: asyncio.Future[None] = loop.create_future()
+
+
+class GroupMeters:
+    """The instruments of all groups, told apart by their signal."""
+
+    def __init__(self) -> None:
+        self._stored = Counter(
+            "lambdatrace.collector.records", "", "Records acknowledged as stored."
+        )
+        self._records = Histogram(
+            "lambdatrace.collector.group.records", "", "Records of one INSERT.", SIZE_BOUNDARIES
+        )
+        self._bodies = Histogram(
+            "lambdatrace.collector.group.bodies", "", "Bodies of one INSERT.", SIZE_BOUNDARIES
+        )
+        self._sizes = Histogram(
+            "lambdatrace.collector.group.size", "By", "Bytes of one INSERT.", SIZE_BOUNDARIES
+        )
+        self.instruments: tuple[Instrument, ...] = (
+            self._stored,
+            self._records,
+            self._bodies,
+            self._sizes,
+        )
+
+    def stored(self, signal: str, records: int, bodies: int, size_bytes: int) -> None:
+        """Count one INSERT that succeeded."""
+        attribute = ("lambdatrace.signal", signal)
+        self._stored.add(records, attribute)
+        self._records.record(records, attribute)
+        self._bodies.record(bodies, attribute)
+        self._sizes.record(size_bytes, attribute)
 
 
 class GroupCommit:
@@ -55,32 +99,46 @@ class GroupCommit:
         linger_s: float = LINGER_S,
         group_bytes_max: int = GROUP_BYTES_MAX,
         groups_in_flight: int = GROUPS_IN_FLIGHT,
+        commit_deadline_s: float = COMMIT_DEADLINE_S,
+        signal: str = "",
+        meters: GroupMeters | None = None,
     ) -> None:
         self._insert = insert
+        self._signal = signal
+        self._meters = meters or GroupMeters()
+        self._commit_deadline_s = commit_deadline_s
         self._linger_s = linger_s
         self._group_bytes_max = group_bytes_max
         self._waiting: deque[_Waiting] = deque()
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0
         self._changed = asyncio.Event()
         self._slots = asyncio.Semaphore(groups_in_flight)
         self._writing: set[asyncio.Task[None]] = set()
         self._pump = asyncio.create_task(self._run(), name="group-commit")
         self._is_draining = False
 
-    async def commit(self, body: bytes) -> None:
-        """Return once `body` is stored.
+    async def commit(self, body: bytes, records: int = 0) -> None:
+        """Return once `body` is stored, which holds `records` records.
 
         Raises StoreRejectedError when the engine refuses this body, StoreDownError when it takes
-        nothing, StoreUnavailableError when it failed or the collector is stopping.
+        nothing, StoreUnavailableError when it failed, took too long or the collector is stopping.
         """
         if self._is_draining:
             raise StoreUnavailableError("the collector is stopping: send this again later")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(body, loop.time(), loop.create_future())
+        waiting = _Waiting(body, records, asyncio.get_running_loop())
         self._waiting.append(waiting)
-        self._waiting_bytes += len(body)
+        self.waiting_bytes += len(body)
         self._changed.set()
-        await waiting.done
+        await asyncio.wait((waiting.done,), timeout=self._commit_deadline_s)
+        if waiting.done.done():
+            return waiting.done.result()
+        if waiting in self._waiting:  # else it is being written, and may yet be stored
+            self._waiting.remove(waiting)
+            self.waiting_bytes -= len(body)
+        waiting.done.cancel()
+        raise StoreUnavailableError(
+            f"the store did not take this within {self._commit_deadline_s} s: send it again later"
+        )
 
     async def drain(self) -> None:
         """Refuse new bodies, write those that wait, and end. Safe to call twice."""
@@ -94,6 +152,9 @@ class GroupCommit:
         while await self._something_waits():
             await self._linger()
             await self._slots.acquire()
+            if not self._waiting:  # all of them have waited too long
+                self._slots.release()
+                continue
             task = asyncio.create_task(self._write(self._take_group()))
             self._writing.add(task)
             task.add_done_callback(self._written)
@@ -110,7 +171,9 @@ class GroupCommit:
         """Wait until the oldest body has waited long enough, or a full group has gathered."""
         loop = asyncio.get_running_loop()
         deadline = self._waiting[0].since + self._linger_s
-        while not self._is_draining and self._waiting_bytes < self._group_bytes_max:
+        while (
+            self._waiting and not self._is_draining and self.waiting_bytes < self._group_bytes_max
+        ):
             remaining = deadline - loop.time()
             if remaining <= 0:
                 return
@@ -126,7 +189,7 @@ class GroupCommit:
         while self._waiting and size + len(self._waiting[0].body) <= self._group_bytes_max:
             group.append(self._waiting.popleft())
             size += len(group[-1].body)
-        self._waiting_bytes -= size
+        self.waiting_bytes -= size
         return group
 
     def _written(self, task: asyncio.Task[None]) -> None:
@@ -160,6 +223,12 @@ class GroupCommit:
         except Exception:
             logger.exception("a group of %d bodies could not be written", len(group))
             return StoreUnavailableError("the store failed: send this again later")
+        self._meters.stored(
+            self._signal,
+            sum(member.records for member in group),
+            len(group),
+            sum(len(member.body) for member in group),
+        )
         return None
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lambdatrace_collector.ingest.record_ids import RecordIds
     from lambdatrace_collector.logs.groups import LogGroups
 
-    Commit = Callable[[bytes], Awaitable[None]]
+    Commit = Callable[[bytes, int], Awaitable[None]]
 
 # Source: CloudWatch Logs API reference, PutLogEvents.
 BATCH_BYTES_MAX = 1_048_576
@@ -112,7 +112,9 @@ class LogIngestion:
         taken = events[admitted.start : admitted.end]
         first_event_id = self._record_ids.take()
         if taken:
-            await self._commit(encode_events(call, group, stream, taken, first_event_id))
+            await self._commit(
+                encode_events(call, group, stream, taken, first_event_id), len(taken)
+            )
         return {
             "nextSequenceToken": f"{first_event_id:056d}",
             "rejectedLogEventsInfo": admitted.rejected_info,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lambdatrace_collector.aws.call import Call
     from lambdatrace_collector.ingest.record_ids import RecordIds
 
-    Commit = Callable[[bytes], Awaitable[None]]
+    Commit = Callable[[bytes, int], Awaitable[None]]
     Datum = Mapping[str, Any]
 
 # Source: CloudWatch API reference, PutMetricData and MetricDatum.
@@ -46,7 +46,7 @@ class MetricIngestion:
             for ordinal, (path, datum) in enumerate(datums)
         ]
         if lines:
-            await self._commit(b"".join(lines))
+            await self._commit(b"".join(lines), len(lines))
         return {}
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lambdatrace_collector.ingest.record_ids import RecordIds
     from lambdatrace_collector.store.engine import Store
 
-    Commit = Callable[[bytes], Awaitable[None]]
+    Commit = Callable[[bytes, int], Awaitable[None]]
 
 
 def operations(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lambdatrace_collector.otlp.signals import Origin, Signal
     from lambdatrace_collector.store.engine import Store
 
-    Commit = Callable[[bytes], Awaitable[None]]
+    Commit = Callable[..., Awaitable[None]]
     Ingest = Callable[[bytes, Origin], Awaitable[Rejected]]
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lambdatrace_collector.ingest.group_commit import GroupCommit
+from lambdatrace_collector.ingest.group_commit import GroupCommit, GroupMeters
 from lambdatrace_collector.otlp.ingestion import protobuf_insert
 from lambdatrace_collector.otlp.log_places import LogPlaces
 from lambdatrace_collector.otlp.logs import logs_ingest
@@ -23,10 +23,19 @@ if TYPE_CHECKING:
 class OtlpGroups:
     """What waits to be stored of the three signals; await `drain` before the store closes."""
 
-    def __init__(self, store: Store) -> None:
-        self._traces = GroupCommit(protobuf_insert(store, "otlp_traces", "TracesData"))
-        self._logs = GroupCommit(protobuf_insert(store, "otlp_logs", "LogsInput"))
-        self._metrics = GroupCommit(protobuf_insert(store, "otlp_metrics", "MetricsInput"))
+    def __init__(self, store: Store, meters: GroupMeters) -> None:
+        def group(signal: str, table: str, message: str) -> GroupCommit:
+            insert = protobuf_insert(store, table, message)
+            return GroupCommit(insert, signal=signal, meters=meters)
+
+        self._traces = group("traces", "otlp_traces", "TracesData")
+        self._logs = group("otlp_logs", "otlp_logs", "LogsInput")
+        self._metrics = group("otlp_metrics", "otlp_metrics", "MetricsInput")
+        self.by_signal = {
+            "traces": self._traces,
+            "otlp_logs": self._logs,
+            "otlp_metrics": self._metrics,
+        }
 
     def ingests(
         self, operations: Mapping[tuple[str, str], Operation | FromBody], record_ids: RecordIds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace_collector.otlp.ingestion import commit_valid, keep_only
@@ -29,11 +30,25 @@ def traces_ingest(commit: Commit) -> Ingest:
 
     async def ingest(body: bytes, _origin: Origin) -> Rejected:
         # What was parsed is not kept while the body waits: it takes several times the body.
-        if not parse_request(TRACES, body).resource_spans:
+        count = span_count(parse_request(TRACES, body))
+        if count is None:
             return NONE_REJECTED
-        return await commit_valid(TRACES, body, commit, remove_invalid_spans)
+        return await commit_valid(
+            TRACES, body, partial(commit, records=count), remove_invalid_spans
+        )
 
     return ingest
+
+
+def span_count(message: Any) -> int | None:
+    """How many spans `message` has; None when it has not even a resource."""
+    if not message.resource_spans:
+        return None
+    return sum(
+        len(scope_spans.spans)
+        for resource_spans in message.resource_spans
+        for scope_spans in resource_spans.scope_spans
+    )
 
 
 def remove_invalid_spans(message: Any) -> Rejected:

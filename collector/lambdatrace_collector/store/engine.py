@@ -10,22 +10,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from lambdatrace_collector.errors import (
+    CollectorError,
     OverloadedError,
     StoreConnectionError,
     StoreUnavailableError,
 )
+from lambdatrace_collector.metering import SECONDS_BOUNDARIES, Histogram
 from lambdatrace_collector.store import sql_files
 from lambdatrace_collector.store.broken_parts import part_read, set_aside
 from lambdatrace_collector.store.checks import findings
 from lambdatrace_collector.store.client import (
     COMMAND_SETTINGS,
     INSERT_SETTINGS,
+    QUERY_DEADLINE_S,
     QUERY_SETTINGS,
     connect,
     connect_first,
@@ -38,7 +43,7 @@ from lambdatrace_collector.store.migration import migrate
 from lambdatrace_collector.store.scans import Scans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from lambdatrace_collector.store.broken_parts import BrokenPart
     from lambdatrace_collector.store.compiled_query import Select, Statement
@@ -52,12 +57,14 @@ READERS = 2  # a long query must not stop the short ones
 READS_WAITING_MAX = (
     64  # a page of panels asks about 20 at once; past that the caller must slow down
 )
+# The engine ends a query by itself before; this one ends the wait for a free thread.
+READ_DEADLINE_S = QUERY_DEADLINE_S + 10
 
 # Queries of rows by key, and the parameter that lists the keys. A server reads parameters as form
 # fields of at most 128 KiB (http_max_field_value_size); 5,000 ids of 20 digits are 110 kB.
 KEY_PARAMETERS = {"otlp_sources_bytes": "ids"}
 KEYS_MAX = 5_000
-# That one query may meet, each read twice.
+# That one query may meet.
 BROKEN_PARTS_MAX = 20
 
 
@@ -75,6 +82,10 @@ class Store:
         self._reads = 0
         self._when_emptied: list[Callable[[], None]] = []
         self.scans = Scans(url)
+        # Source: semantic conventions, "Database metrics". The wait for a thread is part of it.
+        self.durations = Histogram(
+            "db.client.operation.duration", "s", "Statements of the store.", SECONDS_BOUNDARIES
+        )
 
     async def insert(
         self, table: str, body: bytes, fmt: str, settings: Mapping[str, Any] | None = None
@@ -85,7 +96,10 @@ class Store:
         written, else StoreUnavailableError.
         """
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writers, self._insert, table, body, fmt, settings or {})
+        with self._timed("INSERT", table):
+            await loop.run_in_executor(
+                self._writers, self._insert, table, body, fmt, settings or {}
+            )
 
     async def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of the query file `name`, as dicts; text columns of a query whose name ends in
@@ -94,14 +108,14 @@ class Store:
         Raises OverloadedError when too many queries wait, StoreDownError when the engine is out of
         reach, else StoreUnavailableError.
         """
-        return await self._read(self._query, name, parameters)
+        return await self._read(name, self._query, name, parameters)
 
     async def query_compiled(self, query: Select) -> list[dict[str, Any]]:
         """The rows of a compiled query, as dicts by the names of its columns.
 
         Raises CompiledQueryError for a tree that may not be run, else as `query` does.
         """
-        return await self._read(self._query_compiled, render(query))
+        return await self._read("compiled", self._query_compiled, render(query))
 
     async def empty(self) -> None:
         """Delete every row of every table. Raises StoreDownError or StoreUnavailableError."""
@@ -134,15 +148,34 @@ class Store:
         if self._lock is not None:
             self._lock.close()
 
+    @contextmanager
+    def _timed(self, operation: str, target: str) -> Iterator[None]:
+        """Record how long the statement takes, and how it fails."""
+        began = time.perf_counter()
+        attributes = [("db.operation.name", operation), ("db.collection.name", target)]
+        try:
+            yield
+        except CollectorError as error:
+            attributes.append(("error.type", type(error).__name__))
+            raise
+        finally:
+            self.durations.record(time.perf_counter() - began, *attributes)
+
     async def _read(
-        self, read: Callable[..., list[dict[str, Any]]], *arguments: Any
+        self, name: str, read: Callable[..., list[dict[str, Any]]], *arguments: Any
     ) -> list[dict[str, Any]]:
         if self._reads >= READS_WAITING_MAX:
             raise OverloadedError(f"{self._reads} queries are waiting: send fewer at once")
         self._reads += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._readers, read, *arguments)
+            with self._timed("SELECT", name):
+                reading = loop.run_in_executor(self._readers, read, *arguments)
+                return await asyncio.wait_for(reading, READ_DEADLINE_S)
+        except (asyncio.TimeoutError, TimeoutError) as error:
+            raise StoreUnavailableError(
+                f"the store did not answer within {READ_DEADLINE_S} s: ask for less, or later"
+            ) from error
         finally:
             self._reads -= 1
 
@@ -197,10 +230,10 @@ class Store:
     def _rows(
         self, text: str, parameters: dict[str, Any], *, as_bytes: bool
     ) -> list[dict[str, Any]]:
-        client = self._client()
         failed: BrokenPart | None = None
-        for _ in range(BROKEN_PARTS_MAX):
+        for _ in range(2 * BROKEN_PARTS_MAX):
             try:
+                client = self._client()
                 result = client.query(
                     text,
                     parameters=parameters,
