@@ -199,7 +199,9 @@ def test_record_ids_rise_and_leave_room_for_a_request_s_records() -> None:
 
 
 def test_the_tries_of_one_call_have_one_id_and_other_calls_have_others() -> None:
-    call = Call("cloudwatch", "PutMetricData", {}, "1", "eu-west-1", 1, b"body", "invocation")
+    call = Call(
+        "cloudwatch", "PutMetricData", {}, "1", "eu-west-1", 1, body=b"body", invocation_id="i"
+    )
     taken = RecordIds().take_for(call)
     others = [
         replace(call, account="2"),
