@@ -27,7 +27,7 @@ from lambdatrace_collector.exchange import (
 from lambdatrace_collector.ingest.admission import Admission
 from lambdatrace_collector.ingest.group_commit import GroupCommit, GroupMeters
 from lambdatrace_collector.ingest.record_ids import RecordIds
-from lambdatrace_collector.logs.operations import operations as log_operations
+from lambdatrace_collector.logs.operations import LogService
 from lambdatrace_collector.measurements import Measurements, error_type
 from lambdatrace_collector.metrics.operations import operations as metric_operations
 from lambdatrace_collector.metrics.retention import keep_rolling_up
@@ -79,8 +79,9 @@ class Application:
         groups = {**self._groups, **self._otlp_groups.by_signal}
         self._measurements = Measurements(store, self.admission, groups, meters)
         record_ids = RecordIds()
+        self._logs = LogService(store, record_ids, self._groups["logs"].commit)
         operations = self._aws_operations(record_ids)
-        self.ingests = self._otlp_groups.ingests(operations, record_ids)
+        self.ingests = self._otlp_groups.ingests(operations, self._logs.arrivals)
         self._aws = AwsEndpoint(load_services(), operations)
         self._routes = Routes(self._all_routes())
 
@@ -111,7 +112,7 @@ class Application:
         self, record_ids: RecordIds
     ) -> Mapping[tuple[str, str], Operation | FromBody]:
         return {
-            **log_operations(self._store, record_ids, self._groups["logs"].commit),
+            **self._logs.operations,
             **metric_operations(self._store, record_ids, self._groups["metrics"].commit),
         }
 
@@ -143,6 +144,7 @@ class Application:
         await self._otlp_groups.drain()
         for group in self._groups.values():
             await group.drain()
+        await self._logs.close()
 
     async def _answer(
         self, head: Request, receive: Receive

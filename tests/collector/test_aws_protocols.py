@@ -35,12 +35,12 @@ def json_error(answer: Answer) -> tuple[int, str, str]:
     ("headers", "body", "expected"),
     [
         (
-            {**LOGS, "X-Amz-Target": "Logs_20140328.PutQueryDefinition"},
+            {**LOGS, "X-Amz-Target": "Logs_20140328.CreateScheduledQuery"},
             b"{}",
             (
                 404,
                 "UnknownOperationException",
-                "PutQueryDefinition of logs is not offered by this collector",
+                "CreateScheduledQuery of logs is not offered by this collector",
             ),
         ),
         (

@@ -88,7 +88,7 @@ def test_limits_that_are_fixed_and_rights_in_one_database_are_enough(
     async def write_and_read() -> list[dict[str, Any]]:
         row = {**group, "creation_ms": 1, "log_group_class": "STANDARD"}
         await store.insert("log_groups", json.dumps(row).encode(), "JSONEachRow")
-        return await store.query("log_group_exists", **group)
+        return await store.query("log_group", **group)
 
     assert len(asyncio.run(write_and_read())) == 1
 

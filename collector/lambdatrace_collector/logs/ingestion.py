@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace_collector.errors import AwsError
+from lambdatrace_collector.logs.arrivals import GroupKey
+from lambdatrace_collector.logs.groups import expiry_ms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from lambdatrace_collector.aws.call import Call
-    from lambdatrace_collector.ingest.record_ids import RecordIds
+    from lambdatrace_collector.logs.arrivals import Arrivals
     from lambdatrace_collector.logs.groups import LogGroups
 
     Commit = Callable[[bytes, int], Awaitable[None]]
@@ -24,41 +27,48 @@ EVENT_OVERHEAD_BYTES = 26
 BATCH_SPAN_MS = 24 * 3600 * 1000
 TOO_OLD_MS = 14 * 24 * 3600 * 1000
 TOO_NEW_MS = 2 * 3600 * 1000
+# Source: the same, Entity.
+ENTITY_TYPES = frozenset({"Service", "RemoteService", "AWS::Service", "AWS::Resource", "Resource"})
+ENTITY_BYTES_MAX = 3_000
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """The events of a request that are taken: from `start` to `end`; the rest is too old or new."""
+    """The events of a request that are taken: from `start` to `end`; the rest is too old or new.
+
+    Those before `expired_end` are older than their group keeps events.
+    """
 
     start: int
     end: int
     count: int
+    expired_end: int = 0
 
     @property
     def rejected_info(self) -> dict[str, int] | None:
         """`rejectedLogEventsInfo` of the answer; None when all are taken."""
         info = {}
-        if self.start > 0:
+        if self.start > self.expired_end:
             info["tooOldLogEventEndIndex"] = self.start
+        if self.expired_end > 0:
+            info["expiredLogEventEndIndex"] = self.expired_end
         if self.end < self.count:
             info["tooNewLogEventStartIndex"] = self.end
         return info or None
 
 
-def admit(events: Sequence[Mapping[str, Any]], now_ms: int) -> Admitted:
-    """Which of `events`, sorted by time, are within the last two weeks and the next two hours.
+def admit(times: Sequence[int], size_bytes: int, now_ms: int, retention_days: int = 0) -> Admitted:
+    """Which events, by their times, are within two weeks back, two hours ahead and the retention.
 
-    Raises AwsError InvalidParameterException when they are not sorted, span more than a day, or
-    are more bytes than a batch may have.
+    `size_bytes` are those of their messages. Raises AwsError InvalidParameterException when they
+    are not sorted, span more than a day, or are more bytes than a batch may have.
     """
-    times = [event["timestamp"] for event in events]
     if any(later < earlier for earlier, later in itertools.pairwise(times)):
         raise AwsError(
             "InvalidParameterException",
             "Log events in a single PutLogEvents request must be in chronological order.",
         )
-    size = sum(len(event["message"].encode("utf-8", "replace")) for event in events)
-    size += EVENT_OVERHEAD_BYTES * len(events)
+    size = size_bytes + EVENT_OVERHEAD_BYTES * len(times)
     if size > BATCH_BYTES_MAX:
         raise AwsError(
             "InvalidParameterException",
@@ -70,9 +80,10 @@ def admit(events: Sequence[Mapping[str, Any]], now_ms: int) -> Admitted:
             "The batch of log events in a single PutLogEvents request cannot span more than"
             " 24 hours.",
         )
-    start = sum(1 for moment in times if moment < now_ms - TOO_OLD_MS)
-    end = len(times) - sum(1 for moment in times if moment > now_ms + TOO_NEW_MS)
-    return Admitted(start, end, len(times))
+    too_old = _count_before(times, now_ms - TOO_OLD_MS)
+    expired = _count_before(times, expiry_ms(retention_days, now_ms))
+    end = _count_before(times, now_ms + TOO_NEW_MS + 1)
+    return Admitted(max(too_old, expired), end, len(times), expired if expired > too_old else 0)
 
 
 def encode_events(
@@ -98,24 +109,51 @@ def encode_events(
 class LogIngestion:
     """The operation PutLogEvents."""
 
-    def __init__(self, groups: LogGroups, record_ids: RecordIds, commit: Commit) -> None:
+    def __init__(self, groups: LogGroups, arrivals: Arrivals, commit: Commit) -> None:
         self._groups = groups
-        self._record_ids = record_ids
+        self._arrivals = arrivals
         self._commit = commit
 
     async def put_log_events(self, call: Call) -> Mapping[str, Any]:
         """PutLogEvents. Answers when the events, and the metrics embedded in them, are stored."""
-        group, stream = call.parameters["logGroupName"], call.parameters["logStreamName"]
+        name, stream = call.parameters["logGroupName"], call.parameters["logStreamName"]
         events = call.parameters["logEvents"]
-        admitted = admit(events, call.now_ms)
-        await self._groups.require_stream(call, group, stream)
+        await self._groups.require_stream(call, name, stream)
+        group = await self._groups.require_group(call, name)
+        size = sum(len(event["message"].encode("utf-8", "replace")) for event in events)
+        times = [event["timestamp"] for event in events]
+        admitted = admit(times, size, call.now_ms, group.retention_days)
         taken = events[admitted.start : admitted.end]
-        first_event_id = self._record_ids.take()
-        if taken:
-            await self._commit(
-                encode_events(call, group, stream, taken, first_event_id), len(taken)
-            )
+        first_event_id = self._arrivals.take(GroupKey(call.account, call.region, name))
+        try:
+            if taken:
+                body = encode_events(call, name, stream, taken, first_event_id)
+                await self._commit(body, len(taken))
+        finally:
+            self._arrivals.leave(first_event_id)
         return {
             "nextSequenceToken": f"{first_event_id:056d}",
             "rejectedLogEventsInfo": admitted.rejected_info,
+            "rejectedEntityInfo": rejected_entity(call.parameters.get("entity")),
         }
+
+
+def rejected_entity(entity: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """`rejectedEntityInfo` of the answer; None for an entity that AWS takes, or none at all.
+
+    Source: CloudWatch Logs API reference, RejectedEntityInfo and Entity.
+    """
+    if entity is None:
+        return None
+    keys, attributes = entity.get("keyAttributes", {}), entity.get("attributes", {})
+    if "Type" not in keys or not ("Name" in keys or "Identifier" in keys):
+        return {"errorType": "MissingRequiredFields"}
+    if keys["Type"] not in ENTITY_TYPES:
+        return {"errorType": "InvalidTypeValue"}
+    if len(json.dumps([keys, attributes])) > ENTITY_BYTES_MAX:
+        return {"errorType": "EntitySizeTooLarge"}
+    return None
+
+
+def _count_before(times: Sequence[int], moment_ms: int) -> int:
+    return bisect.bisect_left(times, moment_ms)

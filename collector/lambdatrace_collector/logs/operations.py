@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from typing import TYPE_CHECKING
 
+from lambdatrace_collector.errors import CollectorError
+from lambdatrace_collector.logs.arrivals import Arrivals
 from lambdatrace_collector.logs.catalog import LogCatalog
+from lambdatrace_collector.logs.definitions import METRIC_FILTER, Definitions
+from lambdatrace_collector.logs.destinations import Destinations
+from lambdatrace_collector.logs.filter_followers import FilterFollowers
 from lambdatrace_collector.logs.groups import LogGroups
 from lambdatrace_collector.logs.ingestion import LogIngestion
 from lambdatrace_collector.logs.insights.queries import InsightsQueries
+from lambdatrace_collector.logs.metric_filter_work import DefaultValues, MetricFilterSamples
+from lambdatrace_collector.logs.metric_filters import MetricFilters
+from lambdatrace_collector.logs.query_definitions import QueryDefinitions
 from lambdatrace_collector.logs.reading import LogReading
+from lambdatrace_collector.logs.tags import LogTags
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -17,28 +29,112 @@ if TYPE_CHECKING:
 
     Commit = Callable[[bytes, int], Awaitable[None]]
 
+logger = logging.getLogger(__name__)
 
-def operations(
-    store: Store, record_ids: RecordIds, commit: Commit
-) -> Mapping[tuple[str, str], Operation | FromBody]:
-    """The operations of CloudWatch Logs. `commit` returns once its log events are stored."""
-    groups = LogGroups(store)
-    catalog = LogCatalog(store, groups)
-    ingestion = LogIngestion(groups, record_ids, commit)
-    reading = LogReading(store, groups)
-    insights = InsightsQueries(store, groups)
-    offered: dict[str, Operation | FromBody] = {
-        "CreateLogGroup": catalog.create_log_group,
-        "CreateLogStream": catalog.create_log_stream,
-        "DescribeLogGroups": catalog.describe_log_groups,
-        "DescribeLogStreams": catalog.describe_log_streams,
-        "DescribeQueries": insights.describe_queries,
-        "FilterLogEvents": reading.filter_log_events,
-        "GetLogEvents": reading.get_log_events,
-        "GetLogRecord": insights.get_log_record,
-        "GetQueryResults": insights.get_query_results,
-        "PutLogEvents": ingestion.put_log_events,
-        "StartQuery": insights.start_query,
-        "StopQuery": insights.stop_query,
-    }
-    return {("logs", name): operation for name, operation in offered.items()}
+RETENTION_INTERVAL_S = 3600
+START_RETRY_S = 5
+
+
+class LogService:
+    """CloudWatch Logs: its operations, and what it does by itself until `close`.
+
+    `commit` returns once its log events are stored. Whoever writes events of its own takes their
+    first id from `arrivals`, which tells those who follow the group.
+    """
+
+    def __init__(self, store: Store, record_ids: RecordIds, commit: Commit) -> None:
+        self.arrivals = Arrivals(record_ids)
+        self._definitions = Definitions(store)
+        samples = MetricFilterSamples(store)
+        self._metric_filters = FilterFollowers(
+            METRIC_FILTER, self._definitions, self.arrivals, samples.handle
+        )
+        self._defaults = DefaultValues(samples, self._metric_filters, self.arrivals)
+        self.groups = LogGroups(store, self.arrivals, (self._metric_filters.drop_group,))
+        self.operations = self._operations(store, commit)
+        store.when_emptied(self._metric_filters.forget)
+        self._tasks = [
+            asyncio.create_task(self._start(), name="log-filters"),
+            asyncio.create_task(self._defaults.run(), name="log-default-values"),
+            asyncio.create_task(self._expire(), name="log-retention"),
+        ]
+
+    async def close(self) -> None:
+        """Stop what follows the groups, and keep how far it has come."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._metric_filters.close()
+
+    def _operations(
+        self, store: Store, commit: Commit
+    ) -> Mapping[tuple[str, str], Operation | FromBody]:
+        groups, definitions = self.groups, self._definitions
+        catalog = LogCatalog(store, groups, definitions)
+        reading = LogReading(store, groups)
+        tags = LogTags(groups, definitions)
+        metric_filters = MetricFilters(store, groups, definitions, reading, self._metric_filters)
+        destinations = Destinations(definitions)
+        queries = QueryDefinitions(definitions)
+        insights = InsightsQueries(store, groups)
+        offered: dict[str, Operation | FromBody] = {
+            "AssociateKmsKey": catalog.associate_kms_key,
+            "CreateLogGroup": catalog.create_log_group,
+            "CreateLogStream": catalog.create_log_stream,
+            "DeleteDestination": destinations.delete_destination,
+            "DeleteLogGroup": catalog.delete_log_group,
+            "DeleteLogStream": catalog.delete_log_stream,
+            "DeleteMetricFilter": metric_filters.delete_metric_filter,
+            "DeleteQueryDefinition": queries.delete_query_definition,
+            "DeleteResourcePolicy": destinations.delete_resource_policy,
+            "DeleteRetentionPolicy": catalog.delete_retention_policy,
+            "DescribeDestinations": destinations.describe_destinations,
+            "DescribeLogGroups": catalog.describe_log_groups,
+            "DescribeLogStreams": catalog.describe_log_streams,
+            "DescribeMetricFilters": metric_filters.describe_metric_filters,
+            "DescribeQueries": insights.describe_queries,
+            "DescribeQueryDefinitions": queries.describe_query_definitions,
+            "DescribeResourcePolicies": destinations.describe_resource_policies,
+            "DisassociateKmsKey": catalog.disassociate_kms_key,
+            "FilterLogEvents": reading.filter_log_events,
+            "GetLogEvents": reading.get_log_events,
+            "GetLogRecord": insights.get_log_record,
+            "GetQueryResults": insights.get_query_results,
+            "ListLogGroups": catalog.list_log_groups,
+            "ListTagsForResource": tags.list_tags_for_resource,
+            "ListTagsLogGroup": tags.list_tags_log_group,
+            "PutDestination": destinations.put_destination,
+            "PutDestinationPolicy": destinations.put_destination_policy,
+            "PutLogEvents": LogIngestion(groups, self.arrivals, commit).put_log_events,
+            "PutLogGroupDeletionProtection": catalog.put_log_group_deletion_protection,
+            "PutMetricFilter": metric_filters.put_metric_filter,
+            "PutQueryDefinition": queries.put_query_definition,
+            "PutResourcePolicy": destinations.put_resource_policy,
+            "PutRetentionPolicy": catalog.put_retention_policy,
+            "StartQuery": insights.start_query,
+            "StopQuery": insights.stop_query,
+            "TagLogGroup": tags.tag_log_group,
+            "TagResource": tags.tag_resource,
+            "TestMetricFilter": metric_filters.test_metric_filter,
+            "UntagLogGroup": tags.untag_log_group,
+            "UntagResource": tags.untag_resource,
+        }
+        return {("logs", name): operation for name, operation in offered.items()}
+
+    async def _start(self) -> None:
+        """Go on with the filters that the store holds, once it answers."""
+        while True:
+            try:
+                return await self._metric_filters.start()
+            except CollectorError as error:
+                logger.warning("log filters wait for the store: %s", error)
+                await asyncio.sleep(START_RETRY_S)
+
+    async def _expire(self) -> None:
+        """Delete what is older than its group keeps it, from time to time."""
+        while True:
+            try:
+                await self.groups.delete_expired(time.time_ns() // 1_000_000)
+            except CollectorError as error:
+                logger.warning("expired log events stay for now: %s", error)
+            await asyncio.sleep(RETENTION_INTERVAL_S)

@@ -18,7 +18,8 @@ from lambdatrace_collector.logs.filter_pattern import (
     regexes,
 )
 from lambdatrace_collector.logs.filter_pattern_sql import all_of, any_of, call, matches, text
-from lambdatrace_collector.logs.groups import group_name
+from lambdatrace_collector.logs.groups import expiry_ms, group_name
+from lambdatrace_collector.logs.selection import group_conditions
 from lambdatrace_collector.store.compiled_query import Column, Order, Parameter, Select, Table
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from lambdatrace_collector.aws.call import Call
     from lambdatrace_collector.logs.filter_pattern import FilterPattern
     from lambdatrace_collector.logs.groups import LogGroups
-    from lambdatrace_collector.store.compiled_query import Expression
     from lambdatrace_collector.store.engine import Store
 
 # Source: CloudWatch Logs API reference, GetLogEvents and FilterLogEvents.
@@ -90,7 +90,7 @@ class LogReading:
             group,
             (stream,),
             "",
-            parameters.get("startTime", 0),
+            max(parameters.get("startTime", 0), await self._expiry_ms(call, group)),
             parameters.get("endTime", END_OF_TIME_MS),
             Terms(),
         )
@@ -127,12 +127,12 @@ class LogReading:
             group,
             tuple(parameters.get("logStreamNames", ())),
             parameters.get("logStreamNamePrefix", ""),
-            parameters.get("startTime", 0),
+            max(parameters.get("startTime", 0), await self._expiry_ms(call, group)),
             min(parameters.get("endTime", END_OF_TIME_MS), END_OF_TIME_MS) + 1,  # end included
             parse_filter_pattern(parameters.get("filterPattern", "")),
         )
         is_forward, at = _start_of_page(parameters, is_forward_first=True)
-        await self._require_regexes(selection.pattern)
+        await self.require_regexes(selection.pattern)
         await self._require(call, selection)
         limit = parameters.get("limit", PAGE_EVENTS_MAX)
         events = await self._page(call, selection, at, limit, is_forward=is_forward)
@@ -148,12 +148,16 @@ class LogReading:
                 result["nextToken"] = _token(end, is_forward=is_forward)
         return result
 
+    async def _expiry_ms(self, call: Call, log_group: str) -> int:
+        """What is older is answered no more, also where it is not deleted yet."""
+        group = await self._groups.require_group(call, log_group)
+        return expiry_ms(group.retention_days, call.now_ms)
+
     async def _require(self, call: Call, selection: Selection) -> None:
-        await self._groups.require_group(call, selection.log_group)
         for stream in selection.streams:
             await self._groups.require_stream(call, selection.log_group, stream)
 
-    async def _require_regexes(self, pattern: FilterPattern) -> None:
+    async def require_regexes(self, pattern: FilterPattern) -> None:
         """Raise AwsError InvalidParameterException for an expression that the engine cannot run.
 
         Asked ahead of the events: a group without any would take what the next event makes fail.
@@ -239,15 +243,6 @@ def positions_query(
         limit_one_by=(moment, event_id),
         limit=limit,
     )
-
-
-def group_conditions(request: Call, log_group: str) -> list[Expression]:
-    """The events of one log group: the front of the table's key."""
-    return [
-        call("equals", Column("account"), text(request.account)),
-        call("equals", Column("region"), text(request.region)),
-        call("equals", Column("log_group"), text(log_group)),
-    ]
 
 
 def _start_of_page(parameters: Mapping[str, Any], *, is_forward_first: bool) -> tuple[bool, int]:

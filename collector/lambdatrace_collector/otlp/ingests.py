@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lambdatrace_collector.aws.call import FromBody, Operation
-    from lambdatrace_collector.ingest.record_ids import RecordIds
+    from lambdatrace_collector.logs.arrivals import Arrivals
     from lambdatrace_collector.otlp.ingestion import Ingest
     from lambdatrace_collector.otlp.signals import Signal
     from lambdatrace_collector.store.engine import Store
@@ -38,13 +38,16 @@ class OtlpGroups:
         }
 
     def ingests(
-        self, operations: Mapping[tuple[str, str], Operation | FromBody], record_ids: RecordIds
+        self, operations: Mapping[tuple[str, str], Operation | FromBody], arrivals: Arrivals
     ) -> Mapping[Signal, Ingest]:
-        """What stores each signal's requests. `operations` are those that make log groups."""
+        """What stores each signal's requests. `operations` are those that make log groups.
+
+        `arrivals` are told of log events.
+        """
         places = LogPlaces(operations)
         return {
             TRACES: traces_ingest(self._traces.commit),
-            LOGS: logs_ingest(self._logs.commit, places, record_ids),
+            LOGS: logs_ingest(self._logs.commit, places, arrivals),
             METRICS: metrics_ingest(self._metrics.commit),
         }
 

@@ -9,6 +9,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lambdatrace_collector.logs.arrivals import GroupKey
 from lambdatrace_collector.logs.ingestion import TOO_NEW_MS, TOO_OLD_MS
 from lambdatrace_collector.otlp.envelope import logs_envelope
 from lambdatrace_collector.otlp.ingestion import commit_valid, keep_only
@@ -16,14 +17,14 @@ from lambdatrace_collector.otlp.nested_json import with_nested_json
 from lambdatrace_collector.otlp.signals import LOGS, NONE_REJECTED, Origin, Rejected, parse_request
 
 if TYPE_CHECKING:
-    from lambdatrace_collector.ingest.record_ids import RecordIds
+    from lambdatrace_collector.logs.arrivals import Arrivals
     from lambdatrace_collector.otlp.ingestion import Commit, Ingest
     from lambdatrace_collector.otlp.log_places import LogPlaces
 
 NS_PER_MS = 1_000_000
 
 
-def logs_ingest(commit: Commit, places: LogPlaces, record_ids: RecordIds) -> Ingest:
+def logs_ingest(commit: Commit, places: LogPlaces, arrivals: Arrivals) -> Ingest:
     """What stores export requests of log records through `commit`."""
 
     async def ingest(body: bytes, origin: Origin) -> Rejected:
@@ -39,7 +40,11 @@ def logs_ingest(commit: Commit, places: LogPlaces, record_ids: RecordIds) -> Ing
 
         async def commit_request(data: bytes) -> None:
             owner = (origin.account, origin.region)
-            await commit(logs_envelope(data, own, owner, origin.now_ms, record_ids.take()))
+            first_event_id = arrivals.take(*{GroupKey(*owner, group) for group, _ in own})
+            try:
+                await commit(logs_envelope(data, own, owner, origin.now_ms, first_event_id))
+            finally:
+                arrivals.leave(first_event_id)
 
         return await commit_valid(
             LOGS, data, commit_request, partial(remove_untimely_records, now_ms=origin.now_ms)

@@ -21,6 +21,31 @@ TABLES = {
     ),
 }
 
+# Tables that compiled queries may write to.
+INSERTABLE = {
+    "metric_input": frozenset(
+        {
+            "account",
+            "region",
+            "namespace",
+            "metric_name",
+            "dimension_names",
+            "dimension_values",
+            "timestamp_ms",
+            "unit",
+            "storage_resolution",
+            "values",
+            "counts",
+            "sample_count",
+            "sum",
+            "minimum",
+            "maximum",
+            "sample_id",
+            "ordinal",
+        }
+    ),
+}
+
 _SCALARS = ("Bool", "UInt8", "UInt32", "UInt64", "UInt128", "Int64", "Float64", "String")
 PARAMETER_TYPES = frozenset(_SCALARS) | {f"Array({scalar})" for scalar in _SCALARS}
 

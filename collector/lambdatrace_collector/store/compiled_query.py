@@ -15,7 +15,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from lambdatrace_collector.store.compiled_names import FUNCTIONS, PARAMETER_TYPES, TABLES
+from lambdatrace_collector.store.compiled_names import (
+    FUNCTIONS,
+    INSERTABLE,
+    PARAMETER_TYPES,
+    TABLES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +155,19 @@ def render(query: Select) -> Statement:
     """The statement of `query`. Raises CompiledQueryError for one that may not be run."""
     renderer = _Renderer()
     return Statement(renderer.select(query, 0), renderer.parameters)
+
+
+def render_insert(table: str, query: Select) -> Statement:
+    """The statement that writes the rows of `query` into `table`, by the names of its columns.
+
+    Raises CompiledQueryError for one that may not be run.
+    """
+    columns = INSERTABLE.get(table, frozenset())
+    if not columns.issuperset(query.names()):
+        raise CompiledQueryError(f"{query.names()} are not columns of {table!r} to be written")
+    names = ", ".join(f"`{name}`" for name in query.names())
+    statement = render(query)
+    return statement._replace(text=f"INSERT INTO `{table}` ({names}) {statement.text}")
 
 
 class _Scope(NamedTuple):

@@ -36,7 +36,7 @@ from lambdatrace_collector.store.client import (
     connect_first,
     permitted,
 )
-from lambdatrace_collector.store.compiled_query import render
+from lambdatrace_collector.store.compiled_query import render, render_insert
 from lambdatrace_collector.store.failures import short, translated
 from lambdatrace_collector.store.folder import take_folder
 from lambdatrace_collector.store.migration import migrate
@@ -136,6 +136,15 @@ class Store:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._commands, self._execute, name, parameters)
 
+    async def insert_compiled(self, table: str, query: Select) -> None:
+        """Write the rows of a compiled query into the columns of `table` that it names.
+
+        Raises CompiledQueryError for a tree that may not be run, else as `insert` does.
+        """
+        statement = render_insert(table, query)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writers, self._insert_compiled, statement)
+
     def close(self) -> None:
         """End scans, the threads once their statements are done, then the engine. Blocks."""
         self.scans.close()
@@ -193,6 +202,14 @@ class Store:
             ours = permitted(INSERT_SETTINGS, client.server_settings)
             client.raw_insert(table, insert_block=body, fmt=fmt, settings={**ours, **settings})
         except (ClickHouseError, OSError) as error:
+            raise translated(error) from error
+
+    def _insert_compiled(self, statement: Statement) -> None:
+        try:
+            client = self._client()
+            settings = permitted(INSERT_SETTINGS, client.server_settings)
+            client.command(statement.text, parameters=statement.parameters, settings=settings)
+        except ClickHouseError as error:
             raise translated(error) from error
 
     def _empty(self) -> None:

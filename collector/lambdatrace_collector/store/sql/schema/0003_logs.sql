@@ -12,13 +12,34 @@ CREATE TABLE IF NOT EXISTS log_input (
     messages Array(String)
 ) ENGINE = Null;
 
+-- Read with FINAL: the newest version of a group counts, and none whose newest is deleted.
 CREATE TABLE IF NOT EXISTS log_groups (
     account LowCardinality(String),
     region LowCardinality(String),
     log_group String,
     creation_ms Int64,
-    log_group_class LowCardinality(String)
-) ENGINE = ReplacingMergeTree ORDER BY (account, region, log_group);
+    log_group_class LowCardinality(String),
+    retention_days UInt16,  -- 0: events are kept for ever
+    is_deletion_protected Bool,
+    kms_key_id String,
+    tags Map(String, String),
+    version UInt64,
+    is_deleted UInt8
+) ENGINE = ReplacingMergeTree(version, is_deleted) ORDER BY (account, region, log_group);
+
+-- What users define beside groups and streams: metric filters, subscription filters, destinations,
+-- policies, saved queries; and how far each subscription has been delivered. A definition is the
+-- JSON document that Describe answers; those of a group are dropped with it. Read with FINAL.
+CREATE TABLE IF NOT EXISTS log_definitions (
+    account LowCardinality(String),
+    region LowCardinality(String),
+    kind LowCardinality(String),
+    log_group String,
+    name String,
+    document String,
+    version UInt64,
+    is_deleted UInt8
+) ENGINE = ReplacingMergeTree(version, is_deleted) ORDER BY (account, region, kind, log_group, name);
 
 CREATE TABLE IF NOT EXISTS log_streams (
     account LowCardinality(String),
@@ -44,7 +65,9 @@ CREATE TABLE IF NOT EXISTS log_events (
     event_id UInt128,
     log_stream LowCardinality(String),
     ingestion_ms Int64,
-    message String CODEC(ZSTD(1))
+    message String CODEC(ZSTD(1)),
+    -- Ids rise with the time of arrival: who follows what arrives finds it without reading the group.
+    INDEX arrival event_id TYPE minmax
 ) ENGINE = ReplacingMergeTree
 PARTITION BY toDate(fromUnixTimestamp64Milli(timestamp_ms, 'UTC'))
 ORDER BY (account, region, log_group, timestamp_ms, event_id)

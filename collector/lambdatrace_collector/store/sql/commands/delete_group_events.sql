@@ -1,3 +1,2 @@
-SELECT 1 AS one FROM log_groups
+DELETE FROM log_events
 WHERE account = {account:String} AND region = {region:String} AND log_group = {log_group:String}
-LIMIT 1

@@ -1,0 +1,3 @@
+DELETE FROM log_events
+WHERE account = {account:String} AND region = {region:String} AND log_group = {log_group:String}
+  AND timestamp_ms < {expired_ms:Int64}
