@@ -29,6 +29,7 @@ from lambdatrace_collector.ingest.group_commit import GroupCommit, GroupMeters
 from lambdatrace_collector.ingest.record_ids import RecordIds
 from lambdatrace_collector.logs.operations import LogService
 from lambdatrace_collector.measurements import Measurements, error_type
+from lambdatrace_collector.metrics.ingestion import metrics_insert
 from lambdatrace_collector.metrics.operations import operations as metric_operations
 from lambdatrace_collector.metrics.retention import keep_rolling_up
 from lambdatrace_collector.otlp.http_export import http_export
@@ -66,7 +67,7 @@ class Application:
         self.admission = Admission()
         inserts = {
             "logs": _lines_insert(store, "log_input"),
-            "metrics": _lines_insert(store, "metric_input"),
+            "metrics": metrics_insert(store),
         }
         meters = GroupMeters()
         self._groups = {

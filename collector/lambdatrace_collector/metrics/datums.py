@@ -1,23 +1,25 @@
-"""PutMetricData: from datums to rows of the engine's input."""
+"""The rules of PutMetricData: which datum breaks which, in AWS's words.
+
+The engine decides whether a request is taken (`0002_metrics.sql`, put_metric_data_to_metric_input);
+these say what is wrong with one that is not. Source: CloudWatch API reference, PutMetricData,
+MetricDatum, Dimension, StatisticSet.
+"""
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace_collector.errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from lambdatrace_collector.aws.call import Call
-    from lambdatrace_collector.ingest.record_ids import RecordIds
 
-    Commit = Callable[[bytes, int], Awaitable[None]]
     Datum = Mapping[str, Any]
 
-# Source: CloudWatch API reference, PutMetricData and MetricDatum.
 DATUMS_MAX = 1000
 VALUES_MAX = 150
 VALUE_MAX = 2.0**360
@@ -25,52 +27,25 @@ PAST_MAX_MS = 14 * 24 * 3600 * 1000
 FUTURE_MAX_MS = 2 * 3600 * 1000
 STORAGE_RESOLUTIONS = (1, 60)
 
-
-class MetricIngestion:
-    """The operation PutMetricData."""
-
-    def __init__(self, record_ids: RecordIds, commit: Commit) -> None:
-        self._record_ids = record_ids
-        self._commit = commit
-
-    async def put_metric_data(self, call: Call) -> Mapping[str, Any]:
-        """PutMetricData. Answers when the datums are stored."""
-        datums = _datums(call.parameters)
-        if len(datums) > DATUMS_MAX:
-            raise invalid_value(
-                f"The collection MetricData must not have a size greater than {DATUMS_MAX}."
-            )
-        sample_id = self._record_ids.take_for(call)
-        lines = [
-            encode_datum(call, path, datum, sample_id, ordinal)
-            for ordinal, (path, datum) in enumerate(datums)
-        ]
-        if lines:
-            await self._commit(b"".join(lines), len(lines))
-        return {}
+_PRINTED = re.compile(r"[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*")  # ASCII, and not blank
 
 
-def encode_datum(call: Call, path: str, datum: Datum, sample_id: int, ordinal: int) -> bytes:
-    """One row of `metric_input`, as a line of JSON. `path` names the datum in errors.
+def checked_datums(call: Call) -> list[Datum]:
+    """The datums of a PutMetricData call, those of entities after those of none.
 
-    Raises AwsError when the datum breaks a rule of PutMetricData.
+    Raises AwsError when one breaks a rule.
     """
-    names, values = dimension_columns(f"{path}.Dimensions", datum.get("Dimensions", ()))
-    row = {
-        "account": call.account,
-        "region": call.region,
-        "namespace": call.parameters["Namespace"],
-        "metric_name": datum["MetricName"],
-        "dimension_names": names,
-        "dimension_values": values,
-        "timestamp_ms": _timestamp_ms(call, path, datum),
-        "unit": datum.get("Unit", "None"),
-        "storage_resolution": _storage_resolution(path, datum),
-        **_sample(path, datum),
-        "sample_id": str(sample_id),
-        "ordinal": ordinal,
-    }
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+    datums = _datums(call.parameters)
+    if len(datums) > DATUMS_MAX:
+        raise invalid_value(
+            f"The collection MetricData must not have a size greater than {DATUMS_MAX}."
+        )
+    for path, datum in datums:
+        dimension_columns(f"{path}.Dimensions", datum.get("Dimensions", ()))
+        _check_timestamp(call, path, datum)
+        _check_storage_resolution(path, datum)
+        _check_sample(path, datum)
+    return [datum for _, datum in datums]
 
 
 def dimension_columns(
@@ -85,10 +60,10 @@ def dimension_columns(
     if len(set(names)) < len(names):
         raise invalid_value(f"The parameter {path} has the same name more than once.")
     for name, value in pairs:
-        if not (name.isascii() and value.isascii() and name.strip() and value.strip()):
+        if name.startswith(":") or not (_PRINTED.fullmatch(name) and _PRINTED.fullmatch(value)):
             raise invalid_value(
-                f"The parameter {path} has {name}={value}: names and values must be"
-                " ASCII and not blank."
+                f"The parameter {path} has {name}={value}: names and values must be printable"
+                " ASCII and not blank, and names must not begin with a colon."
             )
     return names, [value for _, value in pairs]
 
@@ -129,8 +104,8 @@ def _datums(parameters: Mapping[str, Any]) -> list[tuple[str, Datum]]:
     return datums
 
 
-def _sample(path: str, datum: Datum) -> dict[str, Any]:
-    """The columns of what was measured: a Value, Values with Counts, or StatisticValues."""
+def _check_sample(path: str, datum: Datum) -> None:
+    """A sample is a Value, Values with Counts, or StatisticValues."""
     given = [name for name in ("Value", "Values", "StatisticValues") if name in datum]
     if len(given) > 1:
         raise invalid_combination(
@@ -142,22 +117,23 @@ def _sample(path: str, datum: Datum) -> dict[str, Any]:
             f"At least one of the parameters {path}.Value, {path}.Values and"
             f" {path}.StatisticValues must be specified."
         )
+    if "Counts" in datum and given[0] != "Values":
+        raise invalid_combination(f"The parameter {path}.Counts goes with {path}.Values alone.")
     if given[0] == "StatisticValues":
-        return _statistic_set(path, datum["StatisticValues"])
-    if given[0] == "Value":
-        return _weighted([_checked(f"{path}.Value", datum["Value"])], [1.0])
-    return _values(path, datum)
+        _check_statistic_set(f"{path}.StatisticValues", datum["StatisticValues"])
+    elif given[0] == "Value":
+        _check_number(f"{path}.Value", datum["Value"])
+    else:
+        _check_values(path, datum["Values"], datum.get("Counts"))
 
 
-def _values(path: str, datum: Datum) -> dict[str, Any]:
-    values = [
-        _checked(f"{path}.Values.member.{place}", value)
-        for place, value in enumerate(datum["Values"], start=1)
-    ]
-    counts = [
-        _checked(f"{path}.Counts.member.{place}", count)
-        for place, count in enumerate(datum.get("Counts", [1.0] * len(values)), start=1)
-    ]
+def _check_values(path: str, values: Sequence[float], counts: Sequence[float] | None) -> None:
+    for place, value in enumerate(values, start=1):
+        _check_number(f"{path}.Values.member.{place}", value)
+    if counts is None:
+        counts = [1.0] * len(values)
+    for place, count in enumerate(counts, start=1):
+        _check_number(f"{path}.Counts.member.{place}", count)
     if len(values) != len(counts):
         raise invalid_value(
             f"The parameters {path}.Values and {path}.Counts must be of the same size."
@@ -168,67 +144,27 @@ def _values(path: str, datum: Datum) -> dict[str, Any]:
         )
     if any(count <= 0 for count in counts):
         raise invalid_value(f"The parameter {path}.Counts must hold numbers above 0.")
-    return _weighted(values, counts)
 
 
-def _weighted(values: list[float], counts: list[float]) -> dict[str, Any]:
-    return {
-        "values": values,
-        "counts": counts,
-        "sample_count": math.fsum(counts),
-        "sum": math.fsum(value * count for value, count in zip(values, counts, strict=True)),
-        "minimum": min(values),
-        "maximum": max(values),
-    }
-
-
-def _statistic_set(path: str, statistics: Mapping[str, float]) -> dict[str, Any]:
-    """A StatisticSet; where it says all, since it has one value only, that value is kept.
-
-    Source: CloudWatch user guide, "Statistics definitions": percentiles need SampleCount 1 or
-    Minimum = Maximum.
-    """
-    checked = {
-        name: _checked(f"{path}.StatisticValues.{name}", value)
-        for name, value in statistics.items()
-    }
-    count, least, most = checked["SampleCount"], checked["Minimum"], checked["Maximum"]
-    if count <= 0:
+def _check_statistic_set(path: str, statistics: Mapping[str, float]) -> None:
+    for name, value in statistics.items():
+        _check_number(f"{path}.{name}", value)
+    if statistics["SampleCount"] <= 0:
+        raise invalid_value(f"The parameter {path}.SampleCount must be greater than 0.")
+    if statistics["Minimum"] > statistics["Maximum"]:
         raise invalid_value(
-            f"The parameter {path}.StatisticValues.SampleCount must be greater than 0."
+            f"The parameter {path}.Maximum must be greater than or equal to {path}.Minimum."
         )
-    if least > most:
-        raise invalid_value(
-            f"The parameter {path}.StatisticValues.Maximum must be greater than or equal to"
-            f" {path}.StatisticValues.Minimum."
-        )
-    if least == most:
-        values, counts = [least], [count]
-    elif count == 1:
-        values, counts = [checked["Sum"]], [count]
-    else:
-        values, counts = [], []
-    return {
-        "values": values,
-        "counts": counts,
-        "sample_count": count,
-        "sum": checked["Sum"],
-        "minimum": least,
-        "maximum": most,
-    }
 
 
-def _checked(path: str, value: float) -> float:
+def _check_number(path: str, value: float) -> None:
     if not math.isfinite(value) or abs(value) > VALUE_MAX:
         shown = "NaN" if math.isnan(value) else repr(value)
         raise invalid_value(f"The value {shown} for parameter {path} is invalid.")
-    return value
 
 
-def _timestamp_ms(call: Call, path: str, datum: Datum) -> int:
-    if "Timestamp" not in datum:
-        return call.now_ms
-    timestamp_ms: int = round(datum["Timestamp"] * 1000)
+def _check_timestamp(call: Call, path: str, datum: Datum) -> None:
+    timestamp_ms = datum.get("Timestamp", call.now_ms / 1000) * 1000
     if timestamp_ms < call.now_ms - PAST_MAX_MS:
         raise invalid_value(
             f"The parameter {path}.Timestamp must specify a time no more than two weeks in the"
@@ -239,11 +175,8 @@ def _timestamp_ms(call: Call, path: str, datum: Datum) -> int:
             f"The parameter {path}.Timestamp must specify a time no more than two hours in the"
             " future."
         )
-    return timestamp_ms
 
 
-def _storage_resolution(path: str, datum: Datum) -> int:
-    resolution: int = datum.get("StorageResolution", 60)
-    if resolution not in STORAGE_RESOLUTIONS:
+def _check_storage_resolution(path: str, datum: Datum) -> None:
+    if datum.get("StorageResolution", 60) not in STORAGE_RESOLUTIONS:
         raise invalid_value(f"The parameter {path}.StorageResolution must be 1 or 60.")
-    return resolution

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lambdatrace_collector.metrics.datums import MetricIngestion
+from lambdatrace_collector.aws.call import FromBody
+from lambdatrace_collector.metrics.ingestion import MetricIngestion
 from lambdatrace_collector.metrics.metric_data import MetricData
 from lambdatrace_collector.metrics.reading import MetricReading
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from lambdatrace_collector.aws.call import FromBody, Operation
+    from lambdatrace_collector.aws.call import Operation
     from lambdatrace_collector.ingest.record_ids import RecordIds
     from lambdatrace_collector.store.engine import Store
 
@@ -25,6 +26,6 @@ def operations(
         "GetMetricData": MetricData(store).get_metric_data,
         "GetMetricStatistics": reading.get_metric_statistics,
         "ListMetrics": reading.list_metrics,
-        "PutMetricData": MetricIngestion(record_ids, commit).put_metric_data,
+        "PutMetricData": FromBody(MetricIngestion(record_ids, commit).put_metric_data),
     }
     return {("cloudwatch", name): operation for name, operation in offered.items()}
