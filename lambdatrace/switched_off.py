@@ -47,7 +47,7 @@ def statistics() -> dict[str, Any]:
     return {}
 
 
-def logger(service: str | None = None, level: Any = None, **_: Any) -> PlainLogger:
+def logger(service: str | None = None, level: Any = None, *_: Any, **__: Any) -> PlainLogger:
     """A logger of `logging` in the place of the structured one, whose lines go on being written."""
     import logging
 
@@ -123,13 +123,28 @@ class PlainLogger:
         """None: none is kept."""
         return None
 
+    structure_logs = thread_safe_append_keys = append_keys
+    thread_safe_clear_keys = refresh_sample_rate_calculation = append_keys
+    thread_safe_remove_keys = remove_keys
+    thread_safe_get_current_keys = get_current_keys
+
+    @property
+    def service(self) -> Any:
+        """The name of the logger."""
+        return self._inner.name
+
+    @property
+    def log_level(self) -> Any:
+        """The lowest level that is written; 0 where it is the parent's."""
+        return self._inner.level
+
     def child(self, name: str) -> PlainLogger:
         """The logger of this name below this one."""
         return PlainLogger(self._inner.getChild(name))
 
-    def inject_lambda_context(self, function: Any = None, **_: Any) -> Any:
-        """`function` itself; without one, what gives each function back."""
-        return self.inject_lambda_context if function is None else function
+    def inject_lambda_context(self, lambda_handler: Any = None, *_: Any, **__: Any) -> Any:
+        """`lambda_handler` itself; without one, what gives each function back."""
+        return self.inject_lambda_context if lambda_handler is None else lambda_handler
 
 
 class NoSpan:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LINE_BYTES_MAX = 250_000  # about; CloudWatch cuts an event at 256 kB and more
 STACK_DEPTH_MAX = 64  # innermost frames; a recursion has a thousand
+# What a call's keywords do not replace, as with Powertools: by these Lambda tells a line's level.
+_OF_THE_RECORD = frozenset(("level", "location", "timestamp"))
 _IDS = ("trace_id", "span_id", "trace_flags")
 
 
@@ -50,7 +52,10 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, without its end."""
         fields = vars(record)
-        given = {"message": _message(record), **self._keys(), **user_fields(fields)}
+        extra = user_fields(fields)
+        for name in _OF_THE_RECORD.intersection(extra):
+            del extra[name]
+        given = {"message": _message(record), **self._keys(), **extra}
         copied = plain_copy({**given, **_exception(record)}, LINE_BYTES_MAX, text_of)
         redaction = self._redaction()
         if redaction is not None:

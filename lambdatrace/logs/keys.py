@@ -2,7 +2,8 @@
 
 What is appended while an invocation runs belongs to it, and to the task or thread that appended it
 and what that starts; a thread without any of its own sees what the invocation has appended last.
-What is appended outside of any stays.
+What is appended outside of any stays. Apart from both are the keys of one thread or task alone,
+which go before all others and end with the invocation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _NO_KEYS: Mapping[str, Any] = {}
 class Keys:
     """Keys by name, in the order they came. `invocation` gives the one under way, or None."""
 
-    __slots__ = ("_first", "_invocation", "_lasting", "_latest", "_of_context")
+    __slots__ = ("_first", "_invocation", "_lasting", "_latest", "_of_context", "_private")
 
     def __init__(self, invocation: Callable[[], object | None], keys: Mapping[str, Any]) -> None:
         self._invocation = invocation
@@ -32,11 +33,23 @@ class Keys:
         self._of_context: ContextVar[State | None] = ContextVar(
             "lambdatrace_log_keys", default=None
         )
+        self._private: ContextVar[State] = ContextVar(
+            "lambdatrace_thread_log_keys", default=(None, _NO_KEYS)
+        )
         self._latest: State = (None, _NO_KEYS)
 
     def current(self) -> dict[str, Any]:
         """All keys, as they are for the caller."""
-        return {**self._lasting, **self._of(self._invocation())}
+        return {**self._lasting, **self._of(self._invocation()), **self.private()}
+
+    def private(self) -> Mapping[str, Any]:
+        """The keys of this thread or task alone."""
+        invocation, keys = self._private.get()
+        return keys if invocation is self._invocation() else _NO_KEYS
+
+    def set_private(self, keys: Mapping[str, Any]) -> None:
+        """Have `keys` as those of this thread or task alone."""
+        self._private.set((self._invocation(), keys))
 
     def append(self, keys: Mapping[str, Any]) -> None:
         """Add `keys`, over those of the same name."""
@@ -61,6 +74,7 @@ class Keys:
         if invocation is not None:
             self._set(invocation, _NO_KEYS)
         self._lasting = self._first
+        self.set_private(_NO_KEYS)
 
     def save(self) -> State:
         """The keys that `append` would change now, for `restore`."""

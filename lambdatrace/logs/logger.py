@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from binascii import crc32
 from contextlib import contextmanager
 from functools import partial, wraps
 
 from lambdatrace import telemetry
+from lambdatrace.errors import LambdatraceError
 from lambdatrace.handler import event_and_context
 from lambdatrace.logs import correlation_paths
 from lambdatrace.logs.json_lines import JsonLines, StandardOutput
@@ -42,6 +44,14 @@ _HASH_COUNT = 1 << 32
 _DECORATORS_MAX = 10
 # Lambda's names of levels that `logging` calls otherwise.
 _LAMBDA_LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL"}
+# Of Powertools' Logger what there is no room for here, and would be a key on each line.
+_NOT_HERE = frozenset(
+    (
+        *("buffer_config", "datefmt", "json_default", "json_deserializer", "json_serializer"),
+        *("log_record_order", "log_uncaught_exceptions", "logger_formatter", "logger_handler"),
+        *("serialize_stacktrace", "stream", "use_datetime_directive", "use_rfc3339", "utc"),
+    )
+)
 # What a logging call takes besides the keys that its user gives.
 _CALL_ARGUMENTS = frozenset(("exc_info", "stack_info", "stacklevel", "extra"))
 
@@ -51,6 +61,8 @@ _is_first_call = True  # of a handler, where no invocation of ours tells
 def logger(
     service: str | None = None,
     level: str | int | None = None,
+    child: bool = False,
+    sampling_rate: float | None = None,
     *,
     sample_rate: float | None = None,
     **keys: Any,
@@ -58,16 +70,27 @@ def logger(
     """The structured logger of `service`, by default the function's: one for each name.
 
     `level` is the lowest that is written, by default LAMBDATRACE_LOG_LEVEL; Lambda's own level of
-    the function's logs, AWS_LAMBDA_LOG_LEVEL, is never gone below. In a share of `sample_rate` of
-    the invocations DEBUG is written too. `keys` are on each line; those of an existing logger stay.
-    Of a service, level or share that is none one line is said, and it is the default.
+    the function's logs, AWS_LAMBDA_LOG_LEVEL, is never gone below. In a share of `sampling_rate` of
+    the invocations, 0 to 1, DEBUG is written too; `sample_rate` is the same. `child` gives the
+    child of the service's logger that is called like the caller's file. `keys` are on each line;
+    those of an existing logger stay. Of what cannot be used one line is said, and it is the
+    default.
     """
-    share = _checked(_share, sample_rate)
-    return _logger(_checked(_name, service), _checked(_level, level), share, keys)
+    share = _checked(_share, sample_rate if sampling_rate is None else sampling_rate)
+    for name in _NOT_HERE.intersection(keys):
+        del keys[name]
+        telemetry.current().guard.report(
+            f"lambdatrace.logger has no argument {name}", 'see "Logs" in the README'
+        )
+    found = _logger(_checked(_name, service), _checked(_level, level), share, keys)
+    if not child:
+        return found
+    file = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - inspect costs 3 ms
+    return found.child(os.path.basename(file).removesuffix(".py"))  # noqa: PTH119 - not pathlib
 
 
 def _logger(
-    service: str | None, level: int | None, sample_rate: float | None, keys: dict[str, Any]
+    service: str | None, level: int | None, share: float | None, keys: dict[str, Any]
 ) -> StructuredLogger:
     current = telemetry.current()
     settings = current.settings
@@ -79,7 +102,7 @@ def _logger(
         if level is not None:
             handler.set_level(inner, level)
         return StructuredLogger(inner, handler)
-    share = settings.debug_share if sample_rate is None else sample_rate
+    share = settings.debug_share if share is None else share
     if share:
         keys["sampling_rate"] = share
     handler = _Output(name, Keys(_invocation, keys), share)
@@ -96,12 +119,48 @@ class StructuredLogger(Adapter):
     """Logs to standard output in JSON; made by `lambdatrace.logger`.
 
     Keywords of a logging call that are not `logging`'s are keys of its line. `append_keys` inside
-    an invocation is for that invocation, in its threads and tasks; outside of any, for good.
+    an invocation is for that invocation, in its threads and tasks; outside of any, for good. What
+    else a `logging.Logger` has, as `addFilter` and `handlers`, is that of the service's.
     """
+
+    if TYPE_CHECKING:
+        handlers: list[logging.Handler]
+        filters: list[Any]
+        addHandler: Callable[[logging.Handler], None]  # noqa: N815 - logging's names
+        removeHandler: Callable[[logging.Handler], None]  # noqa: N815
+        addFilter: Callable[[Any], None]  # noqa: N815
+        removeFilter: Callable[[Any], None]  # noqa: N815
 
     def __init__(self, inner: logging.Logger, output: _Output) -> None:
         super().__init__(inner, {})
         self._output = output
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "logger":  # there is none yet
+                raise AttributeError(name)
+            return getattr(self.logger, name)
+
+    @property
+    def service(self) -> str:
+        """What `service` is on each line."""
+        return self._output.service
+
+    @property
+    def log_level(self) -> int:
+        """The lowest level that is written, but for sampled DEBUG; 0 where it is the parent's."""
+        return self._output.lowest if self._is_parent() else self.logger.level
+
+    @property
+    def registered_handler(self) -> logging.Handler:
+        """The handler that writes the lines."""
+        return self._output
+
+    @property
+    def registered_formatter(self) -> logging.Formatter:
+        """What makes lines of records: for handlers of your own, too."""
+        return self._output.lines
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
@@ -177,6 +236,33 @@ class StructuredLogger(Adapter):
         """The keys as they are now."""
         return self._output.keys.current()
 
+    def structure_logs(self, append: bool = False, **keys: Any) -> None:
+        """Have `keys` on each line, in the place of those appended so far, or with `append` too."""
+        if not append:
+            self.clear_state()
+        self.append_keys(**keys)
+
+    def thread_safe_append_keys(self, /, **keys: Any) -> None:
+        """Have `keys` on the lines of this thread or task alone, before all others."""
+        self._output.keys.set_private({**self._output.keys.private(), **keys})
+
+    def thread_safe_get_current_keys(self) -> dict[str, Any]:
+        """The keys of this thread or task alone."""
+        return dict(self._output.keys.private())
+
+    def thread_safe_remove_keys(self, keys: Iterable[str]) -> None:
+        """Have of those of this thread or task the keys of these names no more."""
+        names = telemetry.current().guard.run(frozenset, keys) or ()
+        left = self.thread_safe_get_current_keys()
+        self._output.keys.set_private({key: left[key] for key in left if key not in names})
+
+    def thread_safe_clear_keys(self) -> None:
+        """Have no keys of this thread or task alone."""
+        self._output.keys.set_private({})
+
+    def refresh_sample_rate_calculation(self) -> None:
+        """Nothing: whether an invocation writes DEBUG is found anew for each, by its request id."""
+
     @contextmanager
     def append_context_keys(self, /, **keys: Any) -> Iterator[None]:
         """Have `keys` on each line of the `with` block; after it, all is as before."""
@@ -205,34 +291,42 @@ class StructuredLogger(Adapter):
         number = _checked(_level, level)
         if number is None:
             return
-        if self._output in self.logger.handlers:
+        if self._is_parent():
             self._output.set_level(self.logger, number)
         else:
             self.logger.setLevel(number)
 
-    if TYPE_CHECKING:
+    def _is_parent(self) -> bool:
+        return self._output in self.logger.handlers
 
-        @overload
-        def inject_lambda_context(self, function: F) -> F: ...
+    if TYPE_CHECKING:
 
         @overload
         def inject_lambda_context(
             self,
-            *,
-            correlation_id_path: str | None = ...,
+            lambda_handler: F,
             log_event: bool | None = ...,
-            clear_state: bool = ...,
+            correlation_id_path: str | None = ...,
+            clear_state: bool | None = ...,
+        ) -> F: ...
+
+        @overload
+        def inject_lambda_context(
+            self,
+            lambda_handler: None = ...,
+            log_event: bool | None = ...,
+            correlation_id_path: str | None = ...,
+            clear_state: bool | None = ...,
         ) -> Callable[[F], F]: ...
 
     def inject_lambda_context(
         self,
-        function: Any = None,
-        *,
-        correlation_id_path: str | None = None,
+        lambda_handler: Any = None,
         log_event: bool | None = None,
-        clear_state: bool = False,
+        correlation_id_path: str | None = None,
+        clear_state: bool | None = False,
     ) -> Any:
-        """`function`, a handler, whose invocations have a correlation id and the function's facts.
+        """`lambda_handler`, whose invocations have a correlation id and the function's facts.
 
         The facts are on the lines of an instrumented handler without this. `correlation_id_path` is
         one of `lambdatrace.logs.correlation_paths` or like one; `log_event` writes the event,
@@ -243,6 +337,7 @@ class StructuredLogger(Adapter):
             "log_event": log_event,
             "clear_state": clear_state,
         }
+        function = lambda_handler
         if function is None:
             return partial(self.inject_lambda_context, **options)
 
@@ -278,7 +373,7 @@ class StructuredLogger(Adapter):
         *,
         correlation_id_path: str | None,
         log_event: bool | None,
-        clear_state: bool,
+        clear_state: bool | None,
     ) -> None:
         if clear_state:
             self.clear_state()
@@ -307,19 +402,21 @@ class _Output(StandardOutput):
     def __init__(self, service: str, keys: Keys, debug_share: float) -> None:
         super().__init__()
         self.keys = keys
+        self.service = service
         self._debug_share = debug_share
-        self._lowest = logging.INFO
-        self.setFormatter(JsonLines(service, _facts, keys.current, _redaction))
+        self.lowest = logging.INFO
+        self.lines = JsonLines(service, _facts, keys.current, _redaction)
+        self.setFormatter(self.lines)
 
     def set_level(self, inner: logging.Logger, level: int) -> None:
         """Write records of `level` and above; those of DEBUG in some invocations, if so asked."""
         floor = _lambda_level()
-        self._lowest = max(level, floor)
-        inner.setLevel(max(logging.DEBUG, floor) if self._debug_share else self._lowest)
+        self.lowest = max(level, floor)
+        inner.setLevel(max(logging.DEBUG, floor) if self._debug_share else self.lowest)
 
     def is_wanted(self, record: logging.LogRecord) -> bool:
         """Whether `record` is to be written, where the loggers let DEBUG through to here."""
-        return record.levelno >= self._lowest or self._is_debugged()
+        return record.levelno >= self.lowest or self._is_debugged()
 
     def filter(self, record: logging.LogRecord) -> Any:
         """As `logging.Handler` filters; of the children's records too."""
@@ -336,7 +433,13 @@ class _Output(StandardOutput):
 
 def _checked(check: Callable[[Any], Any], value: Any) -> Any:
     """What `check` makes of `value`; None for None, and for what is none, which is said."""
-    return None if value is None else telemetry.current().guard.run(check, value)
+    if value is None:
+        return None
+    try:
+        return check(value)
+    except BaseException as error:  # noqa: BLE001 - the guard's own
+        telemetry.current().guard.take("lambdatrace.logger", error)
+        return None
 
 
 def _unwrapped(function: Any) -> Any:
@@ -348,14 +451,17 @@ def _unwrapped(function: Any) -> Any:
 
 def _name(service: Any) -> str:
     if not isinstance(service, str):
-        raise TypeError(f"the service of a logger is {type(service).__name__}: expected str")
+        raise LambdatraceError(f"service is {type(service).__name__}: expected str")
     return str(service)
 
 
 def _share(sample_rate: Any) -> float:
-    share = float(sample_rate)
+    try:
+        share = float(sample_rate)
+    except ValueError:
+        share = -1.0
     if not 0 <= share <= 1:
-        raise ValueError(f"sample_rate {share}: expected 0 to 1")
+        raise LambdatraceError(f"sampling_rate is {sample_rate!r}: expected a number from 0 to 1")
     return share
 
 
@@ -364,7 +470,9 @@ def _level(level: str | int) -> int:
         return level
     number = logging.getLevelName(_LAMBDA_LEVELS.get(level.upper(), level.upper()))
     if not isinstance(number, int):
-        raise ValueError(f"{level!r} is no level of logging: expected DEBUG, INFO, WARNING, …")  # noqa: TRY004 - of the right type
+        raise LambdatraceError(
+            f"level is {level!r}: expected DEBUG, INFO, WARNING, ERROR, CRITICAL"
+        )
     return number
 
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import sys
 import threading
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,152 @@ def test_the_same_calls_give_what_powertools_logger_gives(
             document.pop("location")
     assert ours == expected
     assert len(ours) == 8
+
+
+def _keys_session(log: Any) -> None:
+    log.append_keys(a=1)
+    log.thread_safe_append_keys(request="t-1", a=2)
+    log.info("own thread")
+    thread = threading.Thread(target=log.info, args=("another thread",))
+    thread.start()
+    thread.join()
+    log.thread_safe_remove_keys(["a"])
+    log.info("without one", kept=log.thread_safe_get_current_keys())
+    log.thread_safe_clear_keys()
+    log.info("without any", kept=log.thread_safe_get_current_keys())
+    log.structure_logs(append=True, b=2)
+    log.info("appended")
+    log.structure_logs(c=3)
+    log.info("anew")
+    log.clear_state()
+    log.info("as made")
+    log.set_correlation_id("c-2")
+    log.info("correlated", found=log.get_correlation_id())
+    log.set_correlation_id(None)
+    log.info("no more")
+
+
+def _logging_session(log: Any) -> None:
+    try:
+        {}["sku"]
+    except KeyError as error:
+        log.critical("an instance", exc_info=error)
+        log.warning("of the block", exc_info=True)
+        log.info("a tuple", exc_info=sys.exc_info())
+        log.exception("given", exc_info=error)
+    log.error("outside of any", exc_info=True)  # noqa: LOG014 - what then?
+    log.info("none", exc_info=False)
+    log.info("where", stack_info=True)
+
+    class Odd(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            return "odd" not in record.getMessage()
+
+    odd = Odd()
+    log.addFilter(odd)
+    log.info("an odd one")
+    log.removeFilter(odd)
+    log.info("no odd filter")
+    seen: list[str] = []
+    other = logging.Handler()
+    other.emit = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(other)
+    log.info("seen twice")
+    assert seen == ["seen twice"]
+    assert len(log.handlers) == 2
+    log.handlers.remove(other)
+    log.setLevel("ERROR")
+    log.warning("too low", level=log.log_level)
+    log.error("high enough", level=log.log_level)
+    log.setLevel(logging.INFO)
+    assert log.registered_handler in log.handlers
+    assert log.registered_formatter is log.registered_handler.formatter
+    log.info("named", service_is=log.service == log.name, is_enabled=log.isEnabledFor(10))
+
+
+@pytest.mark.parametrize("session", [_keys_session, _logging_session])
+def test_what_else_powertools_logger_takes_gives_the_same_lines(
+    name: str, session: Callable[[Any], None]
+) -> None:
+    theirs = io.StringIO()
+    powertools = PowertoolsLogger(
+        service=f"{name}.powertools", stream=theirs, use_rfc3339=True, utc=True, team="a"
+    )
+    session(powertools)
+    with recording({"LAMBDATRACE_LOGS_INJECTION": "false"}) as recorded:
+        session(lambdatrace.logger(name, team="a"))
+    ours, expected = lines(recorded), [json.loads(line) for line in theirs.getvalue().splitlines()]
+    for document in [*ours, *expected]:
+        document["service"] = document["service"].partition(".")[0]
+        document.pop("timestamp")
+        if "exception" in document:
+            document.pop("location")
+    assert ours == expected
+
+
+def test_a_handler_may_be_decorated_in_each_of_powertools_ways(name: str) -> None:
+    def handler(event: Any, context: Any) -> str:
+        return "done"
+
+    with recording() as recorded:
+        log = lambdatrace.logger(name)
+        for decorated in (
+            log.inject_lambda_context(handler),
+            log.inject_lambda_context()(handler),
+            log.inject_lambda_context(lambda_handler=handler, log_event=True),
+            log.inject_lambda_context(handler, True, "id", clear_state=True),
+        ):
+            assert invoke(decorated, {"id": 7}) == "done"
+    assert [line.get("correlation_id") for line in lines(recorded)] == [None, 7]
+
+
+def test_keys_of_one_thread_end_with_the_invocation(name: str) -> None:
+    with recording() as recorded:
+        log = lambdatrace.logger(name)
+        log.thread_safe_append_keys(before=1)
+
+        def handler(event: Any, _context: Any) -> None:
+            log.thread_safe_append_keys(**event)
+            log.info("x")
+
+        invoke(handler, {"a": 1})
+        invoke(handler, {"b": 1})
+    seen = [{key for key in ("before", "a", "b") if key in line} for line in lines(recorded)]
+    assert seen == [{"a"}, {"b"}]
+
+
+def test_sampling_children_and_unknown_arguments_are_powertools(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with recording() as recorded:
+        recorded.telemetry.guard = Guard()
+        log = lambdatrace.logger(name, sampling_rate=1.0, use_rfc3339=True)
+        child = lambdatrace.logger(name, child=True)
+        log.refresh_sample_rate_calculation()
+        child.debug("sampled")
+        assert (log.log_level, child.log_level) == (logging.INFO, 0)
+    (line,) = lines(recorded)
+    assert (line["level"], line["sampling_rate"], line["service"]) == ("DEBUG", 1.0, name)
+    assert child.name == f"{name}.test_logger"
+    assert "use_rfc3339" not in line
+    assert capsys.readouterr().err == (
+        "[lambdatrace] lambdatrace.logger has no argument use_rfc3339: "
+        'see "Logs" in the README (said once)\n'
+    )
+
+
+@pytest.mark.parametrize("rate", ["often", 2, -0.1])
+def test_a_share_that_is_none_is_said(
+    name: str, rate: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with recording() as recorded:
+        recorded.telemetry.guard = Guard()
+        lambdatrace.logger(name, sampling_rate=rate).debug("not written")
+    assert lines(recorded) == []
+    assert capsys.readouterr().err == (
+        f"[lambdatrace] lambdatrace.logger: sampling_rate is {rate!r}: "
+        "expected a number from 0 to 1 (said once)\n"
+    )
 
 
 def test_the_built_in_correlation_paths_are_powertools() -> None:
@@ -289,8 +436,8 @@ def test_a_level_that_is_none_is_said_and_the_default_is_taken(
         recorded.telemetry.guard = Guard()
         assert lambdatrace.logger(name, "LOUD").getEffectiveLevel() == logging.INFO
     assert capsys.readouterr().err == (
-        "[lambdatrace] _level: ValueError: 'LOUD' is no level of logging: "
-        "expected DEBUG, INFO, WARNING, … (said once)\n"
+        "[lambdatrace] lambdatrace.logger: level is 'LOUD': "
+        "expected DEBUG, INFO, WARNING, ERROR, CRITICAL (said once)\n"
     )
 
 
