@@ -227,7 +227,43 @@ def without_docstrings(source: bytes) -> bytes:
         line if row in in_strings else line.replace(" " * _INDENTATION, " ", _depth(line))
         for row, line in enumerate(lines, 1)
     )
-    return _without_gaps("".join(line.rstrip() + "\n" for line in narrow))
+    stripped = "".join(line.rstrip() + "\n" for line in narrow)
+    return _without_gaps(_without_needless(stripped))
+
+
+def _without_needless(source: str) -> str:
+    """`source` without what stands there for annotations alone, where none is left."""
+    lines, tree = source.splitlines(), ast.parse(source)
+    nodes = list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, (ast.Module, ast.ClassDef)):
+            _blank_declarations(node, lines)
+    is_annotated = any(
+        getattr(node, "annotation", None) or getattr(node, "returns", None)
+        for node in nodes
+        if not isinstance(node, ast.AnnAssign) or node.value
+    )
+    is_asked = any(
+        isinstance(node, ast.Name) and node.id == "TYPE_CHECKING" and isinstance(node.ctx, ast.Load)
+        for node in nodes
+    )
+    for node in tree.body:
+        text = ast.unparse(node)
+        if (text == "from __future__ import annotations" and not is_annotated) or (
+            text == "TYPE_CHECKING = False" and not is_asked
+        ):
+            lines[node.lineno - 1] = ""
+    return "".join(line + "\n" for line in lines)
+
+
+def _blank_declarations(owner: ast.Module | ast.ClassDef, lines: list[str]) -> None:
+    """Take out names that are declared and given no value."""
+    declared = [node for node in owner.body if isinstance(node, ast.AnnAssign) and not node.value]
+    for node in declared:
+        for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+            lines[number] = ""
+    if declared and len(declared) == len(owner.body):
+        lines[declared[0].lineno - 1] = " " * declared[0].col_offset + "pass"
 
 
 _WORDS = frozenset((tokenize.NAME, tokenize.NUMBER, tokenize.STRING))

@@ -271,6 +271,20 @@ def is_for_type_checkers_alone(node: ast.stmt) -> bool:
     return ast.dump(node.test) == TYPE_CHECKING_NAME
 
 
+def leave_out_declarations(tree: ast.Module) -> None:
+    """What is there for annotations alone: names without a value, and two lines at the top."""
+    tree.body = [
+        node
+        for node in tree.body
+        if ast.unparse(node) not in ("from __future__ import annotations", "TYPE_CHECKING = False")
+    ]
+    for owner in ast.walk(tree):
+        if isinstance(owner, (ast.Module, ast.ClassDef)):
+            owner.body = [
+                node for node in owner.body if not isinstance(node, ast.AnnAssign) or node.value
+            ]
+
+
 def blank_sentences(tree: ast.Module) -> None:
     """Those that tables have for the README."""
     for node in tree.body:
@@ -284,6 +298,7 @@ def program(source: bytes) -> str:
     """What `source` says to Python, with `pass` where a docstring was all there was, or types."""
     tree = ast.parse(source)
     tree.body = [node for node in tree.body if not is_for_type_checkers_alone(node)]
+    leave_out_declarations(tree)
     blank_sentences(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.dump(node.test) == TYPE_CHECKING_NAME:
@@ -322,6 +337,34 @@ def test_every_source_is_the_same_program_without_docstrings_and_annotations() -
         source = path.read_bytes()
         assert program(source) == program(without_docstrings(source)), path
         assert source.count(b"\n") == without_docstrings(source).count(b"\n"), path
+
+
+def test_no_annotation_is_evaluated_that_was_not() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        stripped = without_docstrings(path.read_bytes())
+        if b"from __future__ import annotations" not in stripped:
+            for node in ast.walk(ast.parse(stripped)):
+                # Those of a function's own names are not evaluated.
+                if not isinstance(node, ast.AnnAssign) or node.value:
+                    assert not getattr(node, "annotation", None), path
+                assert not getattr(node, "returns", None), path
+
+
+def test_names_that_are_declared_alone_and_what_is_there_for_types_are_left_out() -> None:
+    source = b"""from __future__ import annotations
+TYPE_CHECKING = False
+class A:
+    a: int
+    b: int = 1
+class B:
+    c: list[
+        int]
+"""
+    assert without_docstrings(source).decode().splitlines() == [
+        *["", "", "class A:", "", " b=1", "class B:", " pass", ""],
+    ]
+    kept = b"from __future__ import annotations\ndef f(a: list[\n    int]):\n    return a\n"
+    assert without_docstrings(kept).startswith(b"from __future__ import annotations\n")
 
 
 def test_an_interpreter_that_cannot_be_run_is_named() -> None:
