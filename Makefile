@@ -30,6 +30,8 @@ clean:
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
 	  f"Python {sys.version.split()[0]} is too old: 3.10 or newer is needed, make PYTHON=…")'
+	@echo 'Installing into $(VENV): the collector and the tests need some 1.5 GB; minutes at first,'
+	@echo 'a few seconds once the packages are in the cache of uv or pip.'
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
 	  uv pip install --quiet --python $(BIN)/python -e '.[all]' --group dev; \

@@ -80,7 +80,7 @@ def is_switched_off() -> bool:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*__all__, *(name for name in globals() if name[:2] == "__")])
 
 
 class _Bundle:

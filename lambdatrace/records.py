@@ -208,6 +208,12 @@ class Span:
         if attributes:
             self.set_attributes(attributes)
 
+    def __repr__(self) -> str:
+        ms = (self.end_ns - self.start_ns) / 1_000_000
+        state = f"{ms:.3f} ms" if self.end_ns else "open"
+        state += ", ERROR" if self.status_code == ERROR else ""
+        return f"<Span {self.name!r} {self.trace_id}:{self.span_id}, {state}>"
+
     @property
     def trace_id(self) -> str:
         """32 lower-case hex digits."""

@@ -72,6 +72,9 @@ class SpanHandle:
         self._guard = guard
         self._span = span
 
+    def __repr__(self) -> str:
+        return repr(self._span) if self._span else "<no span>"
+
     @property
     def trace_id(self) -> str:
         """32 hex digits; all zero when there is no span."""

@@ -154,6 +154,9 @@ class NoSpan:
     trace_id, span_id = "0" * 32, "0" * 16
     is_recording = False
 
+    def __repr__(self) -> str:
+        return "<no span>"
+
     def set_attribute(self, key: str, value: Any) -> None:
         """Do nothing."""
 

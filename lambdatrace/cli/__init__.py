@@ -16,7 +16,31 @@ COMMANDS = {
     "load": "invoke a function many times, on a local Lambda, and show latencies, errors and cost",
     "collector": "receive OTLP, CloudWatch metrics and logs, and answer the AWS APIs",
     "coldstart": "show what a function's init is spent on, and what could be imported later",
-    "layer": "write the Lambda layer",
+    "layer": "build the Lambda layer, and publish it",
+}
+
+# Commands that do something, shown below a command's options.
+EXAMPLES = {
+    "demo": "lambdatrace demo\nlambdatrace demo --keep --folder ./demo",
+    "start": """\
+lambdatrace start app.handler
+lambdatrace start orders=app.orders payments=app.payments --env STAGE=test --logs
+lambdatrace start app.handler --collector http://127.0.0.1:4318 --memory-size 512 --timeout 10
+aws lambda invoke --endpoint-url http://127.0.0.1:3001 --function-name app out.json""",
+    "invoke": """\
+lambdatrace invoke app.handler -e '{"id": 7}'
+lambdatrace invoke app.handler -e event.json --env OTEL_TRACES_EXPORTER=console
+echo '{"id": 7}' | lambdatrace invoke app.handler -e - --code-dir src""",
+    "load": """\
+lambdatrace load app.handler --concurrency 8 --count 1000
+lambdatrace load app.handler --rate 50 --ramp 5 --duration 30 --json""",
+    "coldstart": """\
+lambdatrace coldstart app.handler
+lambdatrace coldstart app.handler --code-dir src --runs 10 --html flame.html""",
+    "layer": """\
+lambdatrace layer build --runtime python3.13
+lambdatrace layer build --runtime python3.13 --with otel --architecture arm64 -o otel.zip
+lambdatrace layer publish --runtime python3.13 --region eu-west-1""",
 }
 
 # The extra that brings what a command needs.
@@ -38,12 +62,23 @@ def main(argv: list[str] | None = None) -> int:
         from lambdatrace.cli.collector import run_collector
 
         return run_collector(argv[1:])
-    parser = argparse.ArgumentParser(prog="lambdatrace", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="lambdatrace",
+        description="Tracing, metrics and cold-start timing for Python on AWS Lambda: a local "
+        "Lambda, a collector, and what builds the layer.",
+        epilog="`lambdatrace COMMAND --help` has a command's options, their defaults and examples.",
+    )
     parser.add_argument("--version", action="version", version=f"lambdatrace {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     wanted = next((word for word in argv if word in COMMANDS), None)
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=examples(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         if name == wanted:
             try:
                 module = importlib.import_module(f"lambdatrace.cli.{name}")
@@ -56,6 +91,12 @@ def main(argv: list[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except ImportError as error:
         return _missing(arguments.command, error)
+
+
+def examples(command: str) -> str:
+    """What stands below the options of `command`."""
+    lines = EXAMPLES.get(command, "").splitlines()
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
 
 
 def _missing(command: str, error: ImportError) -> int:

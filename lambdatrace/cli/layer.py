@@ -30,8 +30,19 @@ UNZIPPED_BYTES_MAX = 250 * 1024 * 1024  # of a function with all its layers (Lam
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lambdatrace layer build` and `publish`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    build = actions.add_parser("build", help="write the zip file")
-    publish = actions.add_parser("publish", help="build it and publish a version, through boto3")
+    build = actions.add_parser(
+        "build",
+        help="write the zip file",
+        description="Build the layer as a zip file; then publish it, or give it to your own tools.",
+        epilog="example: lambdatrace layer build --runtime python3.13 --with otel --list",
+    )
+    publish = actions.add_parser(
+        "publish",
+        help="build it and publish a version, through boto3",
+        description="Build the layer, publish it as a new version, and print the version's ARN. "
+        "Needs boto3 and AWS credentials that may lambda:PublishLayerVersion.",
+        epilog="example: lambdatrace layer publish --runtime python3.13 --region eu-west-1",
+    )
     for action in (build, publish):
         action.add_argument(
             "--runtime",
@@ -46,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             dest="extras",
             default="",
             metavar="EXTRA,…",
-            help=f"packages to add: {', '.join(EXTRAS)}",
+            help=f"packages to add, some of {', '.join(EXTRAS)} (default: none)",
         )
         action.add_argument(
             "--architecture",
@@ -68,9 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the zip file to write (default: %(default)s)",
     )
     build.add_argument("--list", action="store_true", help="list what is in it")
-    publish.add_argument("--name", default="lambdatrace", help="of the layer (default lambdatrace)")
+    publish.add_argument("--name", default="lambdatrace", help="the layer's (default lambdatrace)")
     publish.add_argument("--region", help="where to publish it (default: as boto3 finds it)")
-    publish.add_argument("--endpoint-url", help="of the Lambda API, when it is not AWS's")
+    publish.add_argument(
+        "--endpoint-url", metavar="URL", help="the Lambda API's (default: AWS's of the region)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

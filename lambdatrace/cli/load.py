@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate",
         type=float,
         metavar="PER_SECOND",
-        help="send at this rate, however slow the function is (default: each caller sends when "
+        help="send so many a second, however slow the function is (default: each caller sends when "
         "it has its answer)",
     )
     parser.add_argument(
@@ -51,9 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--duration",
         type=float,
         metavar="SECONDS",
-        help="of the run (default 10, or as long as --count takes)",
+        help="how long to send (default 10, or as long as --count takes)",
     )
-    parser.add_argument("--count", type=int, metavar="N", help="of invokes, at most")
+    parser.add_argument(
+        "--count",
+        type=int,
+        metavar="N",
+        help="how many invokes at most (default: as many as the time takes)",
+    )
     parser.add_argument(
         "--account-concurrency",
         type=int,
@@ -61,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="environments at once, beyond which invokes are throttled (default: the harness's)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--logs", action="store_true", help="print the function's log on stderr")
+    parser.add_argument(
+        "--logs", action="store_true", help="print the function's log on standard error"
+    )
     add_function_arguments(parser)
 
 

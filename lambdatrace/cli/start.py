@@ -26,28 +26,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="a handler, as app.handler; the function is called app, or NAME with NAME=app.handler",
     )
-    parser.add_argument("--port", type=int, default=PORT, help="of the Lambda API (default 3001)")
-    parser.add_argument("--host", default="127.0.0.1", help="to listen on (default 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=int, default=PORT, help="the Lambda API's; 0 takes a free one (default 3001)"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)"
+    )
     parser.add_argument(
         "--idle-timeout",
         type=float,
         default=600.0,
         metavar="SECONDS",
-        help="after which an unused environment is shut down (default 600)",
+        help="shut an environment down that was not used for so long (default 600)",
     )
     parser.add_argument(
         "--aws-endpoint-url",
         default=os.environ.get("AWS_ENDPOINT_URL"),
         metavar="URL",
-        help="where destinations and dead-letter queues are (default: $AWS_ENDPOINT_URL)",
+        help="where destinations and dead-letter queues are, as http://127.0.0.1:5000 of moto "
+        "(default: $AWS_ENDPOINT_URL)",
     )
     parser.add_argument(
         "--x-ray-daemon",
         default=os.environ.get("AWS_XRAY_DAEMON_ADDRESS"),
         metavar="HOST:PORT",
-        help="where segments of sampled invokes go (default: $AWS_XRAY_DAEMON_ADDRESS)",
+        help="where the X-Ray segments of sampled invokes go "
+        "(default: $AWS_XRAY_DAEMON_ADDRESS, or nowhere)",
     )
-    parser.add_argument("--logs", action="store_true", help="print the functions' logs on stderr")
+    parser.add_argument(
+        "--logs", action="store_true", help="print the functions' logs on standard error"
+    )
     add_function_arguments(parser)
 
 
@@ -65,15 +73,32 @@ def add_event_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_function_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that describe functions, the same for every command that runs one."""
-    parser.add_argument("--collector", metavar="URL", help="where logs, metrics and traces go")
     parser.add_argument(
-        "--code-dir", type=Path, default=Path(), help="the functions' folder (default: this one)"
+        "--collector",
+        metavar="URL",
+        help="where logs, metrics and traces go, as http://127.0.0.1:4318 of `lambdatrace "
+        "collector` (default: nowhere)",
     )
     parser.add_argument(
-        "--timeout", type=float, default=3.0, metavar="SECONDS", help="of each function (default 3)"
+        "--code-dir",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="the functions' folder (default: this one)",
     )
     parser.add_argument(
-        "--memory-size", type=int, default=128, metavar="MB", help="of each function (default 128)"
+        "--timeout",
+        type=float,
+        default=3.0,
+        metavar="SECONDS",
+        help="the longest an invoke may take (default 3)",
+    )
+    parser.add_argument(
+        "--memory-size",
+        type=int,
+        default=128,
+        metavar="MB",
+        help="each function's memory; over it, it is killed (default 128)",
     )
     parser.add_argument(
         "--ephemeral-storage",
@@ -95,7 +120,9 @@ def add_function_arguments(parser: argparse.ArgumentParser) -> None:
         help="an environment variable of each function; may be repeated",
     )
     parser.add_argument(
-        "--runtime", default="", help="to tell the functions, as python3.12 (default: this Python)"
+        "--runtime",
+        default="",
+        help="what the functions are told they run on, as python3.12 (default: this Python)",
     )
     parser.add_argument(
         "--layer",
@@ -109,15 +136,20 @@ def add_function_arguments(parser: argparse.ArgumentParser) -> None:
         "--tracing",
         choices=sorted(_TRACING),
         default="passthrough",
-        help="of each function, X-Ray's: active samples by its default rule (default passthrough)",
+        help="X-Ray's mode: active samples by its default rule, passthrough as the caller says "
+        "(default passthrough)",
     )
     parser.add_argument(
         "--log-format",
         choices=("Text", "JSON"),
         default="Text",
-        help="of each function (default Text)",
+        help="the format of each function's log (default Text)",
     )
-    parser.add_argument("--region", default="us-east-1", help="the functions believe to be in")
+    parser.add_argument(
+        "--region",
+        default="us-east-1",
+        help="where the functions believe to be (default us-east-1)",
+    )
 
 
 def functions(targets: list[str], arguments: argparse.Namespace) -> list[Function]:

@@ -53,12 +53,22 @@ class Providers:
             return
         if not callable(getattr(provider, "force_flush", None)):
             return
+        self._telemetry.guard.run(self._hint, provider)
         before: Callable[[], None] | None = None
         if callable(getattr(provider, "add_span_processor", None)) and self._traces is None:
             self._traces = AdoptedTraces(provider, self._telemetry)
             before = self._traces.feed
             self._telemetry.delivery.forget_connections()  # the spans' way out is chosen anew
         self._flushers.append(Flusher(provider, before, self._telemetry))
+
+    def _hint(self, provider: Any) -> None:
+        """Say that `provider` was made without a name for the service, if it was."""
+        attributes = getattr(getattr(provider, "resource", None), "attributes", None) or {}
+        if str(attributes.get("service.name", "")).startswith("unknown_service"):
+            self._telemetry.guard.report(
+                f"your {type(provider).__name__} has no service.name",
+                "set OTEL_SERVICE_NAME, or give it Resource.create({'service.name': …})",
+            )
 
     def span_sink(self) -> AdoptedTraces | None:
         """Where our spans go; None if that is where they go without these."""

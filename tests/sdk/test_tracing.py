@@ -440,3 +440,23 @@ def test_a_span_that_two_threads_end_at_once_is_sent_once() -> None:
         for thread in threads:
             thread.join(10)
         assert len(recorded.telemetry.buffer) == 1
+
+
+def test_a_span_shows_its_name_its_ids_and_its_state() -> None:
+    with recording() as recorded:
+        assert repr(lambdatrace.current_span()) == "<no span>"
+
+        def handler(_event: Any, _context: Any) -> list[str]:
+            with lambdatrace.span("charge card") as span:
+                recorded.clock.advance(1.5)
+                shown = repr(span)
+                span.set_error()
+            return [shown, repr(span)]
+
+        shown = lambdatrace.instrument(handler)({}, LambdaContext())
+        ids = f"{1:032x}:{2:016x}"
+        assert shown == [
+            f"<Span 'charge card' {ids}, open>",
+            f"<Span 'charge card' {ids}, 1.500 ms, ERROR>",
+        ]
+        assert repr(recorded.span("charge card")) == shown[1]

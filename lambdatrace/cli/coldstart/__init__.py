@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lambdatrace coldstart`."""
     parser.add_argument("target", metavar="TARGET", help="a handler, as app.handler")
     parser.add_argument(
-        "--code-dir", type=Path, default=Path(), help="the function's folder (default: this one)"
+        "--code-dir",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="the function's folder (default: this one)",
     )
     parser.add_argument(
         "--env",
@@ -30,13 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an environment variable of the function; may be repeated",
     )
     parser.add_argument(
-        "--python", default=sys.executable, help="the interpreter (default: this one)"
+        "--python",
+        default=sys.executable,
+        metavar="PATH",
+        help="the interpreter (default: this one)",
     )
     parser.add_argument(
-        "--runs", type=int, default=RUNS, help="fresh processes; medians are shown (default 5)"
+        "--runs",
+        type=int,
+        default=RUNS,
+        metavar="N",
+        help="fresh processes; medians are shown (default 5)",
     )
     parser.add_argument(
-        "--min-ms", type=float, default=1.0, help="shortest import to show (default 1)"
+        "--min-ms",
+        type=float,
+        default=1.0,
+        metavar="MS",
+        help="the shortest import to show and to propose, in ms (default 1)",
     )
     parser.add_argument(
         "--top",
@@ -45,7 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how many modules to show, the slowest (default {TOP}; 0: all)",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a flame graph there")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="also write a flame graph there, a page for any browser",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from lambdatrace.cli.collector import missing_packages
 from lambdatrace.cli.demo import report, scenario
 from lambdatrace.cli.demo.collector_process import CollectorProcess, CollectorStartError
 from lambdatrace.cli.demo.scenario import UnexpectedResultError
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder",
         type=Path,
+        metavar="FOLDER",
         help="keep the collector's store and log here (default: a temporary folder, removed)",
     )
     parser.add_argument(
@@ -43,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the shop, show what came of it; the exit status."""
+    missing = missing_packages()
+    if missing:
+        # The collector is a process of its own, which would say it in its log.
+        sys.stderr.write(
+            f"lambdatrace demo needs {', '.join(missing)}: "
+            "pip install 'lambdatrace[harness,collector]'\n"
+        )
+        return 1
     console = Console()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _end)

@@ -165,8 +165,9 @@ def _keys_session(log: Any) -> None:
 
 
 def _logging_session(log: Any) -> None:
+    stock: dict[str, int] = {}
     try:
-        {}["sku"]
+        stock["sku"]
     except KeyError as error:
         log.critical("an instance", exc_info=error)
         log.warning("of the block", exc_info=True)
