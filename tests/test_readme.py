@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import hcl2
+from aws_lambda_powertools import Logger
 
 from lambdatrace.cli import COMMANDS
 from lambdatrace.exporter_settings import EXPORTER_TABLE
+from lambdatrace.logs.logger import StructuredLogger
 from lambdatrace.settings import HANDLER, TABLE
 from lambdatrace.span_limits import LIMIT_TABLE
+from lambdatrace.span_scope import SpanHandle
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,6 +29,35 @@ def test_the_settings_table_is_the_settings() -> None:
     ]
     section = README.partition("## Settings")[2].partition("\n## ")[0]
     assert [line for line in section.splitlines() if line.startswith("| `")] == expected
+
+
+def test_every_method_of_a_span_is_in_its_table() -> None:
+    table = README.partition("| of a span |")[2].partition("\n\n")[0]
+    named = set(
+        re.findall(r"`(\w+)[`(]", "".join(row.split("|")[1] for row in table.split("\n")[2:]))
+    )
+    assert named == {name for name in vars(SpanHandle) if not name.startswith("_")}
+
+
+def test_what_of_powertools_logger_it_says_is_there_is_there() -> None:
+    table = README.partition("| as in Powertools' Logger |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1:] for row in table.splitlines()[2:]]
+    named = {
+        name
+        for row in rows
+        if "not there" not in row[1]
+        for name in re.findall(r"`([a-z_A-Z]+)`", row[0])
+        if hasattr(Logger, name)
+    }
+    # Powertools' own and those of its loggers' that are not named one by one.
+    assert {name for name in named if not hasattr(StructuredLogger, name)} <= {
+        *("addHandler", "addFilter", "removeFilter", "handlers"),  # the `logging.Logger`'s
+    }
+    missing = {name for name in vars(Logger) if name[0] != "_" and name not in named}
+    assert missing == {
+        *("info", "warning", "error", "clear_buffer", "flush_buffer"),
+        *("thread_safe_remove_keys", "thread_safe_clear_keys", "thread_safe_get_current_keys"),
+    }
 
 
 def test_every_folder_and_file_it_names_is_there() -> None:
