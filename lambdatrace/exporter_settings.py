@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TRACES, METRICS, LOGS = SIGNALS = ("traces", "metrics", "logs")
 PROTOBUF, JSON = "http/protobuf", "http/json"
 HIDDEN = "(hidden)"  # what may be a credential
+NOT_SHOWN = "what may be a secret is not shown here"
 _HEADER_NAME_LENGTH_MAX = 40  # of one that is told; a key in base64 has digits, or is shorter
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 
@@ -53,7 +54,8 @@ def _headers(name: str, value: str) -> dict[str, str]:
     for item in value.split(","):
         key, equals, _ = item.partition("=")
         if item.strip() and not (equals and key.strip()):
-            raise SettingError(name, _without_values(value), "key=value pairs between commas")
+            expected = f"key=value pairs between commas; {NOT_SHOWN}"
+            raise SettingError(name, _without_values(value), expected)
     found = pairs(name, value)
     letters = "".join(found) + "".join(found.values())
     try:
@@ -61,7 +63,7 @@ def _headers(name: str, value: str) -> dict[str, str]:
     except UnicodeEncodeError:
         letters = "\n"
     if not letters.isprintable():
-        expected = "printable characters of ISO 8859-1 in keys and values"
+        expected = f"printable characters of ISO 8859-1 in keys and values; {NOT_SHOWN}"
         raise SettingError(name, _without_values(value), expected)
     return found
 

@@ -171,17 +171,26 @@ PORT = "expected a port from 1 to 65535"
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
             "a=%E2%82%AC",
-            "'a=(hidden)': expected printable characters of ISO 8859-1 in keys and values",
+            (
+                "'a=(hidden)': expected printable characters of ISO 8859-1 in keys and values; "
+                "what may be a secret is not shown here"
+            ),
         ),
         (
             "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
             "a=1%0D%0Ab",
-            "'a=(hidden)': expected printable characters of ISO 8859-1 in keys and values",
+            (
+                "'a=(hidden)': expected printable characters of ISO 8859-1 in keys and values; "
+                "what may be a secret is not shown here"
+            ),
         ),
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
             "x-api-key=a1,s3cr3t,Ab12cd==",
-            "'x-api-key=(hidden),(hidden),(hidden)': expected key=value pairs between commas",
+            (
+                "'x-api-key=(hidden),(hidden),(hidden)': expected key=value pairs between commas; "
+                "what may be a secret is not shown here"
+            ),
         ),
         (
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
