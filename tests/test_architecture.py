@@ -152,6 +152,8 @@ def test_the_public_names_are_these() -> None:
         "span",
         "statistics",
     ]
+    shown = [name for name in dir(lambdatrace) if not name.startswith("_")]
+    assert shown == lambdatrace.__all__
     for name in lambdatrace.__all__:
         assert callable(getattr(lambdatrace, name))
         assert getattr(lambdatrace, name).__doc__, name

@@ -181,7 +181,7 @@ class _Layer:
         if left:
             lines.append(
                 f"not precompiled for {', '.join(left)}, to stay below "
-                f"{ARCHIVE_BYTES_MAX // 1024} KB: a layer for one --runtime is, all of it"
+                f"{ARCHIVE_BYTES_MAX // 1000} kB: a layer for one --runtime is, all of it"
             )
         return lines
 

@@ -143,7 +143,8 @@ def test_what_is_proposed_adds_up_as_it_is_shown(tmp_path: Path) -> None:
     deferral = Deferral(proposals, 40 * MS)
     lines = list(report("app.handler", start, deferral, min_ns=MS, top=0, code_dir=tmp_path))
     assert lines[lines.index("") + 8 :] == [
-        "These could wait until a function needs them (move the import into it):",
+        "These could wait until a function needs them: move the import into it. Their time is",
+        "that of all that nothing else loads.",
         "      8.1 ms  app.py:2  import a",
         ("              used by handler, Cart.pay; the first event that comes to it waits instead"),
         "      1.9 ms  /lib/x.py:3  import b",

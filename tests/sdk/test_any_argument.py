@@ -191,4 +191,4 @@ def test_keys_of_a_log_line_may_be_called_like_the_loggers_own_parameters() -> N
     assert '"msg":"y"' in line
     assert '"self":"me"' in line
     assert f'"location":"{sys._getframe().f_code.co_name}:{here}"' in line
-    assert '"level":"gold"' in line  # as with `append_keys`
+    assert '"level":"INFO"' in line  # as with Powertools: Lambda tells the level by it

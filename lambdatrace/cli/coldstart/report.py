@@ -64,7 +64,8 @@ def _advice(deferral: Deferral, min_ns: int, code_dir: Path) -> Iterator[str]:
     if not deferral.proposals:
         yield f"No import of {min_ns / _NS_PER_MS:g} ms or more could wait."
         return
-    yield "These could wait until a function needs them (move the import into it):"
+    yield "These could wait until a function needs them: move the import into it. Their time is"
+    yield "that of all that nothing else loads."
     for proposal in deferral.proposals:
         deferrable = proposal.deferrable
         path = Path(proposal.path)

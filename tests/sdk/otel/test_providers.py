@@ -163,6 +163,21 @@ def test_all_three_kinds_of_provider_are_flushed_after_each_invocation(
     assert sorted(exported) == ["metrics", "metrics", "traces", "traces"]
 
 
+@pytest.mark.parametrize("name", [None, "mine"])
+def test_a_provider_that_was_made_without_a_service_name_is_told_of_once(
+    name: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with recording():
+        for _ in range(2):
+            resource = Resource.create({"service.name": name} if name else {})
+            lambdatrace.otel.instrument(TracerProvider(resource=resource, shutdown_on_exit=False))
+    hint = (
+        "[lambdatrace] your TracerProvider has no service.name: set OTEL_SERVICE_NAME, or give it "
+        "Resource.create({'service.name': …}) (said once)\n"
+    )
+    assert capsys.readouterr().err == ("" if name else hint)
+
+
 class HangingExporter(SpanExporter):
     def __init__(self) -> None:
         self.gate = threading.Event()
