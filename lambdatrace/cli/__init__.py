@@ -26,7 +26,8 @@ EXAMPLES = {
 lambdatrace start app.handler
 lambdatrace start orders=app.orders payments=app.payments --env STAGE=test --logs
 lambdatrace start app.handler --collector http://127.0.0.1:4318 --memory-size 512 --timeout 10
-aws lambda invoke --endpoint-url http://127.0.0.1:3001 --function-name app out.json""",
+aws --endpoint-url http://127.0.0.1:3001 --region us-east-1 --no-sign-request \
+lambda invoke --function-name app out.json""",
     "invoke": """\
 lambdatrace invoke app.handler -e '{"id": 7}'
 lambdatrace invoke app.handler -e event.json --env OTEL_TRACES_EXPORTER=console
