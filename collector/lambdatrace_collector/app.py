@@ -80,7 +80,9 @@ class Application:
         groups = {**self._groups, **self._otlp_groups.by_signal}
         self._measurements = Measurements(store, self.admission, groups, meters)
         record_ids = RecordIds()
-        self._logs = LogService(store, record_ids, self._groups["logs"].commit)
+        self._logs = LogService(
+            store, record_ids, self._groups["logs"].commit, settings.aws_endpoint
+        )
         operations = self._aws_operations(record_ids)
         self.ingests = self._otlp_groups.ingests(operations, self._logs.arrivals)
         self._aws = AwsEndpoint(load_services(), operations)

@@ -37,6 +37,12 @@ class Follower:
         """Something has arrived."""
         self._arrived.set()
 
+    def has_arrived(self) -> bool:
+        """Whether something has arrived since this was asked, or waited for, the last time."""
+        arrived = self._arrived.is_set()
+        self._arrived.clear()
+        return arrived
+
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return once something has arrived since the last return, or after `timeout_s`."""
         try:

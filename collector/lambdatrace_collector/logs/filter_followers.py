@@ -49,6 +49,8 @@ class FilterFollowers:
         """Go on with the filters that are in the store."""
         for row in await self._definitions.of_kind(self._kind):
             key = GroupKey(row["account"], row["region"], row["log_group"])
+            if (key, row["name"]) in self._followed:
+                continue
             cursor = await self._definitions.get(key, self._cursor_kind, row["name"], key.log_group)
             after_id = int(cursor["event_id"]) if cursor else self._arrivals.stored_until
             self._run(key, row["document"], after_id)

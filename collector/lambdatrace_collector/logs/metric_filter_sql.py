@@ -64,7 +64,7 @@ def samples_query(
         source=Table("log_events"),
         where=all_of(
             [
-                *arrived_conditions(key, after_id, until_id),
+                *arrived_conditions(key, (key.log_group,), after_id, until_id),
                 *(part for part in (matches(pattern),) if part is not None),
             ]
         ),

@@ -114,7 +114,12 @@ def _counts_query(key: GroupKey, definition: Mapping[str, Any], minute_ms: int) 
         ),
         source=Table("log_events"),
         where=all_of(
-            arrived_conditions(key, _first_id(minute_ms) - 1, _first_id(minute_ms + MINUTE_MS) - 1)
+            arrived_conditions(
+                key,
+                (key.log_group,),
+                _first_id(minute_ms) - 1,
+                _first_id(minute_ms + MINUTE_MS) - 1,
+            )
         ),
     )
 

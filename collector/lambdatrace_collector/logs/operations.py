@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING
 from lambdatrace_collector.errors import CollectorError
 from lambdatrace_collector.logs.arrivals import Arrivals
 from lambdatrace_collector.logs.catalog import LogCatalog
-from lambdatrace_collector.logs.definitions import METRIC_FILTER, Definitions
+from lambdatrace_collector.logs.definitions import (
+    METRIC_FILTER,
+    SUBSCRIPTION_FILTER,
+    Definitions,
+)
+from lambdatrace_collector.logs.delivery import Deliveries
 from lambdatrace_collector.logs.destinations import Destinations
 from lambdatrace_collector.logs.filter_followers import FilterFollowers
 from lambdatrace_collector.logs.groups import LogGroups
 from lambdatrace_collector.logs.ingestion import LogIngestion
 from lambdatrace_collector.logs.insights.queries import InsightsQueries
+from lambdatrace_collector.logs.live_tail import LiveTail
 from lambdatrace_collector.logs.metric_filter_work import DefaultValues, MetricFilterSamples
 from lambdatrace_collector.logs.metric_filters import MetricFilters
 from lambdatrace_collector.logs.query_definitions import QueryDefinitions
 from lambdatrace_collector.logs.reading import LogReading
+from lambdatrace_collector.logs.subscription_filters import (
+    SubscriptionDelivery,
+    SubscriptionFilters,
+)
 from lambdatrace_collector.logs.tags import LogTags
 
 if TYPE_CHECKING:
@@ -42,7 +52,13 @@ class LogService:
     first id from `arrivals`, which tells those who follow the group.
     """
 
-    def __init__(self, store: Store, record_ids: RecordIds, commit: Commit) -> None:
+    def __init__(
+        self,
+        store: Store,
+        record_ids: RecordIds,
+        commit: Commit,
+        aws_endpoint: str | None,
+    ) -> None:
         self.arrivals = Arrivals(record_ids)
         self._definitions = Definitions(store)
         samples = MetricFilterSamples(store)
@@ -50,9 +66,17 @@ class LogService:
             METRIC_FILTER, self._definitions, self.arrivals, samples.handle
         )
         self._defaults = DefaultValues(samples, self._metric_filters, self.arrivals)
-        self.groups = LogGroups(store, self.arrivals, (self._metric_filters.drop_group,))
+        self._deliveries = Deliveries(aws_endpoint)
+        self._delivery = SubscriptionDelivery(store, self._definitions, self._deliveries)
+        self._subscriptions = FilterFollowers(
+            SUBSCRIPTION_FILTER, self._definitions, self.arrivals, self._delivery.handle
+        )
+        self._followers = (self._metric_filters, self._subscriptions)
+        drops = [followers.drop_group for followers in self._followers]
+        self.groups = LogGroups(store, self.arrivals, drops)
         self.operations = self._operations(store, commit)
-        store.when_emptied(self._metric_filters.forget)
+        for followers in self._followers:
+            store.when_emptied(followers.forget)
         self._tasks = [
             asyncio.create_task(self._start(), name="log-filters"),
             asyncio.create_task(self._defaults.run(), name="log-default-values"),
@@ -64,7 +88,9 @@ class LogService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._metric_filters.close()
+        for followers in self._followers:
+            await followers.close()
+        self._deliveries.close()
 
     def _operations(
         self, store: Store, commit: Commit
@@ -75,6 +101,10 @@ class LogService:
         tags = LogTags(groups, definitions)
         metric_filters = MetricFilters(store, groups, definitions, reading, self._metric_filters)
         destinations = Destinations(definitions)
+        subscriptions = SubscriptionFilters(
+            groups, definitions, reading, self._subscriptions, self._delivery, self._deliveries
+        )
+        live_tail = LiveTail(store, groups, self.arrivals, reading)
         queries = QueryDefinitions(definitions)
         insights = InsightsQueries(store, groups)
         offered: dict[str, Operation | FromBody] = {
@@ -88,6 +118,7 @@ class LogService:
             "DeleteQueryDefinition": queries.delete_query_definition,
             "DeleteResourcePolicy": destinations.delete_resource_policy,
             "DeleteRetentionPolicy": catalog.delete_retention_policy,
+            "DeleteSubscriptionFilter": subscriptions.delete_subscription_filter,
             "DescribeDestinations": destinations.describe_destinations,
             "DescribeLogGroups": catalog.describe_log_groups,
             "DescribeLogStreams": catalog.describe_log_streams,
@@ -95,6 +126,7 @@ class LogService:
             "DescribeQueries": insights.describe_queries,
             "DescribeQueryDefinitions": queries.describe_query_definitions,
             "DescribeResourcePolicies": destinations.describe_resource_policies,
+            "DescribeSubscriptionFilters": subscriptions.describe_subscription_filters,
             "DisassociateKmsKey": catalog.disassociate_kms_key,
             "FilterLogEvents": reading.filter_log_events,
             "GetLogEvents": reading.get_log_events,
@@ -111,6 +143,8 @@ class LogService:
             "PutQueryDefinition": queries.put_query_definition,
             "PutResourcePolicy": destinations.put_resource_policy,
             "PutRetentionPolicy": catalog.put_retention_policy,
+            "PutSubscriptionFilter": subscriptions.put_subscription_filter,
+            "StartLiveTail": live_tail.start_live_tail,
             "StartQuery": insights.start_query,
             "StopQuery": insights.stop_query,
             "TagLogGroup": tags.tag_log_group,
@@ -125,10 +159,13 @@ class LogService:
         """Go on with the filters that the store holds, once it answers."""
         while True:
             try:
-                return await self._metric_filters.start()
+                for followers in self._followers:
+                    await followers.start()
             except CollectorError as error:
                 logger.warning("log filters wait for the store: %s", error)
                 await asyncio.sleep(START_RETRY_S)
+            else:
+                return
 
     async def _expire(self) -> None:
         """Delete what is older than its group keeps it, from time to time."""
