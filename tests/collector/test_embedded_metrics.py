@@ -184,3 +184,41 @@ def test_what_the_sdk_writes_is_what_is_stored(shop: Shop) -> None:
     assert shop.datapoints("Größe", **service) == [("Bytes", 150.0, 11175.0)]
     assert shop.datapoints("Latency", **both) == [("Milliseconds", 1.0, 2.5)]
     assert shop.datapoints("m119", **service) == [("None", 1.0, -119.0)]
+
+
+def errors(shop: Shop, name: str) -> float:
+    """How many events of the shop's log group have met an error of embedded metrics."""
+    now = datetime.now(timezone.utc)
+    points = shop.cloudwatch.get_metric_statistics(
+        Namespace="AWS/Logs",
+        MetricName=name,
+        Dimensions=[{"Name": "LogGroupName", "Value": shop.namespace}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1),
+        Period=7200,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    return sum(float(point["Sum"]) for point in points)
+
+
+def test_events_that_break_a_rule_are_counted_once_each(shop: Shop) -> None:
+    good = {"Name": "M", "Unit": "Count"}
+    shop.log(
+        shop.document([good, good], [["missing"], ["other"]], M="text"),
+        shop.document([{"Name": "M", "StorageResolution": 5}], [[]], M=1),
+        json.dumps({"_aws": {"CloudWatchMetrics": []}}),
+        json.dumps({"_aws": {"CloudWatchMetrics": "text"}}),
+        shop.document([good], [[]], M=1)[:-1],
+        'a line about "_aws" and "CloudWatchMetrics"',
+        shop.document([good], [[]], M=1),
+    )
+    assert shop.datapoints("M") == [("Count", 1.0, 1.0)]
+    assert errors(shop, "EMFValidationErrors") == 3
+    assert errors(shop, "EMFParsingErrors") == 2
+
+
+def test_the_older_form_with_version_0_at_the_root_is_read(shop: Shop) -> None:
+    directive = {"Namespace": shop.namespace, "Dimensions": [["d"]], "Metrics": [{"Name": "M"}]}
+    older = {"CloudWatchMetrics": [directive], "d": "x", "M": [1, 2]}
+    shop.log(json.dumps({"Version": "0", **older}), json.dumps(older))
+    assert shop.datapoints("M", d="x") == [("None", 2.0, 3.0)]

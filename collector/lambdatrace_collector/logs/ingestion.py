@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lambdatrace_collector.errors import AwsError
+from lambdatrace_collector.errors import AwsError, StoreRejectedError
 from lambdatrace_collector.logs.arrivals import GroupKey
 from lambdatrace_collector.logs.groups import expiry_ms
+from lambdatrace_collector.logs.raw_batch import read_raw_batch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lambdatrace_collector.aws.call import Call
     from lambdatrace_collector.logs.arrivals import Arrivals
     from lambdatrace_collector.logs.groups import LogGroups
+    from lambdatrace_collector.logs.raw_batch import RawBatch
 
     Commit = Callable[[bytes, int], Awaitable[None]]
 
@@ -30,6 +31,8 @@ TOO_NEW_MS = 2 * 3600 * 1000
 # Source: the same, Entity.
 ENTITY_TYPES = frozenset({"Service", "RemoteService", "AWS::Service", "AWS::Resource", "Resource"})
 ENTITY_BYTES_MAX = 3_000
+
+JSON = "application/json"  # Call.body_type
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def admit(times: Sequence[int], size_bytes: int, now_ms: int, retention_days: in
     `size_bytes` are those of their messages. Raises AwsError InvalidParameterException when they
     are not sorted, span more than a day, or are more bytes than a batch may have.
     """
-    if any(later < earlier for earlier, later in itertools.pairwise(times)):
+    if list(times) != sorted(times):
         raise AwsError(
             "InvalidParameterException",
             "Log events in a single PutLogEvents request must be in chronological order.",
@@ -87,20 +90,20 @@ def admit(times: Sequence[int], size_bytes: int, now_ms: int, retention_days: in
 
 
 def encode_events(
-    call: Call, group: str, stream: str, events: Sequence[Mapping[str, Any]], first_event_id: int
+    columns: Mapping[str, Any], group: str, stream: str, events: Sequence[Mapping[str, Any]]
 ) -> bytes:
     """One row of `log_input`, as a line of JSON."""
     row = {
-        "account": call.account,
-        "region": call.region,
-        "log_group": group,
-        "log_stream": stream,
-        "ingestion_ms": call.now_ms,
-        "first_event_id": str(first_event_id),
-        "timestamps_ms": [event["timestamp"] for event in events],
-        # JSON may hold half of a surrogate pair, UTF-8 may not.
-        "messages": [
-            event["message"].encode("utf-8", "replace").decode("utf-8") for event in events
+        **columns,
+        "logGroupName": group,
+        "logStreamName": stream,
+        "logEvents": [
+            {
+                "timestamp": event["timestamp"],
+                # JSON may hold half of a surrogate pair, UTF-8 may not.
+                "message": event["message"].encode("utf-8", "replace").decode("utf-8"),
+            }
+            for event in events
         ],
     }
     return json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
@@ -115,27 +118,53 @@ class LogIngestion:
         self._commit = commit
 
     async def put_log_events(self, call: Call) -> Mapping[str, Any]:
-        """PutLogEvents. Answers when the events, and the metrics embedded in them, are stored."""
-        name, stream = call.parameters["logGroupName"], call.parameters["logStreamName"]
-        events = call.parameters["logEvents"]
+        """PutLogEvents. Answers when the events, and the metrics embedded in them, are stored.
+
+        An ordinary body goes to the engine as it is; its parameters are not decoded.
+        """
+        times: Sequence[int]
+        raw = read_raw_batch(call.body) if call.body_type == JSON else None
+        if raw is None:
+            name, stream = call.parameters["logGroupName"], call.parameters["logStreamName"]
+            events = call.parameters["logEvents"]
+            times = [event["timestamp"] for event in events]
+            size = sum(len(event["message"].encode("utf-8", "replace")) for event in events)
+            entity = call.parameters.get("entity")
+        else:
+            name, stream, events = raw.log_group, raw.log_stream, raw.events
+            times, size, entity = raw.times_ms, raw.message_bytes, None
         await self._groups.require_stream(call, name, stream)
         group = await self._groups.require_group(call, name)
-        size = sum(len(event["message"].encode("utf-8", "replace")) for event in events)
-        times = [event["timestamp"] for event in events]
         admitted = admit(times, size, call.now_ms, group.retention_days)
         taken = events[admitted.start : admitted.end]
         first_event_id = self._arrivals.take(GroupKey(call.account, call.region, name))
+        columns = {
+            "account": call.account,
+            "region": call.region,
+            "ingestion_ms": call.now_ms,
+            "first_event_id": str(first_event_id),
+        }
         try:
-            if taken:
-                body = encode_events(call, name, stream, taken, first_event_id)
-                await self._commit(body, len(taken))
+            if raw is not None and len(taken) == len(events):
+                await self._commit_raw(raw, columns)
+            elif taken:
+                await self._commit(encode_events(columns, name, stream, taken), len(taken))
         finally:
             self._arrivals.leave(first_event_id)
         return {
             "nextSequenceToken": f"{first_event_id:056d}",
             "rejectedLogEventsInfo": admitted.rejected_info,
-            "rejectedEntityInfo": rejected_entity(call.parameters.get("entity")),
+            "rejectedEntityInfo": rejected_entity(entity),
         }
+
+    async def _commit_raw(self, raw: RawBatch, columns: Mapping[str, Any]) -> None:
+        count = len(raw.events)
+        try:
+            await self._commit(raw.line(columns), count)
+        except StoreRejectedError:
+            # Such as a member that is there twice, of which Python's parser keeps the last.
+            line = encode_events(columns, raw.log_group, raw.log_stream, raw.events)
+            await self._commit(line, count)
 
 
 def rejected_entity(entity: Mapping[str, Any] | None) -> dict[str, str] | None:

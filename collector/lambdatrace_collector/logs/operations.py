@@ -5,6 +5,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from lambdatrace_collector.aws.call import FromBody
 from lambdatrace_collector.errors import CollectorError
 from lambdatrace_collector.logs.arrivals import Arrivals
 from lambdatrace_collector.logs.catalog import LogCatalog
@@ -33,7 +34,7 @@ from lambdatrace_collector.logs.tags import LogTags
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from lambdatrace_collector.aws.call import FromBody, Operation
+    from lambdatrace_collector.aws.call import Operation
     from lambdatrace_collector.ingest.record_ids import RecordIds
     from lambdatrace_collector.store.engine import Store
 
@@ -137,7 +138,7 @@ class LogService:
             "ListTagsLogGroup": tags.list_tags_log_group,
             "PutDestination": destinations.put_destination,
             "PutDestinationPolicy": destinations.put_destination_policy,
-            "PutLogEvents": LogIngestion(groups, self.arrivals, commit).put_log_events,
+            "PutLogEvents": FromBody(LogIngestion(groups, self.arrivals, commit).put_log_events),
             "PutLogGroupDeletionProtection": catalog.put_log_group_deletion_protection,
             "PutMetricFilter": metric_filters.put_metric_filter,
             "PutQueryDefinition": queries.put_query_definition,

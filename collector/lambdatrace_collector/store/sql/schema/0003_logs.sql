@@ -1,15 +1,15 @@
--- CloudWatch Logs. One row of `log_input` is one PutLogEvents request; a view makes its events, another
--- the metrics that its events embed (EMF).
+-- CloudWatch Logs. One row of `log_input` is one PutLogEvents request, by the names that its body has, so
+-- that an ordinary body is a row as it is; a view makes its events, another the metrics that its events
+-- embed (EMF).
 
 CREATE TABLE IF NOT EXISTS log_input (
     account String,
     region String,
-    log_group String,
-    log_stream String,
     ingestion_ms Int64,
     first_event_id UInt128,
-    timestamps_ms Array(Int64),
-    messages Array(String)
+    logGroupName String,
+    logStreamName String,
+    logEvents Array(Tuple(timestamp Int64, message String))
 ) ENGINE = Null;
 
 -- Read with FINAL: the newest version of a group counts, and none whose newest is deleted.
@@ -77,97 +77,128 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS log_input_to_events TO log_events AS
 SELECT
     account,
     region,
-    log_group,
-    event.1 AS timestamp_ms,
-    first_event_id + event.3 - 1 AS event_id,
-    log_stream,
+    logGroupName AS log_group,
+    event.timestamp AS timestamp_ms,
+    first_event_id + place - 1 AS event_id,
+    logStreamName AS log_stream,
     ingestion_ms,
-    event.2 AS message
-FROM (
-    SELECT *, arrayJoin(arrayZip(timestamps_ms, messages, arrayEnumerate(timestamps_ms))) AS event
-    FROM log_input
-);
+    event.message AS message
+FROM log_input
+ARRAY JOIN logEvents AS event, arrayEnumerate(logEvents) AS place;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS log_input_to_streams TO log_streams AS
 SELECT
     account,
     region,
-    log_group,
-    log_stream,
+    logGroupName AS log_group,
+    logStreamName AS log_stream,
     min(ingestion_ms) AS creation_ms,
-    min(arrayMin(timestamps_ms)) AS first_event_ms,
-    max(arrayMax(timestamps_ms)) AS last_event_ms,
+    min(arrayMin(logEvents.timestamp)) AS first_event_ms,
+    max(arrayMax(logEvents.timestamp)) AS last_event_ms,
     max(ingestion_ms) AS last_ingestion_ms
 FROM log_input
-GROUP BY account, region, log_group, log_stream;
+GROUP BY account, region, logGroupName, logStreamName;
 
--- Embedded metric format: {"_aws": {"Timestamp", "CloudWatchMetrics": [{"Namespace", "Dimensions", "Metrics"}]}, …}.
--- Each dimension set times each metric gives one sample; the metric's value is the root member of its name, a
--- number or an array of at most 100 numbers; a dimension's value is the root string of its name.
--- What breaks a rule gives no metric and leaves the log event as it is, as on AWS.
--- Source: CloudWatch "Embedded metric format specification".
+-- Embedded metric format: {"_aws": {"Timestamp", "CloudWatchMetrics": [{"Namespace", "Dimensions", "Metrics"}]}, …},
+-- or with "Version": "0" and "CloudWatchMetrics" at the root. Each dimension set times each metric gives one
+-- sample; the metric's value is the root member of its name, a number or an array of at most 100 numbers; a
+-- dimension's value is the root string of its name. What breaks a rule gives no metric, leaves the log event as
+-- it is, and is counted once for the event: EMFParsingErrors where the JSON has another shape, else
+-- EMFValidationErrors, of AWS/Logs by log group.
+-- Source: CloudWatch "Embedded metric format specification"; CloudWatch Logs "Monitoring usage with metrics".
 CREATE MATERIALIZED VIEW IF NOT EXISTS log_input_to_metrics TO metric_input AS
 SELECT
     account,
     region,
-    directive.Namespace AS namespace,
-    metric.Name AS metric_name,
-    arraySort(arrayDistinct(dimension_set)) AS dimension_names,
-    arrayMap(name -> JSONExtractString(message, name), dimension_names) AS dimension_values,
-    if(aws.Timestamp > 0, aws.Timestamp, event_ms) AS timestamp_ms,
-    if(metric.Unit = '', 'None', metric.Unit) AS unit,
-    if(metric.StorageResolution = 1, 1, 60) AS storage_resolution,
-    if(JSONType(message, metric.Name) = 'Array',
-       JSONExtract(message, metric.Name, 'Array(Float64)'),
-       [JSONExtract(message, metric.Name, 'Float64')]) AS values,
+    if(is_valid, directive.Namespace, 'AWS/Logs') AS namespace,
+    multiIf(is_valid, metric.Name, is_parsed, 'EMFValidationErrors', 'EMFParsingErrors') AS metric_name,
+    if(is_valid, names, ['LogGroupName']) AS dimension_names,
+    if(is_valid, texts, [logGroupName]) AS dimension_values,
+    if(is_valid, moment_ms, event_ms) AS timestamp_ms,
+    if(is_valid, metric_unit, 'Count') AS unit,
+    if(is_valid AND metric.StorageResolution = 1, 1, 60) AS storage_resolution,
+    if(is_valid, numbers, [1.0]) AS values,
     arrayWithConstant(length(values), 1.0) AS counts,
     toFloat64(length(values)) AS sample_count,
     arraySum(values) AS sum,
     arrayMin(values) AS minimum,
     arrayMax(values) AS maximum,
     event_id AS sample_id,
-    toUInt32(directive_index * 100000 + set_index * 1000 + metric_index) AS ordinal
+    -- An event's errors have one ordinal, and so settle to one.
+    toUInt32(if(is_valid, directive_index * 100000 + set_index * 1000 + metric_index, 0)) AS ordinal
 FROM (
-    SELECT *, JSONExtract(message, '_aws', 'Tuple(
-            Timestamp Int64,
-            CloudWatchMetrics Array(Tuple(
-                Namespace String,
-                Dimensions Array(Array(String)),
-                Metrics Array(Tuple(Name String, Unit String, StorageResolution UInt8)))))') AS aws
+    SELECT
+        *,
+        directive,
+        directive_index,
+        set_index,
+        metric,
+        metric_index,
+        arraySort(arrayDistinct(dimension_set)) AS names,
+        arrayMap(name -> JSONExtractString(message, name), names) AS texts,
+        if(aws.Timestamp > 0, aws.Timestamp, event_ms) AS moment_ms,
+        if(metric.Unit = '', 'None', metric.Unit) AS metric_unit,
+        if(JSONType(message, metric.Name) = 'Array',
+           JSONExtract(message, metric.Name, 'Array(Float64)'),
+           [JSONExtract(message, metric.Name, 'Float64')]) AS numbers,
+        is_parsed
+        AND set_index > 0
+        AND length(directive.Namespace) BETWEEN 1 AND 255
+        AND length(metric.Name) BETWEEN 1 AND 1024
+        AND length(directive.Metrics) <= 100
+        AND length(dimension_set) <= 30
+        AND arrayAll(name -> JSONType(message, name) = 'String', dimension_set)
+        -- ASCII with something visible, as PutMetricData demands of dimensions
+        AND arrayAll(value -> length(value) <= 1024 AND match(value, '^[\\x00-\\x7f]*[\\x21-\\x7e][\\x00-\\x7f]*$'), texts)
+        AND (JSONType(message, metric.Name) IN ('Int64', 'UInt64', 'Double')
+             OR (JSONType(message, metric.Name) = 'Array'
+                 AND length(numbers) BETWEEN 1 AND 100
+                 AND arrayAll(item -> JSONType(item) IN ('Int64', 'UInt64', 'Double'), JSONExtractArrayRaw(message, metric.Name))))
+        AND arrayAll(value -> abs(value) <= exp2(360), numbers)
+        AND metric.StorageResolution IN (0, 1, 60)
+        AND metric_unit IN (
+            'Seconds', 'Microseconds', 'Milliseconds', 'Bytes', 'Kilobytes', 'Megabytes', 'Gigabytes', 'Terabytes',
+            'Bits', 'Kilobits', 'Megabits', 'Gigabits', 'Terabits', 'Percent', 'Count', 'Bytes/Second',
+            'Kilobytes/Second', 'Megabytes/Second', 'Gigabytes/Second', 'Terabytes/Second', 'Bits/Second',
+            'Kilobits/Second', 'Megabits/Second', 'Gigabits/Second', 'Terabits/Second', 'Count/Second', 'None')
+        AND moment_ms BETWEEN ingestion_ms - 1209600000 AND ingestion_ms + 7200000 AS is_valid
     FROM (
         SELECT
-            account,
-            region,
-            ingestion_ms,
-            event.1 AS event_ms,
-            event.2 AS message,
-            first_event_id + event.3 - 1 AS event_id
+            *,
+            JSONType(message, '_aws') = 'Object' AS has_aws,
+            isValidJSON(message)
+            AND if(has_aws, JSONType(message, '_aws', 'CloudWatchMetrics'), JSONType(message, 'CloudWatchMetrics')) = 'Array'
+            AS is_parsed,
+            if(has_aws, JSONExtract(message, '_aws', 'Tuple(
+                Timestamp Int64,
+                CloudWatchMetrics Array(Tuple(
+                    Namespace String,
+                    Dimensions Array(Array(String)),
+                    Metrics Array(Tuple(Name String, Unit String, StorageResolution UInt8)))))'),
+            JSONExtract(message, 'Tuple(
+                Timestamp Int64,
+                CloudWatchMetrics Array(Tuple(
+                    Namespace String,
+                    Dimensions Array(Array(String)),
+                    Metrics Array(Tuple(Name String, Unit String, StorageResolution UInt8)))))')) AS aws
         FROM (
-            SELECT *, arrayJoin(arrayZip(timestamps_ms, messages, arrayEnumerate(timestamps_ms))) AS event
+            SELECT
+                account,
+                region,
+                logGroupName,
+                ingestion_ms,
+                event.timestamp AS event_ms,
+                event.message AS message,
+                first_event_id + place - 1 AS event_id
             FROM log_input
+            ARRAY JOIN logEvents AS event, arrayEnumerate(logEvents) AS place
         )
         -- Substrings first: most log lines are text, and parsing JSON is what costs here.
-        WHERE position(message, '"_aws"') > 0 AND position(message, '"CloudWatchMetrics"') > 0 AND isValidJSON(message)
+        WHERE position(message, '"CloudWatchMetrics"') > 0
+          AND match(message, '^\\s*\\{')
+          AND (position(message, '"_aws"') > 0 OR JSONExtractString(message, 'Version') = '0')
     )
-)
-ARRAY JOIN aws.CloudWatchMetrics AS directive, arrayEnumerate(aws.CloudWatchMetrics) AS directive_index
-ARRAY JOIN directive.Dimensions AS dimension_set, arrayEnumerate(directive.Dimensions) AS set_index
-ARRAY JOIN directive.Metrics AS metric, arrayEnumerate(directive.Metrics) AS metric_index
-WHERE length(namespace) BETWEEN 1 AND 255
-  AND length(metric_name) BETWEEN 1 AND 1024
-  AND length(directive.Metrics) <= 100
-  AND length(dimension_set) <= 30
-  AND arrayAll(name -> JSONType(message, name) = 'String', dimension_set)
-  -- ASCII with something visible, as PutMetricData demands of dimensions
-  AND arrayAll(value -> length(value) <= 1024 AND match(value, '^[\\x00-\\x7f]*[\\x21-\\x7e][\\x00-\\x7f]*$'), dimension_values)
-  AND (JSONType(message, metric.Name) IN ('Int64', 'UInt64', 'Double')
-       OR (JSONType(message, metric.Name) = 'Array'
-           AND length(values) BETWEEN 1 AND 100
-           AND arrayAll(item -> JSONType(item) IN ('Int64', 'UInt64', 'Double'), JSONExtractArrayRaw(message, metric.Name))))
-  AND arrayAll(value -> abs(value) <= exp2(360), values)
-  AND unit IN (
-    'Seconds', 'Microseconds', 'Milliseconds', 'Bytes', 'Kilobytes', 'Megabytes', 'Gigabytes', 'Terabytes',
-    'Bits', 'Kilobits', 'Megabits', 'Gigabits', 'Terabits', 'Percent', 'Count', 'Bytes/Second',
-    'Kilobytes/Second', 'Megabytes/Second', 'Gigabytes/Second', 'Terabytes/Second', 'Bits/Second',
-    'Kilobits/Second', 'Megabits/Second', 'Gigabits/Second', 'Terabits/Second', 'Count/Second', 'None')
-  AND timestamp_ms BETWEEN ingestion_ms - 1209600000 AND ingestion_ms + 7200000;
+    LEFT ARRAY JOIN aws.CloudWatchMetrics AS directive, arrayEnumerate(aws.CloudWatchMetrics) AS directive_index
+    LEFT ARRAY JOIN directive.Dimensions AS dimension_set, arrayEnumerate(directive.Dimensions) AS set_index
+    LEFT ARRAY JOIN directive.Metrics AS metric, arrayEnumerate(directive.Metrics) AS metric_index
+);

@@ -248,10 +248,9 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS otlp_log_records_to_log_input TO log_inpu
 SELECT
     account,
     region,
-    log_group,
-    log_stream,
+    log_group AS logGroupName,
+    log_stream AS logStreamName,
     received_ms AS ingestion_ms,
     event_id AS first_event_id,
-    [event_ms] AS timestamps_ms,
-    [message] AS messages
+    [(event_ms, message)] AS logEvents
 FROM otlp_log_records;
