@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from lambdatrace.harness import environment_api, lambda_insights, x_ray
+from lambdatrace.harness import environment_api
+from lambdatrace.harness.accounts import Accounts, Bookkeeper, Ended
 from lambdatrace.harness.environment_api import EnvironmentApi
 from lambdatrace.harness.environment_log import (
     EXTENSION,
@@ -32,11 +33,9 @@ from lambdatrace.harness.initialization import InitFailure, Initialization
 from lambdatrace.harness.invocation import (
     UNHANDLED,
     Invocation,
-    InvocationFacts,
     Outcome,
     platform_error,
 )
-from lambdatrace.harness.lambda_insights import Usage, usage
 from lambdatrace.harness.limits import EnvironmentLimits
 from lambdatrace.harness.log_stream import LogEvent, log_stream_name
 from lambdatrace.harness.phases import (
@@ -48,9 +47,9 @@ from lambdatrace.harness.phases import (
     advance,
     shutdown_plan,
 )
-from lambdatrace.harness.platform_logs import Report
 from lambdatrace.harness.runtime_api import RESPONSE_BYTES_MAX, Answer, Event
 from lambdatrace.harness.sandbox import Sandbox
+from lambdatrace.harness.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -59,12 +58,8 @@ if TYPE_CHECKING:
     from lambdatrace.harness.deployment import Deployment
     from lambdatrace.harness.processes import Exit, Supervisor
 
-MEMORY_SAMPLE_S = 0.1  # how often a running invoke's processes are measured
-MEMORY_SAMPLE_NEAR_S = 0.01  # and when they have this share of what they may have
-MEMORY_NEAR_SHARE = 0.7
 
-
-class Keeper(Protocol):
+class Keeper(Bookkeeper, Protocol):
     """Who owns an environment and hears from it."""
 
     def environment_idle(self, environment: Environment) -> None:
@@ -81,15 +76,6 @@ class Keeper(Protocol):
 
     def logged(self, event: LogEvent) -> None:
         """One event for the function's log group."""
-
-    def executed(self, facts: InvocationFacts) -> None:
-        """An invoke has ended."""
-
-    def traced(self, segments: list[Any]) -> None:
-        """The X-Ray segments of an invoke that was sampled."""
-
-    def told_insights(self, event: LogEvent) -> None:
-        """One event for the log group of Lambda Insights."""
 
 
 class Environment:
@@ -119,16 +105,11 @@ class Environment:
         self._limits: EnvironmentLimits | None = None
         self._api = self._new_api()
         self._events = EnvironmentLog(deployment, initialization_type, self._log)
+        self._accounts = Accounts(deployment, self._events, keeper, self.log_stream)
         self._first: Invocation | None = None  # the event an init was started for
         self._invocation: Invocation | None = None
         self._initialization: Initialization | None = None
-        self._init_ms: float | None = None
-        self._usage_before = Usage()
-        self._init_span: tuple[float, float] | None = None  # Unix time, until an invoke has told it
-        self._restore_ms: float | None = None
-        self._deadline = 0.0
-        self._is_out_of_memory = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._watch = Watch(self._loop, deployment.function.memory_size_mb * 2**20)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -219,10 +200,10 @@ class Environment:
             self._supervisor, self, f"AWS_LAMBDA_RUNTIME_API={address}"
         )
         running = self._initialization = Initialization(self._api.extensions, phase)
-        self._timer = self._loop.call_later(MEMORY_SAMPLE_S, self._watch_init)
+        self._watch.begin(sandbox)  # its deadline is the initialization's own
         await running.run(sandbox, launch, limit_s)
         self._initialization = None
-        self._stop_watching()
+        self._watch.end()
         duration_ms = (time.perf_counter_ns() - started_ns) / 1e6
         if self._limits:
             self._limits.limit_cpu(sandbox)
@@ -235,9 +216,9 @@ class Environment:
             self._events.extension(extension)
         if failure is None:
             is_waited_for = self.initialization_type == ON_DEMAND and phase == INIT
-            self._init_ms = duration_ms if is_waited_for else None
-            now_s = time.time()
-            self._init_span = (now_s - duration_ms / 1000, now_s) if phase == INIT else None
+            self._accounts.initialized(
+                duration_ms, is_first=phase == INIT, is_waited_for=is_waited_for
+            )
             self._events.init_report(phase, duration_ms)
         else:
             if failure.status == "timeout":
@@ -282,6 +263,7 @@ class Environment:
         if sandbox is None:
             return InitFailure("Sandbox.Failure", reason="no process")
         self.log_stream = _new_log_stream(self._deployment)
+        self._accounts.log_stream = self.log_stream
         self._events.restore_start(self.log_stream)
         started_ns = time.perf_counter_ns()
         running = self._initialization = Initialization(self._api.extensions, RESTORE)
@@ -294,7 +276,7 @@ class Environment:
         sandbox.drain()
         failure = running.failure
         if failure is None:
-            self._restore_ms = duration_ms
+            self._accounts.restored(duration_ms)
             self._events.restore_report(duration_ms)
         else:
             self._events.init_runtime_done(RESTORE, failure.status, failure.error_type)
@@ -315,8 +297,7 @@ class Environment:
         self._first = None
         self._invocation = invocation
         invocation.begin(self.function.timeout_s)
-        if self.function.lambda_insights:
-            self._usage_before = self._usage()
+        self._accounts.begin(self._sandbox)
         if self._sandbox is None:
             self._run(self._start_again(invocation))
         else:
@@ -343,8 +324,7 @@ class Environment:
             self._fail(failure.status, failure.error_type, payload)
 
     def _deliver(self, invocation: Invocation, sandbox: Sandbox, left_s: float) -> None:
-        self._deadline = self._loop.time() + left_s
-        self._timer = self._loop.call_later(min(left_s, MEMORY_SAMPLE_S), self._watch)
+        self._watch.begin(sandbox, left_s, self._time_out)
         event = Event(
             invocation.request_id,
             invocation.payload,
@@ -411,66 +391,12 @@ class Environment:
         error_type: str = "",
     ) -> None:
         """Writes END and REPORT and tells the facts; the invoke is then over."""
-        self._stop_watching()
-        init_ms, self._init_ms = self._init_ms, None
-        restore_ms, self._restore_ms = self._restore_ms, None
-        peak_bytes = self._sandbox.memory.peak_bytes if self._sandbox else 0
-        report = Report(
-            invocation.request_id,
-            duration_ms,
-            self.function.memory_size_mb,
-            min(-(-peak_bytes // 2**20), self.function.memory_size_mb),
-            init_ms,
-            status,
-            error_type,
-            restore_ms,
-        )
+        self._watch.end()
         has_extensions = bool(self._api.extensions.by_identifier)
-        self._events.report(invocation, report, ended_ns, has_extensions=has_extensions)
-        init_span, self._init_span = self._init_span, None
-        if invocation.trace:
-            run = x_ray.Run(ended_ns, bool(invocation.error_type), init_span, has_extensions)
-            name = self.function.name
-            self._keeper.traced(x_ray.segments(invocation.trace, name, invocation, run))
-        if self.function.lambda_insights:
-            self._tell_insights(report, invocation.trace.trace_id if invocation.trace else "")
-        extensions_ms = None
-        if has_extensions and invocation.runtime_done_ns:
-            extensions_ms = (ended_ns - invocation.runtime_done_ns) / 1e6
-        self._keeper.executed(
-            InvocationFacts(
-                self.function.name,
-                invocation.started_ms,
-                duration_ms,
-                bool(invocation.error_type),
-                invocation.concurrency,
-                extensions_ms,
-                invocation.request_id,
-                invocation.response_ms,
-                report,
-                invocation.qualifier,
-                self._deployment.version,
-                invocation.is_provisioned,
-                invocation.version_concurrency,
-                self.function.architecture,
-                invocation.claims,
-                invocation.provisioned,
-            )
-        )
+        ended = Ended(duration_ms, ended_ns, status, error_type, has_extensions=has_extensions)
+        self._accounts.account(invocation, ended, self._sandbox)
         self._invocation = None
         invocation.close()
-
-    def _usage(self) -> Usage:
-        return usage(self._sandbox.leaders() if self._sandbox else ())
-
-    def _tell_insights(self, report: Report, trace_id: str) -> None:
-        now_ms = int(time.time() * 1000)
-        before, after = self._usage_before, self._usage()
-        event = lambda_insights.performance_event(
-            self.function.name, self._deployment.version, report, before, after, now_ms, trace_id
-        )
-        stream = lambda_insights.log_stream(self.log_stream, self.function.name)
-        self._keeper.told_insights(LogEvent(now_ms, lambda_insights.encode(event), stream))
 
     def _become_idle(self) -> None:
         self.idle_since = self._loop.time()
@@ -484,36 +410,6 @@ class Environment:
         payload = platform_error("Sandbox.Timedout", invocation.request_id, reason)
         self._fail("timeout", "", payload)
 
-    def _watch(self) -> None:
-        """During an invoke: measures its memory now and then, and ends it at its deadline."""
-        left_s = self._deadline - self._loop.time()
-        if left_s <= 0:
-            self._time_out()
-        else:
-            sample_s = self._measure_memory()
-            self._timer = self._loop.call_later(min(left_s, sample_s), self._watch)
-
-    def _watch_init(self) -> None:
-        """During an init, whose deadline is the initialization's own: measures its memory."""
-        self._timer = self._loop.call_later(self._measure_memory(), self._watch_init)
-
-    def _measure_memory(self) -> float:
-        """Kills a runtime that has taken more than it may; seconds until it is to be seen again."""
-        if self._sandbox is None:
-            return MEMORY_SAMPLE_S
-        used_bytes = self._sandbox.memory.sample()
-        limit_bytes = self.function.memory_size_mb * 2**20
-        if used_bytes > limit_bytes:
-            self._is_out_of_memory = True
-            self._sandbox.kill_runtime()  # as the kernel does; its exit ends the init or invoke
-        is_near = used_bytes > limit_bytes * MEMORY_NEAR_SHARE
-        return MEMORY_SAMPLE_NEAR_S if is_near else MEMORY_SAMPLE_S
-
-    def _stop_watching(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-
     # Shutdown
 
     async def close(self, reason: str = "spindown", why: str = "The harness was stopped") -> None:
@@ -524,7 +420,7 @@ class Environment:
         if self._is_stopping():
             return
         self.phase = advance(self.phase, Turn.STOP)
-        self._stop_watching()
+        self._watch.end()
         if self._sandbox:
             self._sandbox.drain()  # a caller that wants the log's tail gets what there is
         invocation = self._invocation or self._first
@@ -666,7 +562,7 @@ class Environment:
             reason = "Runtime exited without providing a reason"
         else:
             reason = f"Runtime exited with error: {how.reason}"
-        is_out_of_memory, self._is_out_of_memory = self._is_out_of_memory, False
+        is_out_of_memory = self._watch.take_out_of_memory()
         self._fail_now("Runtime.OutOfMemory" if is_out_of_memory else "Runtime.ExitError", reason)
 
     def extension_exited(self, name: str, how: Exit) -> None:
