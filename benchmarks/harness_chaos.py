@@ -219,6 +219,12 @@ def wrong_logs(answered: list[Answered], witness: Witness) -> list[str]:
 def wrong_metrics(answered: list[Answered], witness: Witness) -> list[str]:
     """One sample for each invoke, and an error for each that failed."""
     failed = {each.request_id for each in answered if each.error_type}
+    # Answered in time, and not done with it: that is an error too, and nobody's caller is told.
+    failed |= {
+        each.request_id
+        for each in witness.executed
+        if each.report and each.report.status == "timeout"
+    }
     counted = Counter(facts.request_id for facts in witness.executed)
     wrong = [
         f"{each.request_id} ({each.behaviour}) is counted {counted[each.request_id]} times"

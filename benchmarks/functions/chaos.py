@@ -8,8 +8,8 @@ import tempfile
 import time
 from typing import Any, NoReturn
 
-LINES = 200
-LINE_CHARACTERS = 10_000
+LINES = 500
+LINE_CHARACTERS = 4_000  # one write that the kernel does not divide (PIPE_BUF)
 ALLOCATED_BYTES = 8 * 1024 * 1024
 
 
@@ -21,7 +21,9 @@ def handler(event: dict[str, Any], context: object) -> int:
 
 
 def say(line: str) -> None:
-    """One line in one write: what parent and child print otherwise may come in pieces, mixed."""
+    """One line in one write: what a process and a child of an earlier invoke print otherwise may
+    come in pieces, mixed.
+    """
     os.write(1, f"{line}\n".encode())
 
 
@@ -68,7 +70,7 @@ def fork(n: int) -> int:
 def print_much(n: int) -> int:
     """Megabytes, in long lines that are told apart."""
     for line in range(LINES):
-        print(f"line {n} {line} ".ljust(LINE_CHARACTERS, "."))
+        say(f"line {n} {line} ".ljust(LINE_CHARACTERS, "."))
     return n
 
 
