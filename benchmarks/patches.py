@@ -8,6 +8,8 @@ wrappers in place and with the library's own functions put back, in blocks that 
 the quickest block counts. Shown are medians over the processes: in ms what the library's patch
 takes to load and attach as the first of all, with what they share; in µs a call without us, with
 us, and the difference. The journal is on, as in Lambda, and each call of ours must leave a span.
+Beside it stands what OpenTelemetry's instrumentor of the same library adds in the same way, with
+its SDK's batch processor and an exporter that sends nothing.
 """
 
 from __future__ import annotations
@@ -119,7 +121,8 @@ def run():
     ),
 }
 
-HARNESS = """
+# What stands for the network: each request is answered at once.
+TRANSPORT = """
 import contextlib, gc, http.client, io, sys, time
 
 class Socket:
@@ -144,7 +147,11 @@ http.client.HTTPConnection.connect = connect
 if "urllib3" in sys.modules:
     import urllib3.connection
     urllib3.connection.HTTPConnection.connect = connect
+"""
 
+HARNESS = (
+    TRANSPORT
+    + """
 import lambdatrace
 from lambdatrace import post_import, telemetry
 from lambdatrace.testing import LambdaContext
@@ -195,6 +202,52 @@ def handler(event, context):
 with contextlib.redirect_stdout(io.StringIO()):
     handler({{}}, LambdaContext())
 """
+)
+
+# OpenTelemetry's instrumentors, by what is watched for.
+PEERS = {
+    "botocore.client": ("botocore", "BotocoreInstrumentor"),
+    "requests.sessions": ("requests", "RequestsInstrumentor"),
+}
+
+PEER_HARNESS = (
+    TRANSPORT
+    + """
+from opentelemetry import trace
+from opentelemetry.instrumentation.{module} import {name}
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+class Nowhere(SpanExporter):
+    def export(self, spans):
+        return SpanExportResult.SUCCESS
+
+processor = BatchSpanProcessor(Nowhere(), schedule_delay_millis=3_600_000)
+provider = TracerProvider()
+provider.add_span_processor(processor)
+trace.set_tracer_provider(provider)
+CALLS = 20
+
+def clock(calls):
+    start = time.perf_counter_ns()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter_ns() - start) / calls / 1000
+
+instrumentor = {name}()
+blocks = []
+with provider.get_tracer("invocation").start_as_current_span("invocation"):
+    for _ in range({calls} // CALLS):
+        without = clock(CALLS)
+        instrumentor.instrument()
+        patched = clock(CALLS)
+        instrumentor.uninstrument()
+        processor.force_flush()
+        blocks.append((without, patched))
+print(0, *(min(block[at] for block in blocks) for at in (0, 1)))
+provider.shutdown()
+"""
+)
 
 ENVIRONMENT = {
     "AWS_LAMBDA_FUNCTION_NAME": "orders",
@@ -209,8 +262,9 @@ ATTACH_BAR_MS = 1.0
 CALL_BAR_US = 20.0
 
 
-def measure(rounds: int, calls: int) -> dict[str, tuple[float, float, float]]:
-    """Medians: to attach in ms, a call without us and with us in µs."""
+def measure(rounds: int, calls: int) -> dict[str, tuple[float, float, float, float | None]]:
+    """Medians: to attach in ms, a call without us and with us in µs, and what the peer adds."""
+    peers: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     samples: dict[str, list[list[float]]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as bytecode:
         # Compiled as in a layer: the first round writes the bytecode and is not counted.
@@ -221,13 +275,26 @@ def measure(rounds: int, calls: int) -> dict[str, tuple[float, float, float]]:
             for variant, (watched, source) in VARIANTS.items():
                 program = HARNESS.format(calls=calls, watched=watched, source=source)
                 figures = _run(program, environment)
+                added = _peer(watched, source, calls, environment)
                 if is_counted:
                     samples[variant].append(figures)
+                    peers[variant] += [] if added is None else [added]
     medians = {}
     for variant, rows in samples.items():
         attach_ms, without, patched = map(statistics.median, zip(*rows, strict=True))
-        medians[variant] = attach_ms, without, patched
+        peer = statistics.median(peers[variant]) if peers[variant] else None
+        medians[variant] = attach_ms, without, patched, peer
     return medians
+
+
+def _peer(watched: str, source: str, calls: int, environment: dict[str, str]) -> float | None:
+    """What OpenTelemetry's instrumentor adds to a call, in µs; None where it has none here."""
+    if watched not in PEERS:
+        return None
+    module, name = PEERS[watched]
+    program = PEER_HARNESS.format(calls=calls, source=source, module=module, name=name)
+    _, without, patched = _run(program, environment)
+    return patched - without
 
 
 def _run(program: str, environment: dict[str, str]) -> list[float]:
@@ -248,13 +315,14 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=500)
     arguments = parser.parse_args()
     print(f"{'':26}{'attach':>10}  (bar {ATTACH_BAR_MS} ms)", end="")
-    print(f"{'without':>12}{'with':>10}{'more':>10}  (bar {CALL_BAR_US} µs)")
+    print(f"{'without':>12}{'with':>10}{'more':>10}  (bar {CALL_BAR_US} µs)   OpenTelemetry's more")
     for variant, figures in measure(arguments.rounds, arguments.calls).items():
-        attach_ms, without, patched = figures
+        attach_ms, without, patched, peer = figures
         more = patched - without
         print(
             f"{variant:26}{attach_ms:7.2f} ms  {_verdict(attach_ms, ATTACH_BAR_MS):12}"
-            f"{without:9.1f} µs{patched:7.1f} µs{more:7.1f} µs  {_verdict(more, CALL_BAR_US)}"
+            f"{without:9.1f} µs{patched:7.1f} µs{more:7.1f} µs  {_verdict(more, CALL_BAR_US):12}"
+            + ("" if peer is None else f"{peer:12.1f} µs")
         )
 
 
