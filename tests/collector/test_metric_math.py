@@ -236,6 +236,7 @@ def test_expressions_refer_to_each_other_in_any_order(board: Board) -> None:
             ),
         ),
         ("INSIGHT_RULE_METRIC('r', 'Sum')", "The function INSIGHT_RULE_METRIC is not supported"),
+        ("SELECT AVG(m) FROM n", "Metrics Insights queries (SELECT) are not supported"),
         ("SEARCH('', 'Sum')", "SEARCH: A search expression needs a metric schema or a search term"),
         ("SEARCH('{', 'Sum')", "SEARCH: Invalid search expression"),
         ("SEARCH('a', 'Best')", "SEARCH: 'Best' is no statistic"),

@@ -144,6 +144,41 @@ def test_points_lie_in_periods_newest_first_and_in_pages(
     assert "NextToken" not in second
 
 
+def test_results_come_in_pages_that_a_paginator_puts_together(
+    cloudwatch: Any, unique: str, hour: datetime
+) -> None:
+    cloudwatch.put_metric_data(
+        Namespace=unique,
+        MetricData=[
+            {
+                "MetricName": f"m{metric}",
+                "Timestamp": hour + timedelta(minutes=minute),
+                "Value": metric * 100.0 + minute,
+            }
+            for metric in range(4)
+            for minute in range(3)
+        ],
+    )
+    stats = [{**query(unique, f"m{metric}", "Sum", 60), "Id": f"q{metric}"} for metric in range(4)]
+    stats[1]["ReturnData"] = False
+    expected = {f"q{metric}": [metric * 100.0 + 2 - n for n in range(3)] for metric in (0, 2, 3)}
+    for expressions in ([], [{"Id": "e", "Expression": "q1 + q0"}]):
+        whole = {**expected, "e": [104.0, 102.0, 100.0]} if expressions else expected
+        for size in (1, 4, 100):
+            pages = cloudwatch.get_paginator("get_metric_data").paginate(
+                MetricDataQueries=[*stats, *expressions],
+                StartTime=hour,
+                EndTime=hour + HOUR,
+                PaginationConfig={"PageSize": size},
+            )
+            found: dict[str, list[float]] = {}
+            for page in pages:
+                assert sum(len(result["Values"]) for result in page["MetricDataResults"]) <= size
+                for result in page["MetricDataResults"]:
+                    found.setdefault(result["Id"], []).extend(result["Values"])
+            assert found == whole
+
+
 def test_a_metric_is_its_exact_set_of_dimensions_in_any_order(
     cloudwatch: Any, unique: str, hour: datetime
 ) -> None:
@@ -250,6 +285,10 @@ def test_metrics_are_listed_by_namespace_name_and_dimension(cloudwatch: Any, uni
     assert listed(MetricName="a") == [("a", [])]
     assert listed(Dimensions=[{"Name": "tier"}], RecentlyActive="PT3H") == [gold, golden]
     assert listed(Dimensions=[{"Name": "tier", "Value": "gold"}]) == [gold]
+    assert listed(OwningAccount="123456789012", MetricName="a") == [("a", [])]
+    assert listed(OwningAccount="210987654321", IncludeLinkedAccounts=True) == []
+    owners = cloudwatch.list_metrics(Namespace=unique, IncludeLinkedAccounts=True)["OwningAccounts"]
+    assert owners == ["123456789012"] * 3
 
 
 def test_metrics_are_listed_in_pages_of_500(cloudwatch: Any, unique: str) -> None:

@@ -37,17 +37,25 @@ class MetricData:
             )
         place, skipped = _place(parameters.get("NextToken"))
         is_descending = parameters.get("ScanBy", "TimestampDescending") == "TimestampDescending"
-        results = await query_results(self._store, call, request)
-        return _page(results, place, skipped, room, is_descending=is_descending)
+        results, are_all = await query_results(self._store, call, request, place, skipped + room)
+        page, done, skipped = _page(results, skipped, room, is_descending=is_descending)
+        answer: dict[str, Any] = {"MetricDataResults": page, "Messages": []}
+        if done < len(results) or not are_all:
+            answer["NextToken"] = encode_token(place + done, skipped)
+        return answer
 
 
 def _page(
-    results: Sequence[QueryResult], place: int, skipped: int, room: int, *, is_descending: bool
-) -> dict[str, Any]:
-    """The results from the point `skipped` of result `place` on, `room` points of them."""
+    results: Sequence[QueryResult], skipped: int, room: int, *, is_descending: bool
+) -> tuple[list[dict[str, Any]], int, int]:
+    """`room` points of the results, from the point `skipped` of the first one on.
+
+    Beside them: how many results are done, and how many points of the next one.
+    """
     page: list[dict[str, Any]] = []
-    while place < len(results):
-        result = results[place]
+    for done, result in enumerate(results):
+        if room == 0:
+            return page, done, 0
         points = list(result.series.points.items())
         if is_descending:
             points.reverse()
@@ -55,14 +63,10 @@ def _page(
         room -= len(shown)
         is_complete = skipped + len(shown) == len(points)
         page.append(_shaped(result, shown, is_complete=is_complete))
-        place, skipped = (place + 1, 0) if is_complete else (place, skipped + len(shown))
-        if not is_complete or (room == 0 and place < len(results)):
-            return {
-                "MetricDataResults": page,
-                "Messages": [],
-                "NextToken": encode_token(place, skipped),
-            }
-    return {"MetricDataResults": page, "Messages": []}
+        if not is_complete:
+            return page, done, skipped + len(shown)
+        skipped = 0
+    return page, len(results), 0
 
 
 def _shaped(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from lambdatrace_collector.store.engine import Store
 
 SEARCHES_MAX = 100
-# Held at once for one request: 500 metrics by the minute for a day are 720,000.
-POINTS_MAX = 2_000_000
+# Held at once for a request with expressions, some 160 bytes each: 500 metrics by the minute for a
+# day are 720,000. Without expressions a page's queries are read alone.
+POINTS_MAX = 1_000_000
+_METRICS_INSIGHTS = re.compile(r"\s*SELECT\s", re.IGNORECASE)
 _SEARCH_LIMITED = (
     "MaxMetricsExceeded",
     "Maximum number of allowed metrics exceeded. Your search may have been limited.",
@@ -55,11 +58,44 @@ class QueryResult:
     is_forbidden: bool = False  # another account's
 
 
-async def query_results(store: Store, call: Call, request: MetricDataRequest) -> list[QueryResult]:
-    """The results of the queries that return data, in the request's order.
+async def query_results(
+    store: Store, call: Call, request: MetricDataRequest, first: int, points_max: int
+) -> tuple[list[QueryResult], bool]:
+    """The results from `first` on, in the request's order, and whether they are all that follow.
 
-    An expression gives as many as it has series. Raises AwsError for what is no expression.
+    Only the queries that return data have results; an expression has as many as series. Metrics
+    alone are read for `points_max` points or few more. Raises AwsError for what is no expression.
     """
+    if not any(query.expression for query in request.queries):
+        return await _metric_results(store, call, request, first, points_max)
+    return (await _computed_results(store, call, request))[first:], True
+
+
+async def _metric_results(
+    store: Store, call: Call, request: MetricDataRequest, first: int, points_max: int
+) -> tuple[list[QueryResult], bool]:
+    labels = default_labels([query.selection for query in request.queries if query.selection])
+    labelled = [
+        (query, query.selection, label)
+        for query, label in zip(request.queries, labels, strict=True)
+        if query.is_returned and query.selection
+    ][first:]
+    taken = points = 0
+    while taken < len(labelled) and points < points_max:
+        points += _points_at_most(call, labelled[taken][1])
+        taken += 1
+    found = await read_points(store, call, [selection for _, selection, _ in labelled[:taken]])
+    results = [
+        result
+        for (query, selection, label), by_unit in zip(labelled[:taken], found, strict=True)
+        for result in _results(call, query, _own_series(call, query, selection, label, by_unit))
+    ]
+    return results, taken == len(labelled)
+
+
+async def _computed_results(
+    store: Store, call: Call, request: MetricDataRequest
+) -> list[QueryResult]:
     trees = {query.query_id: _tree(query) for query in request.queries if query.expression}
     order = _in_order(trees, {query.query_id for query in request.queries})
     searches = await _searches(store, call, request, trees)
@@ -90,6 +126,9 @@ async def query_results(store: Store, call: Call, request: MetricDataRequest) ->
 
 
 def _tree(query: MetricQuery) -> Any:
+    if _METRICS_INSIGHTS.match(query.expression or ""):
+        error = MathError("Metrics Insights queries (SELECT) are not supported by this collector")
+        raise _expression_error(query.query_id, error)
     try:
         return parse_expression(query.expression or "")
     except ExpressionSyntaxError as error:
@@ -138,13 +177,7 @@ async def _searches(
 
 def _bound(call: Call, selections: Iterable[Selection]) -> None:
     """Raises AwsError when the selections could have more points than one request may hold."""
-    points = sum(
-        -(
-            -(item.end_ms - max(item.start_ms, oldest_ms(item.period_s, call.now_ms)))
-            // (item.period_s * 1000)
-        )
-        for item in selections
-    )
+    points = sum(_points_at_most(call, selection) for selection in selections)
     if points > POINTS_MAX:
         raise validation_error(
             f"You have requested up to {points} datapoints, which exceeds the limit of"
@@ -153,18 +186,32 @@ def _bound(call: Call, selections: Iterable[Selection]) -> None:
         )
 
 
+def _points_at_most(call: Call, selection: Selection) -> int:
+    start_ms = max(selection.start_ms, oldest_ms(selection.period_s, call.now_ms))
+    return max(-(-(selection.end_ms - start_ms) // (selection.period_s * 1000)), 0)
+
+
 def _metric_values(
     call: Call, request: MetricDataRequest, points: Sequence[Mapping[str, Points]]
 ) -> dict[str, TimeSeries]:
     queries = [query for query in request.queries if query.selection is not None]
     labels = default_labels([query.selection for query in queries if query.selection])
     return {
-        query.query_id: _series(
-            query.selection, label, {} if query.account != call.account else by_unit, query.unit
-        )
+        query.query_id: _own_series(call, query, query.selection, label, by_unit)
         for query, label, by_unit in zip(queries, labels, points, strict=True)
         if query.selection
     }
+
+
+def _own_series(
+    call: Call,
+    query: MetricQuery,
+    selection: Selection,
+    label: str,
+    by_unit: Mapping[str, Points],
+) -> TimeSeries:
+    is_own = query.account == call.account
+    return _series(selection, label, by_unit if is_own else {}, query.unit)
 
 
 def _searched_values(

@@ -63,6 +63,9 @@ class MetricReading:
     async def list_metrics(self, call: Call) -> Mapping[str, Any]:
         """ListMetrics: the metrics with data in the last two weeks, 500 per page."""
         parameters = call.parameters
+        is_cross_account = parameters.get("IncludeLinkedAccounts", False)
+        if parameters.get("OwningAccount", call.account) != call.account:
+            return {"Metrics": [], "OwningAccounts": []} if is_cross_account else {"Metrics": []}
         token = parameters.get("NextToken")
         after = decode_token(token, str, str, int, invalid=_invalid_token) if token else ("", "", 0)
         filters = parameters.get("Dimensions", ())
@@ -83,6 +86,8 @@ class MetricReading:
         )
         page = rows[:LIST_PAGE_MAX]
         result: dict[str, Any] = {"Metrics": [_metric(row) for row in page]}
+        if is_cross_account:
+            result["OwningAccounts"] = [call.account] * len(page)
         if len(rows) > LIST_PAGE_MAX:
             last = page[-1]
             result["NextToken"] = encode_token(
