@@ -53,11 +53,18 @@ class Board:
         return found
 
     def math(self, expression: str, **metrics: Values) -> list[tuple[str, Values]]:
-        """Labels and values that `expression` gives over metrics with these Ids."""
-        stats = [
-            metric_stat(name, self.put(f"{self.namespace}-{name}", values), ReturnData=False)
-            for name, values in metrics.items()
-        ]
+        """Labels and values that `expression` gives over metrics with these Ids and values."""
+        return self.computed(
+            expression,
+            **{
+                name: self.put(f"{self.namespace}-{name}", values)
+                for name, values in metrics.items()
+            },
+        )
+
+    def computed(self, expression: str, **metrics: dict[str, Any]) -> list[tuple[str, Values]]:
+        """As `math`, over metrics that are there."""
+        stats = [metric_stat(name, metric, ReturnData=False) for name, metric in metrics.items()]
         found = self.ask(*stats, {"Id": "e", "Expression": expression})
         return [(result["Label"], self.by_minute(result)) for result in found]
 
@@ -87,6 +94,14 @@ def board(collector: Collector, unique: str) -> Iterator[Board]:
 
 M1: Values = [30.0, 20.0, 0.0, 0.0, None]
 M2: Values = [20.0, None, 20.0, None, None]
+
+
+@pytest.fixture(scope="module")
+def published(collector: Collector) -> Iterator[tuple[Board, dict[str, Any]]]:
+    """The two metrics, once."""
+    board = Board(collector, f"math-{collector.process.pid}")
+    yield board, {"m1": board.put("m1", M1), "m2": board.put("m2", M2)}
+    board.cloudwatch.close()
 
 
 @pytest.mark.parametrize(
@@ -148,9 +163,10 @@ M2: Values = [20.0, None, 20.0, None, None]
     ],
 )
 def test_an_expression_has_the_value_that_aws_gives_it(
-    board: Board, expression: str, expected: Values
+    published: tuple[Board, dict[str, Any]], expression: str, expected: Values
 ) -> None:
-    ((label, values),) = board.math(expression, m1=M1, m2=M2)
+    board, metrics = published
+    ((label, values),) = board.computed(expression, **metrics)
     assert label == "e"
     assert values == pytest.approx(expected)
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambdatrace_collector.metrics.retention import roll_up
+from tests.collector.conftest import start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from lambdatrace_collector.store.engine import Store
     from tests.collector.conftest import ClickHouse, Collector
@@ -54,36 +55,42 @@ def write(store: Store, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def points(
-    collector: Collector, name: str, start: datetime, stat: str, period: int, hours: int = 1
+    collector: Collector, name: str, start: datetime, stat: str, period: int
 ) -> list[tuple[float, float]]:
-    """Minutes after `start` and values."""
-    answer = collector.client("cloudwatch").get_metric_data(
+    """Of an hour: minutes after `start` and values."""
+    (found,) = several(collector, name, start, (stat,), period)
+    return found
+
+
+def several(
+    collector: Collector, name: str, start: datetime, stats: Sequence[str], period: int
+) -> list[list[tuple[float, float]]]:
+    """`points` of several statistics."""
+    cloudwatch = collector.client("cloudwatch")
+    answer = cloudwatch.get_metric_data(
         MetricDataQueries=[
             {
-                "Id": "q",
+                "Id": f"q{place}",
                 "MetricStat": {
                     "Metric": {"Namespace": "aged", "MetricName": name},
                     "Period": period,
                     "Stat": stat,
                 },
             }
+            for place, stat in enumerate(stats)
         ],
         StartTime=start,
-        EndTime=start + timedelta(hours=hours),
+        EndTime=start + timedelta(hours=1),
         ScanBy="TimestampAscending",
     )
-    (result,) = answer["MetricDataResults"]
+    cloudwatch.close()
     return [
-        ((moment - start).total_seconds() / 60, value)
-        for moment, value in zip(result["Timestamps"], result["Values"], strict=True)
+        [
+            ((moment - start).total_seconds() / 60, value)
+            for moment, value in zip(result["Timestamps"], result["Values"], strict=True)
+        ]
+        for result in answer["MetricDataResults"]
     ]
-
-
-def value(found: list[tuple[float, float]]) -> float:
-    """The only point's."""
-    ((minute, number),) = found
-    assert minute == 0
-    return number
 
 
 def interpolated(ordered: Sequence[float], level: float) -> float:
@@ -99,8 +106,16 @@ def aged(clickhouse: ClickHouse, open_on: Callable[[ClickHouse], Store]) -> Stor
     return open_on(clickhouse)
 
 
+@pytest.fixture(scope="module")
+def collector(clickhouse: ClickHouse) -> Iterator[Collector]:
+    """A collector on the same server, which finds nothing to roll up when it starts."""
+    running = start(clickhouse.url, "--no-grpc", "--no-xray")
+    yield running
+    running.stop()
+
+
 def test_the_older_the_data_the_coarser_the_period_that_reaches_it(
-    aged: Store, clickhouse: ClickHouse, start_collector: Callable[..., Collector]
+    aged: Store, collector: Collector
 ) -> None:
     # Of these days all but the newest are over for more than 15 days.
     for days_ago, name in ((1, "day"), (20, "weeks"), (70, "months")):
@@ -123,8 +138,6 @@ def test_the_older_the_data_the_coarser_the_period_that_reaches_it(
     assert closed == [hour_of(70).date(), hour_of(20).date()]
     assert run(roll_up(aged, now_ms)) == []  # once
 
-    collector = start_collector(clickhouse.url, "--no-grpc", "--no-xray")
-
     def found(name: str, days_ago: int) -> list[int]:
         start = hour_of(days_ago)
         return [
@@ -145,7 +158,7 @@ def test_the_older_the_data_the_coarser_the_period_that_reaches_it(
 
 
 def test_percentiles_stay_within_one_percent_through_rollup(
-    aged: Store, clickhouse: ClickHouse, start_collector: Callable[..., Collector]
+    aged: Store, collector: Collector
 ) -> None:
     chance = random.Random(7)
     start = hour_of(30)
@@ -169,24 +182,23 @@ def test_percentiles_stay_within_one_percent_through_rollup(
             ],
         )
     run(roll_up(aged, time.time_ns() // 1_000_000))
-    collector = start_collector(clickhouse.url, "--no-grpc", "--no-xray")
+    stats = (*(f"p{level}" for level in LEVELS), "Sum", "Minimum", "tm90")
     for name, values in shapes.items():
         ordered = sorted(values)
-        for level in LEVELS:
-            expected = interpolated(ordered, level)
-            found = value(points(collector, name, start, f"p{level}", 3600))
-            assert found == pytest.approx(expected, rel=0.01, abs=1e-300), (name, level)
-        total = value(points(collector, name, start, "Sum", 3600))
+        *levels, total, least, trimmed = (
+            value for ((_, value),) in several(collector, name, start, stats, 3600)
+        )
+        expected = [interpolated(ordered, level) for level in LEVELS]
+        assert levels == pytest.approx(expected, rel=0.01, abs=1e-300), name
         assert total == pytest.approx(math.fsum(values), rel=1e-12)
-        assert points(collector, name, start, "Minimum", 3600) == [(0.0, ordered[0])]
+        assert least == ordered[0]
         # What is bounded by percentiles is an average of values that are within 0.5 %.
         kept = ordered[: len(ordered) * 9 // 10]
-        trimmed = value(points(collector, name, start, "tm90", 3600))
         assert trimmed == pytest.approx(math.fsum(kept) / len(kept), rel=0.01)
 
 
 def test_a_statistic_set_has_its_sums_but_no_percentiles_after_rollup(
-    aged: Store, clickhouse: ClickHouse, start_collector: Callable[..., Collector]
+    aged: Store, collector: Collector
 ) -> None:
     start = hour_of(40)
     spread = {"sample_count": 3.0, "sum": 6.0, "minimum": 1.0, "maximum": 3.0}
@@ -199,10 +211,11 @@ def test_a_statistic_set_has_its_sums_but_no_percentiles_after_rollup(
         ],
     )
     run(roll_up(aged, time.time_ns() // 1_000_000))
-    collector = start_collector(clickhouse.url, "--no-grpc", "--no-xray")
     stats = ("SampleCount", "Sum", "Minimum", "Maximum", "p50")
     found = {
-        name: [[value for _, value in points(collector, name, start, stat, 300)] for stat in stats]
+        name: [
+            [value for _, value in of_one] for of_one in several(collector, name, start, stats, 300)
+        ]
         for name in ("set", "below")
     }
     assert found == {
