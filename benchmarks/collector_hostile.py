@@ -11,14 +11,19 @@ import argparse
 import resource
 import signal
 import sys
+import tempfile
 import time
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.collector_process import peak_rss_mb, start_collector, stop
 from benchmarks.hostile import languages, otlp, wire  # noqa: F401 - importing registers
-from benchmarks.hostile.mutation import mutated
+from benchmarks.hostile.over_http import attack_over_http, offered
 from benchmarks.hostile.targets import TARGETS, Target
 
 if TYPE_CHECKING:
@@ -65,7 +70,7 @@ def attack(target: Target, seconds: float, first_seed: int = 0) -> Report:
     end = time.monotonic() + seconds
     seed = first_seed
     while time.monotonic() < end and len(report.wrong) < FOUND_MAX:
-        content = mutated(Random(seed), target.seeds)
+        content = target.mutate(Random(seed), target.seeds)
         began = time.perf_counter()
         error = mistake(target, content, report)
         report.slowest_s = max(report.slowest_s, time.perf_counter() - began)
@@ -95,7 +100,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="for all targets together")
     parser.add_argument("--target", action="append", choices=sorted(TARGETS))
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
+    parser.add_argument("--http", action="store_true", help="send them to a collector")
     options = parser.parse_args()
+    if options.http:
+        attack_a_collector(options.seconds, options.seed)
+        return
     chosen = [TARGETS[name] for name in options.target or TARGETS]
     print(f"{len(chosen)} targets, seeds from {options.seed}", flush=True)
     print("| target | inputs | taken | slowest | wrong |\n|---|---|---|---|---|")
@@ -115,6 +124,40 @@ def main() -> None:
     print(f"| all | {total:,} | | | {sum(len(report.wrong) for report in reports)} |")
     print(f"memory at its highest: {memory_mb} MB")
     if any(report.wrong for report in reports):
+        sys.exit(1)
+
+
+def attack_a_collector(seconds: float, first_seed: int) -> None:
+    """Send broken requests of all protocols to a collector; exits with 1 on a mistake of it."""
+    seeds = [
+        content
+        for name, target in TARGETS.items()
+        if name in wire.SPOKEN
+        for content in target.seeds
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        process, url = start_collector(Path(folder) / "data", log=Path(folder) / "log")
+        try:
+            for setting_up in ("CreateLogGroup", "CreateLogStream"):  # that the others are about
+                offered(url, [content for content in seeds if setting_up.encode() in content])
+            # One in ten is of an operation that is not offered.
+            known = offered(url, seeds)
+            several = known * (9 * len(seeds) // len(known)) + seeds
+            report = attack_over_http(url, several, seconds, first_seed)
+            with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
+                is_ready = answer.status == HTTPStatus.OK
+            memory_mb = peak_rss_mb(process.pid)
+        finally:
+            stop(process)
+        tracebacks = (Path(folder) / "log").read_text().count("Traceback")
+    shown = ", ".join(f"{status}: {count:,}" for status, count in sorted(report.statuses.items()))
+    print(f"{report.inputs:,} requests, seeds from {first_seed}")
+    print(f"by status: {shown} (0: the connection was closed)")
+    print(f"slowest {report.slowest_s * 1000:.0f} ms; {memory_mb:.0f} MB; ready: {is_ready}")
+    print(f"tracebacks in the log: {tracebacks}; wrong: {len(report.wrong)}")
+    for seed, error, content in report.wrong:
+        print(f"    seed {seed}: {error}\n    {content[:300]!r}")
+    if report.wrong or tracebacks or not is_ready:
         sys.exit(1)
 
 

@@ -38,6 +38,15 @@ def mutated(random: random.Random, seeds: Sequence[bytes]) -> bytes:
     return bytes(content)
 
 
+def mutated_body(random: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """As `mutated`, for inputs whose first line is a head: three times in four it stays whole."""
+    if not random.randrange(4):
+        return mutated(random, seeds)
+    head, _, body = random.choice(seeds).partition(b"\n")
+    other = random.choice(seeds).partition(b"\n")[2]
+    return head + b"\n" + mutated(random, (body, body, body, other))
+
+
 def _place(random: random.Random, content: bytearray) -> tuple[int, int]:
     start = random.randrange(len(content) + 1)
     return start, min(len(content), start + random.choice((0, 1, 1, 2, 4, 16, 64)))

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.hostile.mutation import mutated
 from lambdatrace_collector.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from random import Random
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Target:
     read: Callable[[bytes], object]
     seeds: Sequence[bytes]
     refusals: tuple[type[Exception], ...] = (RequestError,)
+    mutate: Callable[[Random, Sequence[bytes]], bytes] = mutated
 
 
 TARGETS: dict[str, Target] = {}

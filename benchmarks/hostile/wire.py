@@ -11,10 +11,12 @@ import cbor2
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
+from benchmarks.hostile.mutation import mutated_body
 from benchmarks.hostile.targets import Target, register
 from lambdatrace_collector.aws.call import region_of
 from lambdatrace_collector.aws.endpoint import AwsEndpoint
 from lambdatrace_collector.aws.paging import decode_token, encode_token
+from lambdatrace_collector.aws.query_protocol import FORM
 from lambdatrace_collector.aws.services import load_services
 from lambdatrace_collector.errors import BadRequestError, RequestError, ServiceError
 from lambdatrace_collector.exchange import Request, Response, read_body, request_head
@@ -68,27 +70,42 @@ def example(shape: Any, depth: int = 5) -> Any:
     return {**scalars, "timestamp": 1_790_000_000}.get(kind, 1)
 
 
+def variants(shape: Any) -> list[dict[str, Any]]:
+    """An operation's parameters: all, those that are required, and these with one other each."""
+    if shape is None:
+        return [{}]
+    whole = example(shape)
+    needed = {name: whole[name] for name in shape.required_members}
+    others = [{**needed, name: value} for name, value in whole.items() if name not in needed]
+    return [whole, needed, *others]
+
+
 def requests(service: str, protocol: str) -> list[bytes]:
-    """A valid request for each operation: a line with method, path and headers, then its body."""
+    """Valid requests for each operation: a line with method, path and headers, then its body."""
     serializer = create_serializer(protocol, include_validation=False)
     model = SERVICES[service].model
     found = []
     for name in model.operation_names:
         operation = model.operation_model(name)
-        shape = operation.input_shape
-        sent = serializer.serialize_to_request({} if shape is None else example(shape), operation)
-        body = sent["body"]
-        body = urlencode(body) if isinstance(body, dict) else body
-        body = body.encode() if isinstance(body, str) else body
-        headers = {
-            **{key.lower(): str(value) for key, value in sent["headers"].items()},
-            "authorization": "AWS4-HMAC-SHA256 Credential=k/20260131/eu-west-1/logs/aws4_request",
-        }
-        if protocol == "query":
-            headers["content-type"] = "application/x-www-form-urlencoded"
-        head = [sent["method"], sent["url_path"], headers]
-        found.append(json.dumps(head).encode() + b"\n" + body)
+        found += [
+            _written(serializer.serialize_to_request(parameters, operation), protocol)
+            for parameters in variants(operation.input_shape)
+        ]
     return found
+
+
+def _written(sent: Mapping[str, Any], protocol: str) -> bytes:
+    body = sent["body"]
+    body = urlencode(body) if isinstance(body, dict) else body
+    headers = {
+        **{key.lower(): str(value) for key, value in sent["headers"].items()},
+        "authorization": "AWS4-HMAC-SHA256 Credential=k/20260131/eu-west-1/logs/aws4_request",
+    }
+    if protocol == "query":
+        headers["content-type"] = FORM
+    head = [sent["method"], sent["url_path"], headers]
+    content: bytes = body.encode() if isinstance(body, str) else body
+    return json.dumps(head).encode() + b"\n" + content
 
 
 def read_request(protocol: str) -> Callable[[bytes], object]:
@@ -192,18 +209,23 @@ def read_token(content: bytes) -> object:
     )
 
 
-for _service, _protocol in (
-    ("logs", "json"),
-    ("cloudwatch", "json"),
-    ("cloudwatch", "query"),
-    ("cloudwatch", "smithy-rpc-v2-cbor"),
-    ("xray", "rest-json"),
-):
+SPOKEN = {
+    f"{service} over {protocol}": (service, protocol)
+    for service, protocol in (
+        ("logs", "json"),
+        ("cloudwatch", "json"),
+        ("cloudwatch", "query"),
+        ("cloudwatch", "smithy-rpc-v2-cbor"),
+        ("xray", "rest-json"),
+    )
+}
+for _name, (_service, _protocol) in SPOKEN.items():
     register(
         Target(
-            f"{_service} over {_protocol}",
+            _name,
             read_request(_protocol),
             requests(_service, _protocol),
+            mutate=mutated_body,
         )
     )
 _JSON = b'{"logEvents":[{"timestamp":1,"message":"m"}]}' * 50

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.collector_hostile import mistake
-from benchmarks.hostile.mutation import mutated
 from benchmarks.hostile.targets import TARGETS, Target, register
 
 short = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -22,7 +21,8 @@ short = settings(max_examples=100, deadline=None, suppress_health_check=list(Hea
 @short
 @given(seed=st.integers(0, 2**64))
 def test_broken_valid_input_is_taken_or_refused(name: str, seed: int) -> None:
-    assert mistake(TARGETS[name], mutated(Random(seed), TARGETS[name].seeds)) is None
+    target = TARGETS[name]
+    assert mistake(target, target.mutate(Random(seed), target.seeds)) is None
 
 
 @pytest.mark.parametrize("name", TARGETS)
