@@ -13,6 +13,7 @@ BENCHMARKS = (
     "harness_peers",
     "harness_chaos",
     "collector_ingest",
+    "collector_hostile",
     "freeze_loss",
 )
 

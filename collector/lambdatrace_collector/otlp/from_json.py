@@ -29,7 +29,8 @@ NESTING_MAX = 100  # protobuf's own
 # protobuf's mapping raises what Python raises on values of types it did not expect, and a
 # SystemError on a name with half of a surrogate pair.
 _NOT_OF_THE_MESSAGE = (
-    *(ParseError, ValueError, TypeError, AttributeError, RecursionError, SystemError),
+    *(ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError),
+    SystemError,
 )
 
 _IDS = frozenset({"traceId", "spanId", "parentSpanId"})

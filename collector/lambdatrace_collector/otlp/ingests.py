@@ -24,6 +24,8 @@ class OtlpGroups:
     """What waits to be stored of the three signals; await `drain` before the store closes."""
 
     def __init__(self, store: Store, meters: GroupMeters) -> None:
+        self._store = store
+
         def group(signal: str, table: str, message: str) -> GroupCommit:
             insert = protobuf_insert(store, table, message)
             return GroupCommit(insert, signal=signal, meters=meters)
@@ -45,6 +47,7 @@ class OtlpGroups:
         `arrivals` are told of log events.
         """
         places = LogPlaces(operations)
+        self._store.when_emptied(places.forget)
         return {
             TRACES: traces_ingest(self._traces.commit),
             LOGS: logs_ingest(self._logs.commit, places, arrivals),

@@ -63,6 +63,10 @@ class LogPlaces:
                 self._known_until[known] = time.monotonic() + KNOWN_S
         return places
 
+    def forget(self) -> None:
+        """Take no place for known: all may be gone."""
+        self._known_until.clear()
+
     async def _require(self, place: Place, origin: Origin) -> None:
         group, stream = place
         answer = await self._call(
