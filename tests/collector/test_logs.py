@@ -271,6 +271,23 @@ def test_a_class_of_characters_in_a_regular_expression_may_have_a_name(
     assert messages(answer) == ["ab"]
 
 
+def test_fields_of_a_group_are_found_with_how_many_events_have_them(logs: Any, group: str) -> None:
+    start = now_ms()
+    put(logs, group, "one", (start, '{"a": {"b": 1}, "c": [1]}'), (start, '{"c": 2, "c": 3}'))
+    put(logs, group, "two", (start, "text"), (start, "[1]"))
+    fields = logs.get_log_group_fields(logGroupName=group)["logGroupFields"]
+    around = logs.get_log_group_fields(logGroupName=group, time=start // 1000)["logGroupFields"]
+    elsewhere = logs.get_log_group_fields(logGroupName=group, time=start // 1000 - 3600)
+    always = ("@ingestionTime", "@log", "@logStream", "@message", "@timestamp")
+    assert fields == around
+    assert [(field["name"], field["percent"]) for field in fields] == [
+        *((name, 100) for name in always),
+        ("a.b", 25),
+        ("c", 50),
+    ]
+    assert elsewhere["logGroupFields"] == []
+
+
 def test_groups_and_streams_are_described(logs: Any, group: str) -> None:
     start = now_ms()
     put(logs, group, "two", (start - 5, "a"), (start, "b"))

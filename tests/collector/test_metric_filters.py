@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from datetime import datetime, timedelta, timezone
@@ -8,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from lambdatrace_collector.logs.arrivals import GroupKey
+from lambdatrace_collector.logs.metric_filter_work import MetricFilterSamples
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.collector.conftest import Collector
+    from lambdatrace_collector.store.engine import Store
+    from tests.collector.conftest import ClickHouse, Collector
 
 DEADLINE_S = 20
 
@@ -250,3 +255,40 @@ def test_what_was_stored_before_a_kill_is_counted_once_after_it(
     shop.settles_to((20.0, 20.0, "None"))
     shop.log("ERROR after")
     shop.settles_to((21.0, 21.0, "None"))
+
+
+def test_a_default_value_is_there_for_each_minute_of_events_without_a_match(
+    clickhouse: ClickHouse, open_on: Callable[[ClickHouse], Store]
+) -> None:
+    store = open_on(clickhouse)
+    samples = MetricFilterSamples(store)
+    key = GroupKey("1", "r", "defaults")
+    definition = {
+        "filterName": "f",
+        "filterPattern": "ERROR",
+        "metricTransformations": [
+            {"metricName": "m", "metricNamespace": "n", "metricValue": "1", "defaultValue": 0.5}
+        ],
+    }
+    minute_ms = time.time_ns() // 1_000_000 // 60_000 * 60_000 - 300_000
+    fine, matching, empty = (minute_ms + place * 60_000 for place in range(3))
+
+    async def publish() -> list[tuple[Any, ...]]:
+        for moment_ms, message in ((fine, "fine"), (matching, "fine"), (matching, "ERROR")):
+            row = {
+                **key._asdict(),
+                "timestamp_ms": moment_ms,
+                "event_id": str((moment_ms + 59_999) * 1_000_000 << 64 | len(message)),
+                "message": message,
+            }
+            await store.insert("log_events", json.dumps(row).encode(), "JSONEachRow")
+        for moment_ms in (fine, matching, empty, fine):
+            await samples.publish_default(key, definition, moment_ms)
+        found = store._client().query(
+            "SELECT timestamp_ms, `values` FROM metric_samples FINAL WHERE metric_id IN"
+            " (SELECT metric_id FROM metrics WHERE namespace = 'n' AND metric_name = 'm')"
+        )
+        rows: list[tuple[Any, ...]] = found.result_rows
+        return rows
+
+    assert asyncio.run(publish()) == [(fine, [0.5])]

@@ -131,6 +131,7 @@ class LogService:
             "DisassociateKmsKey": catalog.disassociate_kms_key,
             "FilterLogEvents": reading.filter_log_events,
             "GetLogEvents": reading.get_log_events,
+            "GetLogGroupFields": reading.get_log_group_fields,
             "GetLogRecord": insights.get_log_record,
             "GetQueryResults": insights.get_query_results,
             "ListLogGroups": catalog.list_log_groups,

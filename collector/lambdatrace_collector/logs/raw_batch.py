@@ -1,7 +1,7 @@
 """PutLogEvents bodies that the engine reads as they are.
 
-A body of 500 events takes 0.4 ms to check here; decoding it by the model, checking its constraints
-and encoding it anew takes ten times as long. What is out of the ordinary in any way takes that way.
+A body of 500 events takes 0.6 ms to check here; decoding it by the model, checking its constraints
+and encoding it anew takes three times as long. What is out of the ordinary goes that way.
 """
 
 from __future__ import annotations

@@ -35,6 +35,9 @@ PAGE_EVENTS_MAX = 10_000
 PAGE_BYTES_MAX = 1_048_576
 EVENT_OVERHEAD_BYTES = 26
 END_OF_TIME_MS = 2**62
+# Source: the same, GetLogGroupFields.
+FIELDS_SPAN_MS = 15 * 60_000
+FIELDS_AROUND_MS = 8 * 60_000
 MILLISECOND = 2**128  # one millisecond in a position: the ids below it are one moment's
 END_OF_TIME = END_OF_TIME_MS * MILLISECOND  # a position after every event's
 
@@ -147,6 +150,26 @@ class LogReading:
             if await self._positions(call, selection, end, 1, is_forward=is_forward):
                 result["nextToken"] = _token(end, is_forward=is_forward)
         return result
+
+    async def get_log_group_fields(self, call: Call) -> Mapping[str, Any]:
+        """GetLogGroupFields: of the last 15 minutes, or of 8 before and after a time."""
+        group = group_name(call.parameters)
+        moment_ms = call.parameters.get("time")
+        await self._groups.require_group(call, group)
+        if moment_ms is None:
+            start_ms, end_ms = call.now_ms - FIELDS_SPAN_MS, call.now_ms + 1
+        else:
+            moment_ms *= 1000  # AWS's API reference: seconds since 1970
+            start_ms, end_ms = moment_ms - FIELDS_AROUND_MS, moment_ms + FIELDS_AROUND_MS
+        rows = await self._store.query(
+            "log_group_fields",
+            account=call.account,
+            region=call.region,
+            log_group=group,
+            start_ms=start_ms,
+            end_ms=end_ms,
+        )
+        return {"logGroupFields": rows}
 
     async def _expiry_ms(self, call: Call, log_group: str) -> int:
         """What is older is answered no more, also where it is not deleted yet."""
