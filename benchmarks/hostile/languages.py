@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from random import Random
+
+from benchmarks.hostile.insights_texts import query_text
 from benchmarks.hostile.targets import Target, as_text, register
 from lambdatrace_collector.logs.filter_pattern import parse_filter_pattern, parse_selector
 from lambdatrace_collector.logs.filter_pattern_sql import matches
@@ -26,6 +29,10 @@ def _planned_query(text: str) -> object:
     return plan_query(parse_query(text), text, _SELECTION, 1000)
 
 
+def _generated_query(content: bytes) -> object:
+    return _planned_query(query_text(Random(content)))
+
+
 register(
     Target(
         "Insights queries",
@@ -39,6 +46,14 @@ register(
             b"filter isPresent(a) or b in [1, 'x'] | parse @message /(?<x>[a-z]+)/ | fields x",
             b"filter a not like 'b' | pattern @message",
         ],
+        (QuerySyntaxError,),
+    )
+)
+register(
+    Target(
+        "generated Insights queries",  # the bytes are the seed of a text that the grammar makes
+        _generated_query,
+        [b"seed 183"],
         (QuerySyntaxError,),
     )
 )

@@ -36,7 +36,6 @@ SCAN_DEADLINE_S = 900
 RESULT_BYTES_MAX = 32_000_000
 SCAN_SETTINGS = {
     **QUERY_SETTINGS,
-    "max_execution_time": SCAN_DEADLINE_S,
     "max_result_bytes": RESULT_BYTES_MAX,
     "result_overflow_mode": "throw",
     # A record's partition is of its key, so that copies of one are never in two partitions:
@@ -51,8 +50,9 @@ _TIMEOUT_EXCEEDED, _QUERY_WAS_CANCELLED, _TOO_MANY_BYTES = 159, 394, (307, 396)
 class Scans:
     """Runs scans of the store at `url`. `close` ends those that run."""
 
-    def __init__(self, url: StoreUrl) -> None:
+    def __init__(self, url: StoreUrl, deadline_s: int = SCAN_DEADLINE_S) -> None:
         self._url = url
+        self._settings = {**SCAN_SETTINGS, "max_execution_time": deadline_s}
         self._local = threading.local()
         self._clients: list[Any] = []
         self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="store-scan")
@@ -125,7 +125,7 @@ class Scans:
                 raise ScanCancelledError("the scan was ended")
             try:
                 client = self._client()
-                settings = permitted(SCAN_SETTINGS, client.server_settings)
+                settings = permitted(self._settings, client.server_settings)
                 result = client.query(
                     statement.text,
                     parameters=statement.parameters,
@@ -155,7 +155,7 @@ def _translated(error: ClickHouseError) -> Exception:
     if code == _QUERY_WAS_CANCELLED:
         return ScanCancelledError("the scan was ended")
     if code == _TIMEOUT_EXCEEDED:
-        return ScanTimeoutError(f"the scan took over {SCAN_DEADLINE_S} s")
+        return ScanTimeoutError(f"the scan took too long: {short(error)}")
     if code in _TOO_MANY_BYTES:
         return ScanTooLargeError(f"the scan gives over {RESULT_BYTES_MAX} bytes: {short(error)}")
     return translated(error)
