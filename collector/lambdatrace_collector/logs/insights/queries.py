@@ -283,6 +283,7 @@ class InsightsQueries:
             after="",
             prefix=prefix,
             part="",
+            regex="",
             log_group_class=group_class,
             names=names or [],
             page_max=SOURCE_GROUPS_MAX + 1,
