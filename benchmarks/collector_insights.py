@@ -110,7 +110,7 @@ def _fill(store: Path, events: int) -> None:
             store,
             "INSERT INTO log_events (account, region, log_group, timestamp_ms, event_id,"
             " log_stream, ingestion_ms, message) SELECT '123456789012', 'eu-west-1',"
-            f" concat('/aws/lambda/fn-', toString(number % {GROUPS})),"
+            f" concat('/aws/lambda/fn-', toString(intDiv(number, 10) % {GROUPS})),"
             f" {start_ms} + intDiv(number * {DAY_S * 1000}, {each}) AS at,"
             f" toUInt128({day * each}) + number + 1, 'stream', at + 500, {MESSAGES}"
             f" FROM numbers({each})",

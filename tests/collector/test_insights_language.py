@@ -1,0 +1,241 @@
+"""What the README's table lists works or is refused; each function gives what AWS documents."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdatrace_collector.logs.insights.aggregates import AGGREGATES
+from lambdatrace_collector.logs.insights.functions import FUNCTION_NAMES
+from lambdatrace_collector.logs.insights.parser import REFUSED_COMMANDS, parse_query
+from lambdatrace_collector.logs.insights.planner import Selection, plan_query
+from lambdatrace_collector.logs.insights.results import java_double, shown_rows
+from lambdatrace_collector.logs.insights.syntax import QuerySyntaxError
+from lambdatrace_collector.store.engine import open_store
+from lambdatrace_collector.store.url import parse_store_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lambdatrace_collector.store.engine import Store
+    from tests.collector.conftest import ClickHouse
+
+README = Path(__file__).parents[2] / "README.md"
+COMMANDS = {
+    "fields": "fields a",
+    "display": "display a",
+    "filter": "filter n = 4.5",
+    "parse": "parse a 'x*' as b",
+    "stats": "stats count(*)",
+    "sort": "sort a",
+    "limit": "limit 1",
+    "dedup": "dedup a",
+    "unnest": "unnest a into b",
+    "unmask": "unmask a",
+    "pattern": "pattern a",
+    "addtotals": "addtotals",
+    "SOURCE": "SOURCE logGroups() | limit 1",
+}
+EVENT = {
+    "n": 4.5,
+    "s": "xyZfooxyZ",
+    "ip": "10.1.2.3",
+    "empty": "",
+    "list": [{"k": "a"}, {"k": "b"}],
+    "deep": {"a": {"b": {"c": {"d": "five", "e": {"f": "six"}}}}},
+    "dotted": {"http.status": 404},
+}
+AT_MS = 1_795_268_096_789  # 2026-11-21 13:34:56.789
+# Expression: its value; None when it is missing.
+VALUES = {
+    "abs(-3)": "3",
+    "ceil(1.2)": "2",
+    "floor(-1.5)": "-2",
+    "greatest(1, n, 3)": "4.5",
+    "least(4, n)": "4",
+    "log(1)": "0",
+    "sqrt(16)": "4",
+    "sqrt(-1)": None,
+    "1 / 0": None,
+    "2 + 3 * 4 ^ 2 % 5": "5",
+    "-n + 1": "-3.5",
+    "now()": "1800000000",
+    "bin(5m)": "2026-11-21 13:30:00.000",
+    "bin(1w)": "2026-11-16 00:00:00.000",
+    "bin(1q)": "2026-10-01 00:00:00.000",
+    "datefloor(@timestamp, 1h)": "2026-11-21 13:00:00.000",
+    "dateceil(@timestamp, 1h)": "2026-11-21 14:00:00.000",
+    "dateceil(@timestamp, 1mo)": "2026-12-01 00:00:00.000",
+    "fromMillis(1500)": "1970-01-01 00:00:01.500",
+    "toMillis(@timestamp)": str(AT_MS),
+    "ispresent(n)": "1",
+    "ispresent(nothing)": "0",
+    "coalesce(nothing, s)": "xyZfooxyZ",
+    "isempty(empty)": "1",
+    "isempty(nothing)": "1",
+    "isblank(' ')": "1",
+    "concat(s, '-', n)": "xyZfooxyZ-4.5",
+    "concat(s, nothing)": None,
+    "ltrim(s, 'xyZ')": "fooxyZ",
+    "rtrim(s, 'xyZ')": "xyZfoo",
+    "trim(s, 'xyZ')": "foo",
+    "trim('  a ')": "a",
+    "strlen('é☃')": "2",
+    "toupper('é')": "É",
+    "tolower(s)": "xyzfooxyz",
+    "substr(s, 3)": "fooxyZ",
+    "substr(s, 3, 3)": "foo",
+    "replace('foo', 'o', '0')": "f00",
+    "strcontains(s, 'foo')": "1",
+    "strcontains(s, 'bar')": "0",
+    "jsonStringify(jsonParse('{\"a\":[1]}'))": '{"a":[1]}',
+    "isValidIp(ip)": "1",
+    "isValidIpv4(s)": "0",
+    "isValidIpv6('fe80::1')": "1",
+    "isIpInSubnet(ip, '10.0.0.0/8')": "1",
+    "isIpv4InSubnet(s, '10.0.0.0/8')": "0",
+    "isIpv6InSubnet('fe80::1', 'fe80::/10')": "1",
+    "unmask(s)": "xyZfooxyZ",
+    "s like 'foo'": "1",
+    "s like /(?i)FOO/": "1",
+    "s =~ /^foo/": "0",
+    "n in ['4.50', 5]": "1",
+    "n not in [4.5]": "0",
+    "list.1.k": "b",
+    "list[0].k": "a",
+    "deep.a.b.c.d": "five",
+    "deep.a.b.c.e.f": None,
+    "deep.a": None,
+    "dotted.http.status": "404",
+    "@log": "1:g",
+}
+
+
+@pytest.fixture(scope="module")
+def store(clickhouse: ClickHouse) -> Iterator[Store]:
+    opened = open_store(parse_store_url(clickhouse.url))
+    row = {"account": "1", "region": "r", "log_group": "g", "timestamp_ms": AT_MS}
+    body = json.dumps({**row, "message": json.dumps(EVENT)}).encode()
+    asyncio.run(opened.insert("log_events", body, "JSONEachRow"))
+    for place in range(1, 5):
+        value = {
+            "v": place * 10,
+            "t": f"item{place + 7}",
+            "same": "x",
+            "m": f"order {place} failed",
+        }
+        several = {**row, "log_group": "h", "event_id": str(place), "timestamp_ms": place}
+        several["message"] = json.dumps(value)
+        asyncio.run(opened.insert("log_events", json.dumps(several).encode(), "JSONEachRow"))
+    yield opened
+    opened.close()
+
+
+def results(store: Store, text: str, group: str = "g") -> list[dict[str, str]]:
+    selection = Selection("1", "r", (group,), 0, 2**42, 1_800_000_000)
+    plan = plan_query(parse_query(text), text, selection, 1000)
+    rows: list[dict[str, Any]] = asyncio.run(store.query_compiled(plan.select))
+    return [
+        {item["field"]: item["value"] for item in row if item["field"] != "@ptr"}
+        for row in shown_rows(plan, rows)
+    ]
+
+
+def test_functions_and_operators_give_what_is_documented(store: Store) -> None:
+    columns = ", ".join(f"{written} as c{place}" for place, written in enumerate(VALUES))
+    [row] = results(store, f"display {columns}")
+    assert {written: row.get(f"c{place}") for place, written in enumerate(VALUES)} == VALUES
+
+
+def test_aggregates_give_what_is_documented(store: Store) -> None:
+    aggregates = {
+        "count(*)": "4",
+        "count(v)": "4",
+        "count_distinct(same)": "1",
+        "avg(v)": "25",
+        "sum(v)": "100",
+        "min(v)": "10",
+        "max(v)": "40",
+        "pct(v, 50)": "25",
+        "floor(stddev(v))": "12",
+        "earliest(v)": "10",
+        "latest(v)": "40",
+        "sortsFirst(t)": "item8",
+        "sortsLast(t)": "item11",
+    }
+    assert results(store, f"stats {', '.join(aggregates)}", "h") == [aggregates]
+
+
+def test_commands_change_the_records_one_after_the_other(store: Store) -> None:
+    query = """
+        parse t 'item*' as place
+        | filter place > 8
+        | stats sum(v) as total, count(*) as n by same  # one row
+        | stats max(total) as most, max(n) as rows
+        | addtotals fieldname=both
+    """
+    assert results(store, query, "h") == [{"most": "90", "rows": "3", "both": "93"}]
+
+
+def test_unnest_makes_a_record_of_each_item(store: Store) -> None:
+    query = "fields jsonParse(@message) as js | unnest js.list into item | display item.k, n"
+    assert results(store, query) == [{"item.k": "a", "n": "4.5"}, {"item.k": "b", "n": "4.5"}]
+
+
+def test_dedup_keeps_the_first_in_the_sort_order_and_what_misses_the_field(store: Store) -> None:
+    first = results(store, "fields v | sort v desc | dedup same", "h")
+    assert first == [{"v": "40"}]
+    assert len(results(store, "fields v | dedup nothing", "h")) == 4
+
+
+def test_sort_puts_text_in_natural_order(store: Store) -> None:
+    sorted_rows = results(store, "display t | sort t asc", "h")
+    assert [row["t"] for row in sorted_rows] == ["item8", "item9", "item10", "item11"]
+
+
+def test_pattern_groups_by_what_does_not_vary(store: Store) -> None:
+    pattern = {"@pattern": "order <*> failed", "@ratio": "1", "@sampleCount": "4"}
+    assert results(store, "pattern m", "h") == [{**pattern, "@severityLabel": "ERROR"}]
+
+
+def test_column_totals_are_the_last_row(store: Store) -> None:
+    query = "stats sum(v) as total by t | sort t asc | limit 2 | addtotals row=false col=true total"
+    assert results(store, query, "h") == [
+        {"t": "item8", "total": "10"},
+        {"t": "item9", "total": "20"},
+        {"total": "30"},
+    ]
+
+
+@pytest.mark.parametrize("value", [1395.0, 1.28e8, 0.0, 7.9e7, 0.00012, 9999999.0, -2.5e10])
+def test_java_s_way_to_write_a_double_reads_back(value: float) -> None:
+    assert float(java_double(value)) == value
+    assert re.fullmatch(r"-?\d+\.\d+(E-?\d+)?", java_double(value))
+
+
+def test_the_readme_s_table_lists_commands_and_functions() -> None:
+    section = README.read_text().partition("### Logs Insights\n")[2].partition("\n## ")[0]
+    rows = {
+        cells[1].strip(): [set(re.findall(r"`(\w+)`", cell)) for cell in cells[2:4]]
+        for line in section.splitlines()
+        if len(cells := line.split("|")) > 4
+    }
+    assert rows["commands"] == [set(COMMANDS), set(REFUSED_COMMANDS)]
+    assert rows["functions"][0] == FUNCTION_NAMES
+    assert rows["of `stats`"][0] == AGGREGATES
+
+
+@pytest.mark.parametrize("text", COMMANDS.values())
+def test_a_listed_command_works(store: Store, text: str) -> None:
+    assert results(store, text)
+
+
+@pytest.mark.parametrize("name", REFUSED_COMMANDS)
+def test_a_refused_command_is_refused_by_name(name: str) -> None:
+    with pytest.raises(QuerySyntaxError, match=f"'{name}' is not supported by this collector"):
+        parse_query(f"fields a | {name} b")
