@@ -239,3 +239,11 @@ def test_a_listed_command_works(store: Store, text: str) -> None:
 def test_a_refused_command_is_refused_by_name(name: str) -> None:
     with pytest.raises(QuerySyntaxError, match=f"'{name}' is not supported by this collector"):
         parse_query(f"fields a | {name} b")
+
+
+@pytest.mark.parametrize(
+    "text", ["limit " + "5" * 9000, "stats count(*) by bin(" + "5" * 9000 + "m)"]
+)
+def test_a_number_of_thousands_of_digits_is_refused(text: str) -> None:
+    with pytest.raises(QuerySyntaxError):
+        parse_query(text)

@@ -46,6 +46,7 @@ from lambdatrace_collector.logs.insights.syntax import (
 if TYPE_CHECKING:
     from lark.tree import Meta
 
+DIGITS_MAX = 18  # of a whole number: it fits the engine's Int64
 LIMIT_MAX = 10_000  # rows; source: the user guide, `limit`
 PREFIXES_MAX = 5  # source: the user guide, `SOURCE`
 ACCOUNTS_MAX = 20
@@ -144,9 +145,10 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
 
     def limit(self, meta: Meta, children: list[Any]) -> tuple[Limit, Span]:
         text = str(children[0])
-        if not text.isdigit() or not 1 <= int(text) <= LIMIT_MAX:
+        if not text.isdecimal() or len(text) > DIGITS_MAX or not 1 <= int(text) <= LIMIT_MAX:
             raise QuerySyntaxError(
-                f"limit is {text}: expected a whole number from 1 to {LIMIT_MAX}", _span(meta)
+                f"limit is {text[:DIGITS_MAX]}: expected a whole number from 1 to {LIMIT_MAX}",
+                _span(meta),
             )
         return Limit(int(text)), _span(meta)
 
@@ -225,7 +227,10 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
 
     def duration(self, meta: Meta, children: list[Token]) -> Duration:
         unit = children[0].lstrip("0123456789 \t")
-        count = int(children[0].removesuffix(unit))
+        digits = children[0].removesuffix(unit).strip()
+        if len(digits) > DIGITS_MAX:
+            raise QuerySyntaxError("the period is too long", _span(meta))
+        count = int(digits)
         return Duration(count, _UNITS.get(unit) or _UNITS[f"{unit}s"], span=_span(meta))
 
     def string(self, meta: Meta, children: list[Token]) -> Text:
