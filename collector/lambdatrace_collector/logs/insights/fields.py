@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lambdatrace_collector.store.compiled_query import Expression
 
 LEVELS_MAX = 5
+DOTS_MAX = 7  # in the name of a JSON field: 99 ways to read them; two keys with dots at five levels
 LAMBDA_GROUPS = "/aws/lambda/"
 
 _UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
@@ -94,7 +95,8 @@ def json_field(path: tuple[str, ...]) -> Expression:
     A key may itself have dots, so that `a.b` is b in a, or the key `a.b`; more levels go first.
     """
     first = path[0].removeprefix("@") if path[0].startswith("@@") else path[0]
-    if first.startswith("@") and not path[0].startswith("@@"):
+    is_own = first.startswith("@") and not path[0].startswith("@@")
+    if is_own or len(path) > DOTS_MAX + 1:
         return string("")
     parts = (first, *path[1:])
     places = range(1, len(parts))

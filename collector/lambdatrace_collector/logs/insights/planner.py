@@ -8,6 +8,7 @@ no one reads, and takes conditions down to where the events are read.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lambdatrace_collector.logs.insights import fields
@@ -576,14 +577,17 @@ def _columns_in(expression: Expression) -> set[str]:
 def _inside(raw: Expression, path: tuple[str, ...]) -> Expression:
     """The value at `path` of a JSON value, as it is written; NULL when there is none."""
     for key in path:
-        by_name = call("JSONExtractRaw", raw, string(key))
-        if key.isdecimal() and key.isascii() and len(key) <= 9:  # noqa: PLR2004 -- fits Int64
-            is_list = call("equals", call("JSONType", raw), string("Array"))
-            item = call("JSONExtractRaw", raw, integer(int(key) + 1))
-            raw = call("if", is_list, item, by_name)
-        else:
-            raw = by_name
+        raw = bound(raw, partial(_member, key))
     return call("nullIf", raw, string(""))
+
+
+def _member(key: str, raw: Expression) -> Expression:
+    """What is called `key` in a JSON object, or in a list is at this place."""
+    by_name = call("JSONExtractRaw", raw, string(key))
+    if not (key.isdecimal() and key.isascii() and len(key) <= 9):  # noqa: PLR2004 -- fits Int64
+        return by_name
+    is_list = call("equals", call("JSONType", raw), string("Array"))
+    return call("if", is_list, call("JSONExtractRaw", raw, integer(int(key) + 1)), by_name)
 
 
 def _grouped(value: Value) -> Value:

@@ -46,6 +46,7 @@ from lambdatrace_collector.logs.insights.syntax import (
 if TYPE_CHECKING:
     from lark.tree import Meta
 
+PARTS_MAX = 12  # of a field's name; those of events are read to five levels
 DIGITS_MAX = 18  # of a whole number: it fits the engine's Int64
 LIMIT_MAX = 10_000  # rows; source: the user guide, `limit`
 PREFIXES_MAX = 5  # source: the user guide, `SOURCE`
@@ -244,6 +245,11 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         return Call(str(children[0]).lower(), arguments, span=_span(meta))
 
     def reference(self, meta: Meta, children: list[Token]) -> Field:
+        if len(children) > PARTS_MAX:
+            raise QuerySyntaxError(
+                f"the field's name has {len(children)} parts: at most {PARTS_MAX} are allowed",
+                _span(meta),
+            )
         parts = (str(child).strip("`[]") for child in children)
         return Field(tuple(parts), span=_span(meta))
 
