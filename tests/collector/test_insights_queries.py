@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.collector.conftest import Collector
 
 REQUEST_ID = "0fc78b42-f6e0-400a-be91-71c5d1eadb9a"
-NOW_MS = time.time_ns() // 1_000_000 // 60_000 * 60_000 - 3_600_000
+NOW_MS = (time.time_ns() // 3_600_000_000_000 - 1) * 3_600_000  # an hour that has ended
 MESSAGES = (
     f"START RequestId: {REQUEST_ID} Version: $LATEST\n",
     f"[INFO]\t2026-11-21T10:00:00.000Z\t{REQUEST_ID}\tuser=bob, id:7",
