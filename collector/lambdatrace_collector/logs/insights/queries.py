@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 GROUPS_MAX = 50  # source: StartQuery, logGroupNames and logGroupIdentifiers
 SOURCE_GROUPS_MAX = 10_000  # source: the user guide, `SOURCE`
 DESCRIBED_MAX = 1_000
+PAGE_MAX = 10_000  # source: GetQueryResults, maxItems
 CANNOT_COMPILE_REGEXP = 427  # the engine's error code
 LATEST_S = 9_999_999_999  # a day in 2286; times in seconds, of which milliseconds are made
 
@@ -114,13 +115,12 @@ class InsightsQueries:
         return {"queryId": started.query_id}
 
     async def get_query_results(self, call: Call) -> Mapping[str, Any]:
-        """GetQueryResults: the status, and once Complete the rows; `maxItems` of them a page."""
+        """GetQueryResults: the status, and once Complete the rows, a page of them."""
         parameters = call.parameters
         query = self._history.find(call, parameters["queryId"])
         token = parameters.get("nextToken")
         (start,) = decode_token(token, int, invalid=_invalid_token) if token else (0,)
-        count = parameters.get("maxItems") or len(query.results)
-        end = start + count
+        end = start + (parameters.get("maxItems") or PAGE_MAX)
         return {
             "queryLanguage": "CWLI",
             "results": query.results[start:end],
