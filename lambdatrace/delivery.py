@@ -244,6 +244,6 @@ class Delivery:
 
 
 def _compacted(entries: list[Entry]) -> list[Entry]:
-    from lambdatrace.recovery import compacted
+    from lambdatrace.journal_state import compacted
 
     return compacted(entries)

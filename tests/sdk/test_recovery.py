@@ -25,9 +25,10 @@ from lambdatrace.guard import Guard
 from lambdatrace.handler import begin
 from lambdatrace.invocation_spans import InvocationSpans
 from lambdatrace.journal import MAGIC, SIZE_MAX, Journal, read_entries, span_entry
+from lambdatrace.journal_state import Left, compacted
 from lambdatrace.metering import Metering
 from lambdatrace.records import ERROR, OWN_SCOPE, Scope
-from lambdatrace.recovery import Left, compacted, is_alive, recover
+from lambdatrace.recovery import is_alive, recover
 from lambdatrace.sinks import Outcome
 from lambdatrace.testing import START_NS, LambdaContext, MemorySink, recording
 from lambdatrace.tracing import enter, leave
