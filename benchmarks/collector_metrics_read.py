@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from benchmarks.collector_process import peak_rss_mb, scalar, start_collector, stop
+from benchmarks.collector_process import cpu_seconds, peak_rss_mb, scalar, start_collector, stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ def measure(store: Path, options: argparse.Namespace) -> tuple[dict[str, Any], d
     result["bytes_per_point"] = round(stored_bytes / result["points"], 2)
     collector, url = start_collector(store)
     try:
-        result |= timings(client(url), end)
+        result |= timings(client(url), collector.pid, end)
         result["peak_rss_mb"] = round(peak_rss_mb(collector.pid))
     finally:
         stop(collector)
@@ -152,8 +152,8 @@ def fill(store: Path, end: datetime, points: int) -> None:
     )
 
 
-def timings(cloudwatch: Any, end: datetime) -> dict[str, Any]:
-    """Milliseconds of the calls, the median of ten, by what was asked."""
+def timings(cloudwatch: Any, pid: int, end: datetime) -> dict[str, Any]:
+    """Milliseconds of the calls: the median of ten, and of the collector's CPU time."""
 
     def asked(namespace: str, stat: str, period: int) -> Callable[[], Any]:
         queries = [
@@ -202,7 +202,10 @@ def timings(cloudwatch: Any, end: datetime) -> dict[str, Any]:
         found[f"{name}_points"] = sum(len(item["Values"]) for item in results) or len(
             answer.get("Metrics", [])
         )
+        before_s = cpu_seconds(pid)
         found[f"{name}_ms"] = median_ms(call)
+        # Does not move with what else the machine does.
+        found[f"{name}_cpu_ms"] = round((cpu_seconds(pid) - before_s) * 1000 / ROUNDS)
     return found
 
 

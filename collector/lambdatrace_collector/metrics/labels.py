@@ -39,18 +39,15 @@ def default_labels(selections: Sequence[Selection]) -> list[str]:
     by_name: dict[str, list[Selection]] = {}
     for selection in selections:
         by_name.setdefault(selection.metric.metric_name, []).append(selection)
-    return [_label(selection, by_name[selection.metric.metric_name]) for selection in selections]
+    differing = {name: _differing(of_one_name) for name, of_one_name in by_name.items()}
+    return [_label(selection, differing[selection.metric.metric_name]) for selection in selections]
 
 
 def searched_labels(selections: Sequence[Selection]) -> list[str]:
     """For the series of one SEARCH what tells them apart; the metric's name if nothing does."""
     dimensions = [selection.metric.dimensions for selection in selections]
-    differing = {
-        name
-        for item in dimensions
-        for name in item
-        if len({other.get(name) for other in dimensions}) > 1
-    }
+    names = {name for item in dimensions for name in item}
+    differing = {name for name in names if len({item.get(name) for item in dimensions}) > 1}
     names_differ = len({selection.metric.metric_name for selection in selections}) > 1
     labels: list[str] = []
     for selection, item in zip(selections, dimensions, strict=True):
@@ -92,13 +89,23 @@ def dynamic_label(
     return _DYNAMIC.sub(value, template)
 
 
-def _label(selection: Selection, same_name: Sequence[Selection]) -> str:
+def _differing(selections: Sequence[Selection]) -> tuple[bool, bool, bool]:
+    """Whether statistics, periods and metrics of one name are several."""
+    return (
+        len({selection.statistic.name for selection in selections}) > 1,
+        len({selection.period_s for selection in selections}) > 1,
+        len({selection.metric for selection in selections}) > 1,
+    )
+
+
+def _label(selection: Selection, differing: tuple[bool, bool, bool]) -> str:
+    statistics_differ, periods_differ, metrics_differ = differing
     words = [selection.metric.metric_name]
-    if len({other.statistic.name for other in same_name}) > 1:
+    if statistics_differ:
         words.append(selection.statistic.name)
-    if len({other.period_s for other in same_name}) > 1:
+    if periods_differ:
         words.append(str(selection.period_s))
-    if len({other.metric for other in same_name}) > 1:
+    if metrics_differ:
         words += selection.metric.dimension_values
     return " ".join(words)
 
