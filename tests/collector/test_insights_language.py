@@ -242,8 +242,15 @@ def test_a_refused_command_is_refused_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["limit " + "5" * 9000, "stats count(*) by bin(" + "5" * 9000 + "m)"]
+    "text",
+    [
+        "limit " + "5" * 9000,
+        "stats count(*) by bin(" + "5" * 9000 + "m)",
+        "fields a" + ".a" * 4000,
+        "limit \u0663",  # a digit, but not one of ours
+        "stats count(*) by bin(\u0663m)",
+    ],
 )
-def test_a_number_of_thousands_of_digits_is_refused(text: str) -> None:
+def test_numbers_of_thousands_of_digits_or_of_other_scripts_are_refused(text: str) -> None:
     with pytest.raises(QuerySyntaxError):
         parse_query(text)
