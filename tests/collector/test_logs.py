@@ -148,6 +148,15 @@ def test_a_page_holds_at_most_a_megabyte(logs: Any, group: str) -> None:
     assert [[text[0] for text in messages(answer)] for answer in (first, second)] == [["0"], ["1"]]
 
 
+def test_long_messages_come_whole_beside_short_ones(logs: Any, group: str) -> None:
+    start = now_ms()
+    texts = ["short", "x" + "é" * 3000, "y" * 4096, "z" * 4097]
+    put(logs, group, "one", *((start + place, text) for place, text in enumerate(texts)))
+    forward = logs.filter_log_events(logGroupName=group)
+    backward = logs.filter_log_events(logGroupName=group, startFromHead=False)
+    assert (messages(forward), messages(backward)) == (texts, texts[::-1])
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
