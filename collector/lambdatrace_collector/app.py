@@ -40,6 +40,9 @@ from lambdatrace_collector.routing import Route, Routes
 from lambdatrace_collector.store.readiness import Readiness
 from lambdatrace_collector.streaming import Streams
 from lambdatrace_collector.traces.api import TracesApi, api_error
+from lambdatrace_collector.xray.operations import operations as xray_operations
+from lambdatrace_collector.xray.receiver import DatagramReceiver
+from lambdatrace_collector.xray.segment_store import SegmentStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -83,8 +86,11 @@ class Application:
         self._logs = LogService(
             store, record_ids, self._groups["logs"].commit, settings.aws_endpoint
         )
-        operations = self._aws_operations(record_ids)
+        segments = SegmentStore(store)
+        operations = {**self._aws_operations(record_ids), **xray_operations(segments)}
         self.ingests = self._otlp_groups.ingests(operations, self._logs.arrivals)
+        by_name = {signal.name: ingest for signal, ingest in self.ingests.items()}
+        self.datagrams = DatagramReceiver(segments, by_name)
         self._aws = AwsEndpoint(load_services(), operations)
         self._routes = Routes(self._all_routes())
 
@@ -105,6 +111,7 @@ class Application:
             Route("GET", "/_lambdatrace/logs", otlp_reading.logs, _api_error),
             Route("GET", "/_lambdatrace/metrics", otlp_reading.metrics, _api_error),
             Route("GET", "/metrics", self._measurements.read, _api_error),
+            Route("GET", "/_lambdatrace/datagrams", self._datagram_counts, _api_error),
             Route("GET", "/healthz", self._healthz, _api_error),
             Route("GET", "/readyz", self._readyz, _api_error),
             *([Route("POST", "/_lambdatrace/reset", self._reset, _api_error)] if resets else []),
@@ -144,6 +151,7 @@ class Application:
     async def drain(self) -> None:
         """Refuse new data and write what waits."""
         self._retention.cancel()
+        await self.datagrams.drain()
         await self._otlp_groups.drain()
         for group in self._groups.values():
             await group.drain()
@@ -184,6 +192,10 @@ class Application:
         """Everything that was acknowledged before is gone."""
         await self._store.empty()
         return json_response({})
+
+    async def _datagram_counts(self, _request: Request) -> Response:
+        """How many datagrams were received, stored, rejected and dropped, and how many wait."""
+        return json_response(self.datagrams.shown())
 
     async def _healthz(self, _request: Request) -> Response:
         """Alive: the process answers."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 PORT_MAX = 65535
 HTTP_DEFAULT = "127.0.0.1:4318"
 GRPC_DEFAULT = "127.0.0.1:4317"
+XRAY_DEFAULT = "127.0.0.1:2000"
 STORE_DEFAULT = "chdb://.lambdatrace"
 
 
@@ -24,6 +25,7 @@ class Settings:
     http_host: str
     http_port: int  # 0: a free one
     grpc: tuple[str, int] | None = None  # host and port of OTLP/gRPC; None: no listener
+    xray: tuple[str, int] | None = None  # host and port of the X-Ray daemon's protocol
     aws_endpoint: str | None = None  # where deliveries go, such as those of subscription filters
     allow_reset: bool = False
 
@@ -51,11 +53,7 @@ def parse_settings(argv: Sequence[str]) -> Settings:
         help=f"OTLP/HTTP and the AWS APIs; port 0 takes a free one (default {HTTP_DEFAULT})",
     )
     _add_listener(parser, "grpc", GRPC_DEFAULT, "OTLP/gRPC")
-    parser.add_argument(
-        "--no-xray",
-        action="store_true",
-        help="changes nothing yet: this version has no listener for X-Ray segments",
-    )
+    _add_listener(parser, "xray", XRAY_DEFAULT, "what the X-Ray daemon takes, by UDP and TCP")
     parser.add_argument(
         "--aws-endpoint",
         type=_endpoint,
@@ -75,6 +73,7 @@ def parse_settings(argv: Sequence[str]) -> Settings:
         http_host=host,
         http_port=port,
         grpc=options.grpc,
+        xray=options.xray,
         aws_endpoint=options.aws_endpoint,
         allow_reset=options.allow_reset,
     )

@@ -120,7 +120,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     LAMBDATRACE_TEST_STORE=clickhouse://… has them run against a ClickHouse server.
     """
     store = os.environ.get(STORE_VARIABLE) or tmp_path_factory.mktemp("store") / "data"
-    running = start(store, "--grpc", "127.0.0.1:0")
+    running = start(store, "--grpc", "127.0.0.1:0", "--xray", "127.0.0.1:0")
     try:
         yield running
     finally:

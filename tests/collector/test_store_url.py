@@ -120,12 +120,6 @@ def test_the_listeners_are_on_loopback_unless_they_are_moved_or_left_out() -> No
     assert parse_settings([]).grpc == ("127.0.0.1", 4317)
     assert parse_settings(["--grpc", "[::1]:0"]).grpc == ("::1", 0)
     assert parse_settings(["--no-grpc"]).grpc is None
-
-
-def test_help_says_that_the_listener_for_segments_does_not_exist_yet(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit):
-        parse_settings(["--help"])
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "--no-xray changes nothing yet: this version has no listener for X-Ray" in printed
+    assert parse_settings([]).xray == ("127.0.0.1", 2000)
+    assert parse_settings(["--xray", "0.0.0.0:0"]).xray == ("0.0.0.0", 0)
+    assert parse_settings(["--no-xray"]).xray is None
