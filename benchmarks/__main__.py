@@ -12,8 +12,8 @@ BENCHMARKS = (
     "harness_invoke",
     "harness_peers",
     "harness_chaos",
-    "collector_ingest",
     "collector_hostile",
+    "collector_otlp",
     "freeze_loss",
 )
 

@@ -64,9 +64,9 @@ CREATE TABLE IF NOT EXISTS otlp_sources (
 SETTINGS min_parts_to_merge_at_once = 10, old_parts_lifetime = 480;
 
 -- A span is its trace id and span id, and it keeps its start when it is sent again: a retried request
--- settles to one copy (read with FINAL). In order of time, as spans arrive, an INSERT sorts little and a
--- merge copies runs; in order of trace id both cost half as much again. A trace is found by its bloom
--- filter.
+-- settles to one copy (read with FINAL). In order of trace id a trace is one place in each part, however many
+-- spans there are: one of 800,000 in 14 parts takes 22 ms of processor, 48 by a bloom filter in order of time,
+-- which has to be read whole. It costs an INSERT a tenth more.
 -- Partitions follow the day of arrival, which the sender cannot choose: one body with spans of a thousand
 -- different days must not make a thousand parts.
 CREATE TABLE IF NOT EXISTS spans (
@@ -89,10 +89,9 @@ CREATE TABLE IF NOT EXISTS spans (
     status_message String,
     status_code Int32,
     source_id UInt64,
-    received DateTime DEFAULT now(),
-    INDEX trace trace_id TYPE bloom_filter(0.01) GRANULARITY 1
+    received DateTime DEFAULT now()
 ) ENGINE = ReplacingMergeTree PARTITION BY toDate(received)
-ORDER BY (start_time_unix_nano, trace_id, span_id) PRIMARY KEY start_time_unix_nano
+ORDER BY (trace_id, start_time_unix_nano, span_id) PRIMARY KEY trace_id
 SETTINGS min_bytes_for_wide_part = 268435456, merge_selector_base = 10, old_parts_lifetime = 480;
 
 -- Only the sub-columns that are needed are unnested: with the spans in hand, this view would cost a
