@@ -22,7 +22,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.collector_process import peak_rss_mb, start_collector, stop
-from benchmarks.hostile import languages, otlp, wire  # noqa: F401 - importing registers
+from benchmarks.hostile import languages, otlp, wire, xray  # noqa: F401 - importing registers
 from benchmarks.hostile.over_http import attack_over_http, offered
 from benchmarks.hostile.targets import TARGETS, Target
 

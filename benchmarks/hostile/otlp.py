@@ -18,7 +18,7 @@ from lambdatrace_collector.otlp.from_json import request_from_json
 from lambdatrace_collector.otlp.signals import LOGS, METRICS, TRACES, parse_request
 
 
-def _traces() -> ExportTraceServiceRequest:
+def traces_request() -> ExportTraceServiceRequest:
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     resource.resource.attributes.add(key="service.name").value.string_value = "s"
@@ -31,7 +31,7 @@ def _traces() -> ExportTraceServiceRequest:
     return request
 
 
-def _logs() -> ExportLogsServiceRequest:
+def logs_request() -> ExportLogsServiceRequest:
     request = ExportLogsServiceRequest()
     resource = request.resource_logs.add()
     resource.resource.attributes.add(key="service.name").value.string_value = "s"
@@ -63,7 +63,11 @@ def _json(request: Any) -> bytes:
     return text.encode()
 
 
-for _signal, _request in ((TRACES, _traces()), (LOGS, _logs()), (METRICS, _metrics())):
+for _signal, _request in (
+    (TRACES, traces_request()),
+    (LOGS, logs_request()),
+    (METRICS, _metrics()),
+):
     register(
         Target(
             f"OTLP {_signal.name} as JSON",
