@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from benchmarks.hostile.mutation import mutated_body
+from lambdatrace_collector.aws.event_stream import CONTENT_TYPE as EVENT_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +101,10 @@ def _exchange(connection: http.client.HTTPConnection, content: bytes) -> tuple[i
     method, path, headers = _head(line)
     connection.request(method, path, body, headers)
     response = connection.getresponse()
+    if response.getheader("content-type") == EVENT_STREAM:  # it has no end of its own
+        answer = response.read1(65536)
+        connection.close()
+        return response.status, answer
     return response.status, response.read()
 
 
