@@ -24,7 +24,7 @@ from lambdatrace_collector.exchange import (
     request_head,
     send_response,
 )
-from lambdatrace_collector.ingest.admission import Admission
+from lambdatrace_collector.ingest.admission import RESERVED_BYTES, Admission
 from lambdatrace_collector.ingest.group_commit import GroupCommit, GroupMeters
 from lambdatrace_collector.ingest.record_ids import RecordIds
 from lambdatrace_collector.logs.operations import LogService
@@ -67,7 +67,7 @@ class Application:
         self._settings = settings
         self._readiness = Readiness(store)
         self._streams = Streams()
-        self.admission = Admission()
+        self.admission = Admission(reserved_bytes=RESERVED_BYTES)
         inserts = {
             "logs": _lines_insert(store, "log_input"),
             "metrics": metrics_insert(store),

@@ -43,6 +43,8 @@ BODY_DEADLINE_S = 30  # a client that sends slower than this would hold its byte
 # A body that has begun holds all it announced: a client that then falls silent must not keep that.
 BODY_SILENCE_MAX_S = 5
 LENGTH_DIGITS_MAX = 19  # Python refuses to read thousands
+# Nor one that sends a byte now and then: twice the silence allowed, then this much must come.
+BODY_BYTES_PER_S_MIN = 16 * 1024
 DISCARD_BYTES_MAX = 4 * BODY_BYTES_MAX
 DISCARD_DEADLINE_S = 5
 GZIP_WINDOW = 31  # zlib: gzip framing with the largest window
@@ -157,17 +159,19 @@ class _Arrival:
     """What has come of a body, and whether the client has sent all of it."""
 
     chunks: list[bytes] = field(default_factory=list)
+    size_bytes: int = 0
     is_complete: bool = False
 
 
 async def _in_time(receiving: Coroutine[Any, Any, None], arrival: _Arrival) -> None:
     """Await `receiving`, which fills `arrival`. Raises RequestTimeoutError, or what it raises."""
     task = asyncio.ensure_future(receiving)
-    deadline = asyncio.get_running_loop().time() + BODY_DEADLINE_S
+    began = asyncio.get_running_loop().time()
     try:
         while True:
             seen = len(arrival.chunks)
-            remaining = deadline - asyncio.get_running_loop().time()
+            elapsed = asyncio.get_running_loop().time() - began
+            remaining = BODY_DEADLINE_S - elapsed
             await asyncio.wait((task,), timeout=min(BODY_SILENCE_MAX_S, remaining))
             if task.done():
                 return task.result()
@@ -176,6 +180,10 @@ async def _in_time(receiving: Coroutine[Any, Any, None], arrival: _Arrival) -> N
             if seen and len(arrival.chunks) == seen:
                 raise RequestTimeoutError(
                     f"nothing more of the body arrived for {BODY_SILENCE_MAX_S} s"
+                )
+            if seen and arrival.size_bytes < elapsed * BODY_BYTES_PER_S_MIN:
+                raise RequestTimeoutError(
+                    f"the body arrives at less than {BODY_BYTES_PER_S_MIN} bytes/s"
                 )
     finally:
         task.cancel()
@@ -203,6 +211,7 @@ async def _receive_all(
         if chunk and size > lease.body_bytes:
             lease.grow(max(announced, size) - lease.body_bytes)
         arrival.chunks.append(chunk)
+        arrival.size_bytes = size
         if arrival.is_complete:
             return
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from lambdatrace_collector.app import Application
-from lambdatrace_collector.bounded_head import BoundedHeadProtocol
+from lambdatrace_collector.connections import BoundedHttpProtocol
 from lambdatrace_collector.errors import ListenError
 from lambdatrace_collector.otlp.grpc_server import OtlpGrpc
 from lambdatrace_collector.store.engine import open_store
@@ -113,7 +113,7 @@ async def _serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http=BoundedHeadProtocol,
+            http=BoundedHttpProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -12,7 +12,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from lambdatrace_collector.errors import ServiceError, StoreDownError
+from lambdatrace_collector.errors import ServiceError, StoreDownError, StoreUnavailableError
 from lambdatrace_collector.ingest.group_commit import GROUP_BYTES_MAX
 from lambdatrace_collector.store.engine import WRITERS
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # How long an answer stands: a write makes a part, and whoever asks more often than a supervisor
 # does (Kubernetes: every 10 s) must not make the engine merge for it.
 ANSWER_STANDS_S = 5
+TRY_DEADLINE_S = 3  # a row takes 2 ms; behind full groups, a second
 # A full group for each writer: the file it is handed over in, and the part it becomes.
 FREE_BYTES_MIN = 2 * WRITERS * GROUP_BYTES_MAX
 
@@ -44,10 +45,19 @@ class Readiness:
         """
         async with self._trying:
             if time.monotonic() >= self._stands_until:
-                self._failure = await self._try()
+                self._failure = await self._try_in_time()
                 self._stands_until = time.monotonic() + ANSWER_STANDS_S
         if self._failure is not None:
             raise self._failure
+
+    async def _try_in_time(self) -> ServiceError | None:
+        try:
+            return await asyncio.wait_for(self._try(), TRY_DEADLINE_S)
+        except (asyncio.TimeoutError, TimeoutError):
+            return StoreUnavailableError(
+                f"the store did not write one row within {TRY_DEADLINE_S} s: its disk hangs, or is"
+                " behind with what was sent"
+            )
 
     async def _try(self) -> ServiceError | None:
         if self._store.url.folder is not None:
