@@ -14,6 +14,9 @@ BENCHMARKS = (
     "harness_chaos",
     "collector_hostile",
     "collector_otlp",
+    "collector_small",
+    "collector_chaos",
+    "collector_overload",
     "freeze_loss",
 )
 
