@@ -11,7 +11,11 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metr
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 
 from lambdatrace_collector.errors import BadRequestError, BodyTooLargeError
-from lambdatrace_collector.otlp.message_count import holds_more_messages
+from lambdatrace_collector.otlp.message_count import (
+    NESTED_MAX,
+    holds_more_messages,
+    may_hold_too_many_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,11 +97,16 @@ def parse_request(signal: Signal, body: bytes) -> Any:
     """The request in `body`, checked to the innermost message.
 
     Raises BadRequestError when it is not one, BodyTooLargeError when it has over RECORDS_MAX
-    records, the entries that hold them counted with them.
+    records, the entries that hold them counted with them, or may have over NESTED_MAX attributes.
     """
     if holds_more_messages(body, RECORDS_MAX, signal.levels):
         raise BodyTooLargeError(
             f"the request holds over {RECORDS_MAX} {signal.records}: send them in smaller requests"
+        )
+    if may_hold_too_many_fields(body):
+        raise BodyTooLargeError(
+            f"the request holds over {NESTED_MAX} attributes and other parts of {signal.records}:"
+            " send them in smaller requests"
         )
     try:
         return signal.request.FromString(body)
