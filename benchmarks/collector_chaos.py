@@ -51,6 +51,7 @@ START_KILLS = 0.1  # the share of kills that hit the start
 BACKLOG_DEADLINE_S = 120
 RSS_MB_MAX = 1200
 CONNECTIONS = 4
+_TRANSFORMATION = {"metricName": "Errors", "metricNamespace": "Chaos", "metricValue": "1"}
 
 
 def main() -> int:
@@ -208,7 +209,7 @@ class _Catalog:
         self._thread.join()
 
     def missing(self) -> list[str]:
-        """The groups, streams and retentions that were acknowledged and are not there."""
+        """The groups, streams and filters that were acknowledged and are not there."""
         pages = self._logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix="chaos")
         groups = {group["logGroupName"] for page in pages for group in page["logGroups"]}
         missing = [name for name in self.made if name not in groups]
@@ -217,6 +218,9 @@ class _Catalog:
                 streams = self._logs.describe_log_streams(logGroupName=name)["logStreams"]
                 if [stream["logStreamName"] for stream in streams] != ["s"]:
                     missing.append(f"{name}:s")
+                filters = self._logs.describe_metric_filters(logGroupName=name)["metricFilters"]
+                if [each["filterName"] for each in filters] != ["errors"]:
+                    missing.append(f"{name}:errors")
         return missing
 
     def _work(self) -> None:
@@ -227,6 +231,13 @@ class _Catalog:
             self._until_acknowledged(self._logs.create_log_group, logGroupName=name)
             self._until_acknowledged(
                 self._logs.create_log_stream, logGroupName=name, logStreamName="s"
+            )
+            self._until_acknowledged(
+                self._logs.put_metric_filter,
+                logGroupName=name,
+                filterName="errors",
+                filterPattern="ERROR",
+                metricTransformations=[_TRANSFORMATION],
             )
             self.made.append(name)
             time.sleep(0.05)
