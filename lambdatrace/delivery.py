@@ -214,7 +214,7 @@ class Delivery:
         current = self._telemetry
         if current.journal is not None:
             current.journal.settled += len(spans)
-            current.journal.write(("settled", [span.span_id for span in spans]))
+            current.journal.settled_spans([span.span_id for span in spans])
 
     def losses(self) -> str:
         """What was lost so far, in one line; empty when nothing was."""

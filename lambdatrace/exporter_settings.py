@@ -35,9 +35,14 @@ def _url(name: str, value: str) -> str:
     try:
         Address(value)
     except ValueError as error:
-        # What stands before the @ may be a password.
-        host = value.rpartition("@")[2].partition("/")[0]
-        shown = f"{HIDDEN}@{host}" if "@" in value else value
+        # What stands before the @ may be a password, and a path or query hold a key.
+        scheme, separator, rest = value.rpartition("://")
+        authority, slash, _ = rest.partition("?")[0].partition("/")
+        shown = authority.rpartition("@")[2]
+        if "@" in authority:
+            shown = f"{HIDDEN}@{shown}"
+        else:
+            shown = f"{scheme}{separator}{shown}" + ("/…" if slash or "?" in rest else "")
         raise SettingError(name, shown, str(error).removeprefix("expected ")) from None
     return value
 

@@ -50,7 +50,8 @@ def interruption(error: BaseException) -> BaseException | None:
             code, values = traceback.tb_frame.f_code, traceback.tb_frame.f_locals
             for name in code.co_varnames:
                 value = values.get(name)
-                if value is frame or (type(value) is tuple and value[1:] == (frame,)):
+                # By identity: what compares may be a value of the user's.
+                if value is frame or (type(value) is tuple and value[-1:] and value[-1] is frame):
                     return found
         # None of our own lines raises these.
         if isinstance(found, _ENDINGS) and _is_ours(traceback):

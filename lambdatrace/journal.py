@@ -70,12 +70,14 @@ SIZE_MAX = 1 << 20  # five thousand spans; the buffer's default is two
 _END_MAX = SIZE_MAX - len(END)
 FULL_SHARE = 0.5  # from here on it is looked through for what has been sent
 FORMAT = 2  # of marshal: the last without back references, 20 % faster
+_ITEMS_MAX = 1_000  # of a list that is written as it is
 _ENTRY_DEPTH = 4  # levels of an entry that are its own; what is deeper is bounded
 _SCALARS = frozenset((str, bool, int, float, bytes))
 LENGTHS_MAX = 256  # those of most spans, made once: 0.1 µs less for each
 LENGTHS = [size.to_bytes(4, "little") for size in range(LENGTHS_MAX)]
 # The first letter of a body that is text; marshal's is a parenthesis.
 OPENED, CLOSED = "o", "c"
+_OPENED, _CLOSED = OPENED.encode(), CLOSED.encode()
 NOT_ENDED = bytes(8)
 _END_AT = FRAME_BYTES + 1
 KINDS = "012345"  # of spans
@@ -232,14 +234,24 @@ class Journal:
 
     def span(self, span: Span) -> None:
         """Note a span as it stands: that it has begun, or, when it has ended, all of it."""
-        span.noted = len(span.attributes)
+        dropped, span.noted = self.dropped, len(span.attributes)
         self.write(span_entry(span))
+        if self.dropped != dropped:
+            span.noted = -1
 
     def span_opened(self, span: Span) -> None:
         """Note that a span has begun: as a line of text if it is as most are, half the price."""
         context, parent, spans, scope = span.context, span.parent, span.opened_in, span.scope
-        attributes = span.attributes
-        if parent is None or spans is None or span.links or scope.attributes or scope.schema_url:
+        attributes, dropped = span.attributes, self.dropped
+        if (
+            parent is None
+            or spans is None
+            or span.links
+            or span.dropped_attributes
+            or span.dropped_links
+            or scope.attributes
+            or scope.schema_url
+        ):
             self.span(span)
         elif attributes or scope is not OWN_SCOPE:
             span.noted = len(attributes)
@@ -269,11 +281,20 @@ class Journal:
             )
             if at:
                 span.place = places, at + _END_AT
+        if self.dropped != dropped:
+            span.noted = -1  # its end tells all of it
 
     def span_ended(self, span: Span) -> None:
         """Note that a span has ended, and what it was given that is not noted yet."""
         noted, attributes = span.noted, span.attributes
-        if noted < 0 or span.events or span.links or span.dropped_attributes:
+        if (
+            noted < 0
+            or span.events
+            or span.links
+            or span.dropped_attributes
+            or span.dropped_events
+            or span.dropped_links
+        ):
             self.write(span_entry(span))
         elif noted < len(attributes) or span.status_code:
             if noted:
@@ -300,9 +321,16 @@ class Journal:
             line = f"{CLOSED}{span.context.span_id}{span.end_ns} {span.name}"
             self._append(line.encode("utf-8", "replace"))
 
-    def attributes_set(self, span: Span, attributes: Mapping[str, Any]) -> None:
-        """Note what an open span was given."""
+    def attributes_set(self, span: Span, attributes: Mapping[str, Any]) -> bool:
+        """Note what an open span was given; False if there was no room for it."""
+        dropped = self.dropped
         self.write(("set", span.span_id, dict(_writable(attributes))))
+        return self.dropped == dropped
+
+    def settled_spans(self, span_ids: list[str]) -> None:
+        """Note which spans were sent; one of them that is open yet is sent again when it ends."""
+        self._places = object()  # its end is to come behind this entry
+        self.write(("settled", span_ids))
 
     def metric(
         self,
@@ -333,6 +361,8 @@ class Journal:
             return
         try:
             self._map()
+            # What ends from now on is an entry of its own, which moves the position.
+            self._places = object()
             position = self._position
             if is_empty():
                 self._reset(position)
@@ -364,7 +394,6 @@ class Journal:
         old = self._mapped
         if old is None:
             return
-        self._places = object()  # what ends from now on is noted behind `read_to`
         read_to = self._position
         kept = keep(list(read_entries(old[:read_to])))
         self._kept, self.settled = len(kept), 0
@@ -372,13 +401,14 @@ class Journal:
         path = f"{self.folder}/{self.name}"
         new = _new_mapping(path + NEW)
         try:
-            at = HEADER_BYTES + len(body)
+            at, places = HEADER_BYTES + len(body), object()
             new[len(MAGIC) : at] = self._key.to_bytes(8, "little") + body
             # With what other threads have added meanwhile: one step from here …
             end = at + self._position - read_to
             new[at : end + 4] = old[read_to : self._position + 4]
             new[:_MAGIC_BYTES] = MAGIC  # it counts from now on, under either name
             self._mapped = new
+            self._places = places  # what has begun meanwhile has its place in the old one
             self._position = end  # … to here
         except IndexError as error:
             os.unlink(path + NEW)  # noqa: PTH108 - pathlib costs 2.8 ms
@@ -474,12 +504,12 @@ def read_entries(data: bytes) -> Iterator[Entry]:
         size = int.from_bytes(data[position : position + 4], "little")
         end = start + size
         body = data[start:end]
-        ended = body[1:9] if body[:1] == b"o" else NOT_ENDED
+        ended = body[1:9] if body[:1] == _OPENED else NOT_ENDED
         if ended != NOT_ENDED:
             body = body[:1] + NOT_ENDED + body[9:]
         if not size or len(body) != size or source_hash(key, body) != data[position + 4 : start]:
             return
-        if body[:1] in (b"o", b"c"):
+        if body[:1] in (_OPENED, _CLOSED):
             entry = _entry_of_line(body.decode("utf-8", "replace"))
             yield entry
             if ended != NOT_ENDED:
@@ -587,7 +617,9 @@ def _writable(attributes: Mapping[Any, Any]) -> Mapping[Any, Any]:
         return attributes
     return {
         _key(key): value
-        if type(value) is list and _SCALARS.issuperset(map(type, value))
+        if type(value) is list
+        and len(value) <= _ITEMS_MAX
+        and _SCALARS.issuperset(map(type, value))
         else plain(value, _ENTRY_DEPTH)
         for key, value in attributes.items()
     }

@@ -257,14 +257,13 @@ class Span:
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set several attributes."""
         own = self.attributes
-        count = len(own) + len(attributes)
-        if count > ATTRIBUTE_COUNT_MAX:
+        if len(own) + len(attributes) > ATTRIBUTE_COUNT_MAX:
             for key, value in attributes.items():
                 self.set_attribute(key, value)
         elif not self.end_ns:
-            own.update(attributes)
-            if len(own) != count:
+            if own and not own.keys().isdisjoint(attributes):
                 self._note_none()
+            own.update(attributes)
 
     def _note_none(self) -> None:
         """What the journal has of the attributes is no longer so."""

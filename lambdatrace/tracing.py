@@ -163,6 +163,11 @@ class Tracer:
         """
         return self.spans().root()
 
+    def is_recording(self) -> bool:
+        """Whether a span that begins here is sent, or held as it may yet be."""
+        above = self.current_span()
+        return above is None or above.context.is_sampled or self.is_holding
+
     def now_ns(self) -> int:
         """The time that spans are given."""
         return self._clock.time_ns()
@@ -300,6 +305,9 @@ class Tracer:
 
     def forget_parent(self) -> None:
         """In a forked child: the parent ends the spans that were open, and its invocation."""
+        for spans in (self._outside, self._last, _invocation.get()):
+            for span in spans.by_id.values() if spans is not None else ():
+                span.noted = -1  # the child's own journal does not have it
         self._outside = self._last = InvocationSpans(is_holding=self.is_holding)
         self.is_concurrent = False
         _invocation.set(None)
@@ -333,11 +341,14 @@ class Tracer:
         if journal is None or span.end_ns or not span.context.is_sampled:
             span.set_attributes(attributes)
             return
-        is_all_noted = span.noted == len(span.attributes)
+        before = len(span.attributes)
+        is_all_noted = span.noted == before
         span.set_attributes(attributes)
-        journal.attributes_set(span, attributes)
-        if is_all_noted:
-            span.noted = len(span.attributes)
+        after = len(span.attributes)
+        # Another thread's, which the journal has not, may be among them.
+        is_all_ours = after == before + len(attributes)
+        if journal.attributes_set(span, attributes) and is_all_noted and is_all_ours:
+            span.noted = after
 
     def add_event(self, span: Span, name: str, attributes: Mapping[str, Any]) -> None:
         """Record that something happened now in `span`."""

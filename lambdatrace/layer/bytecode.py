@@ -32,8 +32,9 @@ COMPILE_S_MAX = 120
 # How the names of modules begin that call the user's code, or are called by it and may raise: what
 # is printed of an error shows their frames.
 IN_TRACEBACKS = (
-    *("lambdatrace.auto", "lambdatrace.generators", "lambdatrace.handler", "lambdatrace.otel."),
-    *("lambdatrace.patches", "lambdatrace.recording", "lambdatrace.runtime_client"),
+    *("lambdatrace.auto", "lambdatrace.generators", "lambdatrace.handler", "lambdatrace.import_"),
+    *("lambdatrace.logs.logger", "lambdatrace.otel", "lambdatrace.patches"),
+    *("lambdatrace.post_import", "lambdatrace.recording", "lambdatrace.runtime_client"),
     *("lambdatrace.span_scope", "lambdatrace.xray"),
 )
 
@@ -266,9 +267,11 @@ def _blank_declarations(owner: ast.Module | ast.ClassDef, lines: list[str]) -> N
         lines[declared[0].lineno - 1] = " " * declared[0].col_offset + "pass"
 
 
-_WORDS = frozenset((tokenize.NAME, tokenize.NUMBER, tokenize.STRING))
-# From Python 3.12 on an f-string has tokens of its own; before it is one, and stays as it is.
-_F_START, _F_END = getattr(tokenize, "FSTRING_START", -1), getattr(tokenize, "FSTRING_END", -1)
+# From Python 3.12 on an f-string has tokens of its own, from 3.14 on a t-string; before, it is one
+# token, and stays as it is.
+_STARTS = {getattr(tokenize, f"{kind}STRING_START", -1) for kind in "FT"}
+_ENDS = {getattr(tokenize, f"{kind}STRING_END", -2) for kind in "FT"}
+_WORDS = frozenset((tokenize.NAME, tokenize.NUMBER, tokenize.STRING, *_STARTS, *_ENDS))
 
 
 def _without_gaps(source: str) -> bytes:
@@ -279,7 +282,7 @@ def _without_gaps(source: str) -> bytes:
         divides = {last.type, token.type} <= _WORDS
         if not divides and not within and last.end[0] == token.start[0] and last.end[1]:
             cuts.append((token.start[0], last.end[1], token.start[1]))
-        within += (token.type == _F_START) - (token.type == _F_END)
+        within += (token.type in _STARTS) - (token.type in _ENDS)
         last = token
     for row, start, end in reversed(cuts):
         line = lines[row - 1]

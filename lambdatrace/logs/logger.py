@@ -16,6 +16,7 @@ from functools import partial, wraps
 
 from lambdatrace import telemetry
 from lambdatrace.errors import LambdatraceError
+from lambdatrace.guard import let_through
 from lambdatrace.handler import event_and_context
 from lambdatrace.logs import correlation_paths
 from lambdatrace.logs.json_lines import JsonLines, StandardOutput
@@ -236,7 +237,7 @@ class StructuredLogger(Adapter):
         """The keys as they are now."""
         return self._output.keys.current()
 
-    def structure_logs(self, append: bool = False, **keys: Any) -> None:
+    def structure_logs(self, /, append: bool = False, **keys: Any) -> None:
         """Have `keys` on each line, in the place of those appended so far, or with `append` too."""
         if not append:
             self.clear_state()
@@ -342,7 +343,7 @@ class StructuredLogger(Adapter):
             return partial(self.inject_lambda_context, **options)
 
         code = code_of(function)
-        innermost = code_of(_unwrapped(function))
+        innermost = telemetry.current().guard.run(_innermost_code, function) or code
 
         def begin(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             event, context = event_and_context(code, arguments, keywords)
@@ -437,16 +438,20 @@ def _checked(check: Callable[[Any], Any], value: Any) -> Any:
         return None
     try:
         return check(value)
-    except BaseException as error:  # noqa: BLE001 - the guard's own
-        telemetry.current().guard.take("lambdatrace.logger", error)
+    except BaseException as error:
+        guard = telemetry.current().guard
+        if guard.is_strict:
+            raise
+        let_through(error)
+        guard.report("lambdatrace.logger", error, once_per=str(error))
         return None
 
 
-def _unwrapped(function: Any) -> Any:
-    """The function that decorators stand around."""
+def _innermost_code(function: Any) -> Any:
+    """The code of the function that decorators stand around."""
     for _ in range(_DECORATORS_MAX):
         function = getattr(function, "__wrapped__", function)
-    return function
+    return code_of(function)
 
 
 def _name(service: Any) -> str:

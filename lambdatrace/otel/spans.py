@@ -11,6 +11,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from lambdatrace.exceptions import message_of, qualified_name
 from lambdatrace.otel.values import clean_attributes, clean_name, clean_value
+from lambdatrace.plain import INT64_MAX
 from lambdatrace.records import ERROR, Link, Span, SpanContext
 from lambdatrace.tracing import entered
 
@@ -272,7 +273,11 @@ class OtelSpan(trace.Span):
 
     def end(self, end_time: int | None = None) -> None:
         """End the span, now or at `end_time`, Unix nanoseconds; a second time does nothing."""
-        self._guard.run(self._tracer.end_span, self.record, end_time or 0)
+        self._guard.run(self._end, end_time or 0)
+
+    def _end(self, end_time: int) -> None:
+        # As OTLP can carry it, whatever the user's own clock gives.
+        self._tracer.end_span(self.record, min(max(int(end_time), 0), INT64_MAX))
 
     def __exit__(
         self,

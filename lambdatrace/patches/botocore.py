@@ -136,8 +136,10 @@ def _begin(
     if (service, operation_name) in _NOT_RECORDED or is_suppressed():
         return None
     operation = _operation(service, operation_name, meta.region_name, meta.endpoint_url)
-    attributes = dict(operation.attributes)
-    current.guard.run(_describe_request, attributes, operation, api_params)
+    attributes: dict[str, Any] = {}
+    if current.tracer.is_recording():
+        attributes.update(operation.attributes)
+        current.guard.run(_describe_request, attributes, operation, api_params)
     return _AwsCall(current, operation, client, attributes)
 
 

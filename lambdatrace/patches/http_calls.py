@@ -36,6 +36,8 @@ def begin(
     if current.function.runtime_api == server.address or url.startswith(current.exporters.urls):
         return None
     method = method.upper()
-    shown = redact_url(url, current.settings.redacted_keys)
-    attributes = request_attributes(method, shown, server.host, server.port)
+    attributes = {}
+    if current.tracer.is_recording():
+        shown = redact_url(url, current.settings.redacted_keys)
+        attributes = request_attributes(method, shown, server.host, server.port)
     return Call(current, span_name(method), scope, attributes)

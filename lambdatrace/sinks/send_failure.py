@@ -54,7 +54,7 @@ def unreachable(address: Address, error: Exception) -> str:
         said, remedy = "its name cannot be resolved", f"check {_SETTING}"
     else:
         said = text.removeprefix(f"{address.authority}: ").removeprefix(f"{address.authority} ")
-        remedy = next((what for mark, what in _OF_TEXT if mark in text), f"check {_SETTING}")
+        remedy = next((what for mark, what in _OF_TEXT if mark in said), f"check {_SETTING}")
     return f"{endpoint_of(address)}: {said}; {remedy}"
 
 

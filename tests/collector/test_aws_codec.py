@@ -99,6 +99,16 @@ def plain(value: Any) -> Any:
     return "NaN" if isinstance(value, float) and math.isnan(value) else value
 
 
+def without_empty(value: Any) -> Any:
+    """`value` without the members that are empty, nor those that have no others."""
+    if isinstance(value, list):
+        return [without_empty(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    members = {key: without_empty(item) for key, item in value.items()}
+    return {key: item for key, item in members.items() if item != {}}
+
+
 def sent(protocol: str, operation: Any, parameters: Mapping[str, Any]) -> Request:
     """What botocore sends."""
     wire = create_serializer(protocol, include_validation=False)
@@ -139,7 +149,10 @@ def test_what_botocore_sends_is_read_as_what_it_was_given(key: str, data: st.Dat
     name, source = PROTOCOLS[key].read_operation(request)
     assert name == operation.name
     found = PROTOCOLS[key].read_parameters(source, operation.input_shape)
-    assert plain(found) == plain(parameters)
+    if protocol == "query":  # which cannot say that a structure has no members
+        assert without_empty(plain(found)) == without_empty(plain(parameters))
+    else:
+        assert plain(found) == plain(parameters)
 
 
 @pytest.mark.parametrize("key", PROTOCOLS)

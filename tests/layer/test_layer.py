@@ -332,6 +332,34 @@ TYPE_CHECKING_NAME = ast.dump(ast.Name("TYPE_CHECKING", ast.Load()))
 WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
+STRIPPING = """
+import importlib.util, pathlib, sys
+spec = importlib.util.spec_from_file_location("bytecode", sys.argv[1])
+bytecode = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(bytecode)
+for source in sorted(pathlib.Path(sys.argv[2]).rglob("*.py")):
+    if "harness" not in source.parts and "cli" not in source.parts:
+        compile(bytecode.without_docstrings(source.read_bytes()), str(source), "exec")
+source = b'def f(x):\\n    return f"{x + 1}" if x else "b" in f"c"\\n'
+print(bytecode.without_docstrings(source).decode())
+"""
+
+
+@pytest.mark.parametrize("interpreter", FOUND, ids=[found.version for found in FOUND])
+def test_sources_are_stripped_whichever_python_builds_the_layer(interpreter: Interpreter) -> None:
+    answer = subprocess.run(
+        [interpreter.path, "-c", STRIPPING, str(PACKAGE / "layer" / "bytecode.py"), str(PACKAGE)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert answer.stderr == ""
+    names: dict[str, Any] = {}
+    exec(answer.stdout, names)
+    assert [names["f"](x) for x in (0, 1)] == [False, "2"]
+
+
 def test_every_source_is_the_same_program_without_docstrings_and_annotations() -> None:
     for path in PACKAGE.rglob("*.py"):
         source = path.read_bytes()

@@ -156,7 +156,7 @@ PORT = "expected a port from 1 to 65535"
         ),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:65536", f"'http://h:65536': {PORT}"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:0", f"'http://h:0': {PORT}"),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h:99999/x", f"'http://h:99999/x': {PORT}"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h:99999/x", f"'http://h:99999/…': {PORT}"),
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "https://otlp..example",

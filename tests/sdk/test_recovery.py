@@ -677,6 +677,117 @@ def test_what_ends_while_the_journal_is_compacted_is_not_lost(tmp_path: Path) ->
     assert [entry[:2] for entry in entries] == [("begun", span.span_id), ("ended", span.span_id)]
 
 
+def test_what_begins_while_the_journal_is_compacted_ends_in_an_entry_of_its_own(
+    tmp_path: Path,
+) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
+        assert journal is not None
+        journal.settle(lambda: False, list)
+        for number in range(6):
+            journal.write(("timeout", f"{number}" * 100_000))
+        begun: list[Span] = []
+
+        def keep(_: list[Any]) -> list[Any]:
+            begun.append(tracer.start_span("meanwhile"))  # in another thread, say
+            return []
+
+        journal.settled = 9
+        journal.settle(lambda: False, keep)
+        later = [tracer.start_span(f"later {number}") for number in range(5000)]
+        tracer.end_span(begun[0])
+        entries = list(read_entries(Path(journal.folder, journal.name).read_bytes()))
+    told = [(entry[0], entry[1]) for entry in entries if entry[0] in ("begun", "ended")]
+    assert told == [
+        *(("begun", span.span_id) for span in (*begun, *later)),
+        ("ended", begun[0].span_id),
+    ]
+
+
+def test_what_ends_in_the_moment_before_all_is_forgotten_is_not(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
+        assert journal is not None
+        journal.settle(lambda: False, list)
+        span = tracer.start_span("work")
+
+        def is_empty() -> bool:
+            tracer.end_span(span)  # in another thread, which has not come to the buffer
+            return True
+
+        journal.settle(is_empty, list)
+        left = Left(list(read_entries(Path(journal.folder, journal.name).read_bytes())))
+    assert left.spans[span.span_id] == (*span_entry(span)[:-1], REQUEST)
+
+
+def test_a_span_whose_begin_had_no_room_is_noted_whole_at_its_end(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
+        assert journal is not None
+        journal.settle(lambda: False, list)
+        while not journal.dropped:
+            journal.write(("timeout", "x" * 50_000))
+        for filler in (5_000, 500, 50, 5):
+            before = journal.dropped
+            while journal.dropped == before:
+                journal.write(("timeout", "x" * filler))
+        bare = tracer.start_span("bare")
+        given = tracer.start_span("given", attributes={"a": 1})
+        journal.settle(lambda: True, list)
+        tracer.end_span(given)
+        tracer.end_span(bare)
+        left = Left(list(read_entries(Path(journal.folder, journal.name).read_bytes())))
+    assert {span.name: left.spans[span.span_id][9] for span in (bare, given)} == {
+        "bare": {},
+        "given": {"a": 1},
+    }
+
+
+@pytest.mark.parametrize("attributes", [{}, {"a": 1}])
+def test_a_span_that_was_sent_open_is_sent_again_once_it_has_ended(
+    tmp_path: Path, attributes: dict[str, Any]
+) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
+        assert journal is not None
+        journal.settle(lambda: False, list)
+        span = tracer.start_span("slow", attributes=attributes)
+        journal.settled_spans([span.span_id])  # by the watchdog
+        recorded.clock.advance(5)
+        tracer.end_span(span)
+        left = Left(list(read_entries(Path(journal.folder, journal.name).read_bytes())))
+    assert (span.span_id in left.settled, left.spans[span.span_id][8]) == (False, span.end_ns)
+
+
+def test_an_attribute_of_another_threads_is_not_taken_for_noted(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
+        assert journal is not None
+        span = tracer.start_span("work")
+        write = journal.attributes_set
+
+        class Interrupted:
+            """The journal, beside which another thread sets an attribute."""
+
+            dropped = 0
+
+            def attributes_set(self, span: Span, attributes: dict[str, Any]) -> bool:
+                span.set_attribute("theirs", 1)
+                return write(span, attributes)
+
+        tracer.journal = Interrupted()  # type: ignore[assignment]
+        tracer.set_attributes(span, {"ours": 2})
+        tracer.journal = journal
+        tracer.end_span(span)
+        left = Left(list(read_entries(Path(journal.folder, journal.name).read_bytes())))
+    assert left.spans[span.span_id][9] == {"ours": 2, "theirs": 1}
+
+
 FORKING = """
 import multiprocessing, os, sys
 import lambdatrace

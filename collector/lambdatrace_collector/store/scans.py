@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -86,9 +86,11 @@ class Scans:
             return
         self._cancelled.add(mark)
         loop = asyncio.get_running_loop()
+        ended = asyncio.wrap_future(scan)
+        ended.add_done_callback(_how)  # who runs the scan is told; asyncio must not log it
         while not scan.cancel() and not scan.done():
             await loop.run_in_executor(self._killers, self._kill, mark)
-            await asyncio.wait([asyncio.wrap_future(scan)], timeout=KILL_AGAIN_S)
+            await asyncio.wait([ended], timeout=KILL_AGAIN_S)
 
     def close(self) -> None:
         """End every scan, then the threads and their clients. Blocks."""
@@ -107,11 +109,7 @@ class Scans:
         scan = self._scans.get(mark)
         if scan is None:
             return False
-        try:
-            scan.exception(timeout=KILL_AGAIN_S)
-        except TimeoutError:
-            return True
-        return False
+        return not wait([scan], timeout=KILL_AGAIN_S).done
 
     def _run(
         self, statements: Sequence[Statement], mark: str, on_start: Callable[[], None]
@@ -148,6 +146,11 @@ class Scans:
             self._local.client = client
             self._clients.append(client)
         return client
+
+
+def _how(ended: asyncio.Future[list[Rows]]) -> BaseException | None:
+    """The error a scan ended with; None if it was cancelled, or has its rows."""
+    return None if ended.cancelled() else ended.exception()
 
 
 def _translated(error: ClickHouseError) -> Exception:
