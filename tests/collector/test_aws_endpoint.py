@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -134,8 +134,11 @@ def test_boto3_reads_a_live_tail_until_it_fails_or_leaves() -> None:
     endpoint = AwsEndpoint(SERVICES, {("logs", "StartLiveTail"): start_live_tail})
     with serving(endpoint, Streams()) as url:
         seen: list[Any] = []
-        with pytest.raises(EventStreamError, match="three hours") as raised:
-            seen.extend(live_tail(url))
+        with (
+            closing(live_tail(url)) as stream,
+            pytest.raises(EventStreamError, match="three hours") as raised,
+        ):
+            seen.extend(stream)
         assert raised.value.response["Error"]["Code"] == "SessionTimeoutException"
 
         closed.clear()

@@ -36,7 +36,8 @@ COUNTED = """
 
 def add(deploy: Deploy, source: str = COUNTED, **environment: str) -> None:
     every = {"LAMBDATRACE_INVOCATION_METRICS": "all", **environment}
-    deploy(source, timeout_s=1, environment=every)
+    # Time enough for what is sent before it runs out, on a machine that has other work.
+    deploy(source, timeout_s=3, environment=every)
 
 
 def written(harness: Harness) -> list[dict[Any, Any]]:
