@@ -378,12 +378,9 @@ class Journal:
                 if self._position == position and self._is_open():
                     self._put_all(END, HEADER_BYTES)
                     self._position = HEADER_BYTES
-        else:
-            places = object()
-            if self._position == position:  # one step from here …
-                self._mapped[HEADER_BYTES : HEADER_BYTES + 4] = END
-                self._places = places
-                self._position = HEADER_BYTES  # … to here
+        elif self._position == position:  # one step from here …
+            self._mapped[HEADER_BYTES : HEADER_BYTES + 4] = END
+            self._position = HEADER_BYTES  # … to here
         self.settled = self._kept = 0
 
     def _compact(self, keep: Callable[[list[Entry]], list[Entry]]) -> None:

@@ -1,4 +1,4 @@
-"""What the entries of a journal come to: the last state of each span, what is settled, facts.
+"""What is known of a process by its journal.
 
 Entries → values: nothing here reads a file, or knows the process that died.
 """

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.records import Span
     from lambdatrace.testing import Recorded
+    from lambdatrace.tracing import Tracer
 
 DEAD = ".lambdatrace-999999999-1"  # no process has this number
 DOWN = Outcome(is_accepted=False, message="down")
@@ -636,20 +637,27 @@ def test_whatever_a_span_was_given_on_its_way_its_last_state_is_in_the_journal(
     assert left[-1] == REQUEST
 
 
-def test_what_ends_after_its_begin_was_forgotten_harms_nothing_that_is_there_instead(
-    tmp_path: Path,
-) -> None:
-    with process(tmp_path) as recorded:
+@contextmanager
+def noting(folder: Path) -> Iterator[tuple[Recorded, Tracer, Journal]]:
+    """A process whose first invocation has begun, and what it notes its spans with."""
+    with process(folder) as recorded:
         start(recorded)
         tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
         assert journal is not None
+        yield recorded, tracer, journal
+
+
+def test_what_ends_after_its_begin_was_forgotten_harms_nothing_that_is_there_instead(
+    tmp_path: Path,
+) -> None:
+    with noting(tmp_path) as (recorded, tracer, journal):
         journal.settle(lambda: True, list)
         stray = tracer.start_span("stray")
         journal.settle(lambda: True, list)  # as when its invocation is over, and a thread has it
         later = tracer.start_span("later")
         tracer.end_span(stray)
         tracer.end_span(later)
-        entries = list(read_entries(Path(journal.folder, journal.name).read_bytes()))
+        entries = list(read_entries(_file(recorded).read_bytes()))
     assert [(entry[0], entry[1]) for entry in entries] == [
         ("begun", later.span_id),
         ("ended", later.span_id),
@@ -658,10 +666,7 @@ def test_what_ends_after_its_begin_was_forgotten_harms_nothing_that_is_there_ins
 
 
 def test_what_ends_while_the_journal_is_compacted_is_not_lost(tmp_path: Path) -> None:
-    with process(tmp_path) as recorded:
-        start(recorded)
-        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
-        assert journal is not None
+    with noting(tmp_path) as (recorded, tracer, journal):
         journal.settle(lambda: False, list)
         span = tracer.start_span("work")
         for number in range(6):
@@ -673,17 +678,14 @@ def test_what_ends_while_the_journal_is_compacted_is_not_lost(tmp_path: Path) ->
 
         journal.settled = 9
         journal.settle(lambda: False, keep)
-        entries = list(read_entries(Path(journal.folder, journal.name).read_bytes()))
+        entries = list(read_entries(_file(recorded).read_bytes()))
     assert [entry[:2] for entry in entries] == [("begun", span.span_id), ("ended", span.span_id)]
 
 
 def test_what_begins_while_the_journal_is_compacted_ends_in_an_entry_of_its_own(
     tmp_path: Path,
 ) -> None:
-    with process(tmp_path) as recorded:
-        start(recorded)
-        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
-        assert journal is not None
+    with noting(tmp_path) as (recorded, tracer, journal):
         journal.settle(lambda: False, list)
         for number in range(6):
             journal.write(("timeout", f"{number}" * 100_000))
@@ -697,7 +699,7 @@ def test_what_begins_while_the_journal_is_compacted_ends_in_an_entry_of_its_own(
         journal.settle(lambda: False, keep)
         later = [tracer.start_span(f"later {number}") for number in range(5000)]
         tracer.end_span(begun[0])
-        entries = list(read_entries(Path(journal.folder, journal.name).read_bytes()))
+        entries = list(read_entries(_file(recorded).read_bytes()))
     told = [(entry[0], entry[1]) for entry in entries if entry[0] in ("begun", "ended")]
     assert told == [
         *(("begun", span.span_id) for span in (*begun, *later)),
@@ -706,10 +708,7 @@ def test_what_begins_while_the_journal_is_compacted_ends_in_an_entry_of_its_own(
 
 
 def test_what_ends_in_the_moment_before_all_is_forgotten_is_not(tmp_path: Path) -> None:
-    with process(tmp_path) as recorded:
-        start(recorded)
-        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
-        assert journal is not None
+    with noting(tmp_path) as (recorded, tracer, journal):
         journal.settle(lambda: False, list)
         span = tracer.start_span("work")
 
@@ -718,15 +717,12 @@ def test_what_ends_in_the_moment_before_all_is_forgotten_is_not(tmp_path: Path) 
             return True
 
         journal.settle(is_empty, list)
-        left = Left(list(read_entries(Path(journal.folder, journal.name).read_bytes())))
+        left = Left(list(read_entries(_file(recorded).read_bytes())))
     assert left.spans[span.span_id] == (*span_entry(span)[:-1], REQUEST)
 
 
 def test_a_span_whose_begin_had_no_room_is_noted_whole_at_its_end(tmp_path: Path) -> None:
-    with process(tmp_path) as recorded:
-        start(recorded)
-        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
-        assert journal is not None
+    with noting(tmp_path) as (recorded, tracer, journal):
         journal.settle(lambda: False, list)
         while not journal.dropped:
             journal.write(("timeout", "x" * 50_000))
@@ -739,7 +735,7 @@ def test_a_span_whose_begin_had_no_room_is_noted_whole_at_its_end(tmp_path: Path
         journal.settle(lambda: True, list)
         tracer.end_span(given)
         tracer.end_span(bare)
-        left = Left(list(read_entries(Path(journal.folder, journal.name).read_bytes())))
+        left = Left(list(read_entries(_file(recorded).read_bytes())))
     assert {span.name: left.spans[span.span_id][9] for span in (bare, given)} == {
         "bare": {},
         "given": {"a": 1},
@@ -750,24 +746,18 @@ def test_a_span_whose_begin_had_no_room_is_noted_whole_at_its_end(tmp_path: Path
 def test_a_span_that_was_sent_open_is_sent_again_once_it_has_ended(
     tmp_path: Path, attributes: dict[str, Any]
 ) -> None:
-    with process(tmp_path) as recorded:
-        start(recorded)
-        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
-        assert journal is not None
+    with noting(tmp_path) as (recorded, tracer, journal):
         journal.settle(lambda: False, list)
         span = tracer.start_span("slow", attributes=attributes)
         journal.settled_spans([span.span_id])  # by the watchdog
         recorded.clock.advance(5)
         tracer.end_span(span)
-        left = Left(list(read_entries(Path(journal.folder, journal.name).read_bytes())))
+        left = Left(list(read_entries(_file(recorded).read_bytes())))
     assert (span.span_id in left.settled, left.spans[span.span_id][8]) == (False, span.end_ns)
 
 
 def test_an_attribute_of_another_threads_is_not_taken_for_noted(tmp_path: Path) -> None:
-    with process(tmp_path) as recorded:
-        start(recorded)
-        tracer, journal = recorded.telemetry.tracer, recorded.telemetry.journal
-        assert journal is not None
+    with noting(tmp_path) as (recorded, tracer, journal):
         span = tracer.start_span("work")
         write = journal.attributes_set
 
@@ -784,7 +774,7 @@ def test_an_attribute_of_another_threads_is_not_taken_for_noted(tmp_path: Path) 
         tracer.set_attributes(span, {"ours": 2})
         tracer.journal = journal
         tracer.end_span(span)
-        left = Left(list(read_entries(Path(journal.folder, journal.name).read_bytes())))
+        left = Left(list(read_entries(_file(recorded).read_bytes())))
     assert left.spans[span.span_id][9] == {"ours": 2, "theirs": 1}
 
 
