@@ -65,7 +65,7 @@ def set_aside(client: Any, broken: BrokenPart) -> bool:
     """Detach the part; True when a query may be tried again without it."""
     try:
         client.command(
-            sql_files.detach_part_statement(),
+            sql_files.command_text("detach_part"),
             parameters={"table": broken.table, "part": broken.part},
         )
     except ClickHouseError as error:

@@ -30,17 +30,13 @@ def command_text(name: str) -> str:
 @cache
 def format_schema(name: str) -> str:
     """The protobuf description that the engine decodes `NAME` with."""
-    return (_SQL / f"{name}.proto").read_text(encoding="utf-8")
+    parts = ("otlp_common", name)
+    return "\n".join((_SQL / f"{part}.proto").read_text(encoding="utf-8") for part in parts)
 
 
 def versions_statement() -> str:
     """The statement that makes the table of applied schema files."""
     return split_statements((_SQL / "versions.sql").read_text(encoding="utf-8"))[0]
-
-
-def detach_part_statement() -> str:
-    """The statement that takes the part `part` of `table` out of what is read."""
-    return split_statements((_SQL / "detach_part.sql").read_text(encoding="utf-8"))[0]
 
 
 def kill_query_statement() -> str:
