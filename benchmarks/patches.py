@@ -147,6 +147,14 @@ http.client.HTTPConnection.connect = connect
 if "urllib3" in sys.modules:
     import urllib3.connection
     urllib3.connection.HTTPConnection.connect = connect
+
+CALLS = 20  # of one invocation: then what it recorded is taken to be sent
+
+def clock(calls):
+    start = time.perf_counter_ns()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter_ns() - start) / calls / 1000
 """
 
 HARNESS = (
@@ -156,14 +164,7 @@ import lambdatrace
 from lambdatrace import post_import, telemetry
 from lambdatrace.testing import LambdaContext
 
-CALLS = 20  # of one invocation: then what it recorded is taken to be sent
 post_import._is_armed = True  # here, not by itself, to be timed
-
-def clock(calls):
-    start = time.perf_counter_ns()
-    for _ in range(calls):
-        run()
-    return (time.perf_counter_ns() - start) / calls / 1000
 
 def put(wrappers):
     for (owner, name), function in wrappers.items():
@@ -226,14 +227,6 @@ processor = BatchSpanProcessor(Nowhere(), schedule_delay_millis=3_600_000)
 provider = TracerProvider()
 provider.add_span_processor(processor)
 trace.set_tracer_provider(provider)
-CALLS = 20
-
-def clock(calls):
-    start = time.perf_counter_ns()
-    for _ in range(calls):
-        run()
-    return (time.perf_counter_ns() - start) / calls / 1000
-
 instrumentor = {name}()
 blocks = []
 with provider.get_tracer("invocation").start_as_current_span("invocation"):

@@ -11,12 +11,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
-import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.loaders import Loader
+
+from tests.collector.one_protocol import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,25 +27,9 @@ NOW = datetime.now(timezone.utc).replace(second=0, microsecond=0)
 RANGE = {"StartTime": NOW - timedelta(hours=1), "EndTime": NOW + timedelta(hours=1)}
 
 
-class OneProtocol(Loader):  # type: ignore[misc]
-    """Models that name one protocol, as those of clients that know no other."""
-
-    protocol = ""
-
-    def load_service_model(self, *arguments: Any, **named: Any) -> Any:
-        model = super().load_service_model(*arguments, **named)
-        if "metadata" not in model:
-            return model
-        return {**model, "metadata": {**model["metadata"], "protocols": [self.protocol]}}
-
-
 def cloudwatch(collector: Collector, protocol: str, region: str = "eu-west-1") -> Any:
     """A client that speaks `protocol`; its requests over 1 kB are gzip."""
-    session = botocore.session.get_session()
-    loader = OneProtocol()
-    loader.protocol = protocol
-    session.register_component("data_loader", loader)
-    client = boto3.Session(botocore_session=session).client(
+    client = session_of(protocol).client(
         "cloudwatch",
         endpoint_url=collector.url,
         region_name=region,

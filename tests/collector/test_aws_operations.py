@@ -9,12 +9,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import boto3
-import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.loaders import Loader
+
+from tests.collector.one_protocol import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,18 +58,6 @@ class Outcome(NamedTuple):
         return self in REFUSALS
 
 
-class OneProtocol(Loader):  # type: ignore[misc]
-    """Models that name one protocol."""
-
-    protocol = ""
-
-    def load_service_model(self, *arguments: Any, **named: Any) -> Any:
-        model = super().load_service_model(*arguments, **named)
-        if "metadata" not in model:
-            return model
-        return {**model, "metadata": {**model["metadata"], "protocols": [self.protocol]}}
-
-
 def sample(shape: Any, depth: int = 0) -> Any:
     """The least that a shape's constraints allow; required members alone."""
     kind, least = shape.type_name, shape.metadata.get("min", 0)
@@ -101,11 +88,7 @@ def text(shape: Any, least: int) -> str:
 
 
 def client_of(url: str, service: str, protocol: str) -> Any:
-    session = botocore.session.get_session()
-    loader = OneProtocol()
-    loader.protocol = protocol
-    session.register_component("data_loader", loader)
-    return boto3.Session(botocore_session=session).client(
+    return session_of(protocol).client(
         service,
         endpoint_url=url,
         region_name="ap-south-2",  # no other test looks there
