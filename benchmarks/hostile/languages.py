@@ -9,7 +9,8 @@ from benchmarks.hostile.targets import Target, as_text, register
 from lambdatrace_collector.logs.filter_pattern import parse_filter_pattern, parse_selector
 from lambdatrace_collector.logs.filter_pattern_sql import matches
 from lambdatrace_collector.logs.insights.parser import parse_query
-from lambdatrace_collector.logs.insights.planner import Selection, plan_query
+from lambdatrace_collector.logs.insights.planner import plan_query
+from lambdatrace_collector.logs.insights.selection import Selection
 from lambdatrace_collector.logs.insights.syntax import QuerySyntaxError
 from lambdatrace_collector.metrics.math_syntax import ExpressionSyntaxError, parse_expression
 from lambdatrace_collector.metrics.search_syntax import SearchSyntaxError, parse_search

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lambdatrace_collector.logs.insights.parser import parse_query
-from lambdatrace_collector.logs.insights.planner import Selection, plan_query
+from lambdatrace_collector.logs.insights.planner import plan_query
 from lambdatrace_collector.logs.insights.results import shown_rows
+from lambdatrace_collector.logs.insights.selection import Selection
 from lambdatrace_collector.store.engine import open_store
 from lambdatrace_collector.store.url import parse_store_url
 

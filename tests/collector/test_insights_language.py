@@ -13,8 +13,9 @@ import pytest
 from lambdatrace_collector.logs.insights.aggregates import AGGREGATES
 from lambdatrace_collector.logs.insights.functions import FUNCTION_NAMES
 from lambdatrace_collector.logs.insights.parser import REFUSED_COMMANDS, parse_query
-from lambdatrace_collector.logs.insights.planner import Selection, plan_query
+from lambdatrace_collector.logs.insights.planner import plan_query
 from lambdatrace_collector.logs.insights.results import java_double, shown_rows
+from lambdatrace_collector.logs.insights.selection import Selection
 from lambdatrace_collector.logs.insights.syntax import QuerySyntaxError
 from lambdatrace_collector.store.engine import open_store
 from lambdatrace_collector.store.url import parse_store_url
@@ -30,6 +31,7 @@ COMMANDS = {
     "fields": "fields a",
     "display": "display a",
     "filter": "filter n = 4.5",
+    "where": "where n = 4.5",
     "parse": "parse a 'x*' as b",
     "stats": "stats count(*)",
     "sort": "sort a",
@@ -38,6 +40,7 @@ COMMANDS = {
     "unnest": "unnest a into b",
     "unmask": "unmask a",
     "pattern": "pattern a",
+    "diff": "diff",
     "addtotals": "addtotals",
     "SOURCE": "SOURCE logGroups() | limit 1",
 }
@@ -254,3 +257,95 @@ def test_a_refused_command_is_refused_by_name(name: str) -> None:
 def test_numbers_of_thousands_of_digits_or_of_other_scripts_are_refused(text: str) -> None:
     with pytest.raises(QuerySyntaxError):
         parse_query(text)
+
+
+def stored(store: Store, group: str, messages: dict[int, list[str]]) -> None:
+    """Events of a group, by the millisecond they are of."""
+    lines = [
+        json.dumps(
+            {
+                "account": "1",
+                "region": "r",
+                "log_group": group,
+                "timestamp_ms": at_ms,
+                "event_id": str(at_ms * 100 + place),
+                "message": message,
+            }
+        )
+        for at_ms, several in messages.items()
+        for place, message in enumerate(several)
+    ]
+    asyncio.run(store.insert("log_events", "\n".join(lines).encode(), "JSONEachRow"))
+
+
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+MARCH_31_MS = 1_774_965_600_000  # 2026-03-31 14:00, an hour of queries
+# Where the compared hour begins, for each way to write the command.
+PERIODS = {
+    "diff": MARCH_31_MS - HOUR_MS,
+    "diff previousDay": MARCH_31_MS - DAY_MS,
+    "DIFF PREVIOUSWEEK": MARCH_31_MS - 7 * DAY_MS,
+    "diff previousMonth": MARCH_31_MS - 31 * DAY_MS,  # February 28, the last day of its month
+}
+
+
+def compared(store: Store, text: str, group: str) -> list[tuple[str, ...]]:
+    """The rows of a query of the hour, without their severity."""
+    selection = Selection("1", "r", (group,), MARCH_31_MS, MARCH_31_MS + HOUR_MS - 1, 0)
+    plan = plan_query(parse_query(text), text, selection, 1000)
+    rows = shown_rows(plan, asyncio.run(store.query_compiled(plan.select)))
+    names = ["@pattern", "@sampleCount", "@diffEventCount", "@differenceDescription"]
+    for row in rows:
+        assert [item["field"] for item in row] == [*names, "@severityLabel"]
+    return [tuple(item["value"] for item in row[:-1]) for row in rows]
+
+
+@pytest.mark.parametrize(("text", "earlier_ms"), PERIODS.items())
+def test_diff_compares_with_the_range_of_the_same_length_before_or_a_period_ago(
+    store: Store, text: str, earlier_ms: int
+) -> None:
+    group = text
+    outside = {earlier_ms - 1: ["old 1"], earlier_ms + HOUR_MS: ["new 1"]}
+    now = {MARCH_31_MS + 5: ["took 1 ms", "took 2 ms", "took 3 ms", "a new one", "as ever"]}
+    earlier = {earlier_ms: ["took 9 ms", "took 8 ms"], earlier_ms + HOUR_MS - 1: ["as ever", "x 1"]}
+    if earlier_ms + HOUR_MS == MARCH_31_MS:
+        del outside[MARCH_31_MS]
+    stored(store, group, {**outside, **now, **earlier})
+    assert compared(store, text, group) == [
+        ("a new one", "1", "1", "new"),
+        ("took <*> ms", "3", "1", "+50%"),
+        ("x <*>", "0", "-1", "gone"),
+        ("as ever", "1", "0", "same"),
+    ]
+
+
+def test_both_ranges_of_diff_go_through_the_commands_before_it(store: Store) -> None:
+    earlier_ms = MARCH_31_MS - HOUR_MS
+    stored(
+        store,
+        "diff commands",
+        {
+            MARCH_31_MS: ["user a: slow 1", "user b: fast 1", "user c: slow 3"],
+            earlier_ms: ["user a: slow 1", "user b: slow 2", "user b: slow 3", "user b: fast 1"],
+        },
+    )
+    parsed = "parse @message 'user *: *' as user, text | filter text like 'slow'"
+    assert compared(store, f"{parsed} | pattern text | diff", "diff commands") == [
+        ("slow <*>", "2", "-1", "-33%")
+    ]
+    assert compared(store, f"{parsed} | limit 1 | diff", "diff commands") == [
+        ("user b: slow <*>", "0", "-1", "gone"),
+        ("user c: slow <*>", "1", "1", "new"),
+    ]
+    after = "diff | filter @diffEventCount < 0 | sort @pattern desc | limit 1"
+    assert compared(store, after, "diff commands") == [("user b: slow <*>", "0", "-2", "gone")]
+
+
+@pytest.mark.parametrize("before", ["stats count(*)", "diff"])
+def test_diff_is_of_events_or_their_patterns_and_of_nothing_else(before: str) -> None:
+    text = f"{before} | diff"
+    with pytest.raises(QuerySyntaxError) as refusal:
+        plan_query(parse_query(text), text, Selection("1", "r", ("g",), 0, 1, 0), 1)
+    assert refusal.value.message == "diff cannot follow stats or diff"
+    assert text[refusal.value.span.start : refusal.value.span.end] == "diff"
+    assert refusal.value.span.start > 0

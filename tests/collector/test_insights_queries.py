@@ -152,6 +152,16 @@ def test_the_statistics_count_what_was_read_and_what_matched(logs: Any) -> None:
     }
 
 
+def test_the_statistics_of_diff_count_both_ranges(logs: Any) -> None:
+    minute = NOW_MS // 1000 + 60
+    query = "filter @message like /RequestId|level/ | diff"
+    answer = ended(logs, start(logs, query, startTime=minute, endTime=minute + 119))
+    assert [answer["statistics"][f"records{what}"] for what in ("Scanned", "Matched")] == [3, 2]
+    patterns = {row[0]["value"]: row[2]["value"] for row in answer["results"]}
+    assert patterns.pop("START RequestId: <*> Version: $LATEST\n") == "-1"
+    assert [*patterns.values()] == ["1"]
+
+
 def test_the_range_goes_to_the_end_of_its_last_second(logs: Any) -> None:
     second = NOW_MS // 1000 + 60
     assert results(logs, "stats count(*)", startTime=second, endTime=second) == [{"count(*)": "1"}]

@@ -39,6 +39,7 @@ from lambdatrace_collector.logs.insights.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lambdatrace_collector.logs.insights.selection import Selection
     from lambdatrace_collector.store.compiled_query import Expression
 
 DEPTH_MAX = 24  # of an expression; each level may be several of the engine's
@@ -67,7 +68,7 @@ class Names(NamedTuple):
     field: Callable[[Field], Value]
     column: Callable[[Call], Value | None]
     timestamp: Callable[[Call], Value]
-    now_s: int
+    selection: Selection
 
 
 class Expressions:
@@ -125,7 +126,8 @@ class Expressions:
         if column is not None:
             return column
         if node.function not in AGGREGATES:
-            return compile_call(node, Context(self.value, self._names.timestamp, self._names.now_s))
+            names = self._names
+            return compile_call(node, Context(self.value, names.timestamp, names.selection))
         if not self._is_aggregate:
             raise QuerySyntaxError(
                 f"{node.function}() is a function of stats: it cannot stand here", node.span

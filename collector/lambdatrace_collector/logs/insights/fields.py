@@ -11,7 +11,7 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 from lambdatrace_collector.logs.insights.values import Kind, Value, call, integer, number, string
-from lambdatrace_collector.store.compiled_query import Column, Null, Parameter
+from lambdatrace_collector.store.compiled_query import Column, Null
 
 if TYPE_CHECKING:
     from lambdatrace_collector.store.compiled_query import Expression
@@ -207,17 +207,3 @@ def _trace_id() -> Expression:
 def _segment_id() -> Expression:
     span = _json_string("record", "tracing", "spanId")
     return call("if", _starts("{"), span, _found(r"XRAY TraceId: \S+\s+SegmentId: (\S+)"))
-
-
-def condition(
-    account: str, region: str, groups: tuple[str, ...], start_ms: int, end_ms: int
-) -> Expression:
-    """Which rows of `log_events` are a query's: of the groups, from start to end, both included."""
-    return call(
-        "and",
-        call("equals", Column("account"), string(account)),
-        call("equals", Column("region"), string(region)),
-        call("in", Column("log_group"), Parameter(list(groups), "Array(String)")),
-        call("greaterOrEquals", Column("timestamp_ms"), integer(start_ms)),
-        call("lessOrEquals", Column("timestamp_ms"), integer(end_ms)),
-    )

@@ -35,6 +35,7 @@ from lambdatrace_collector.store.compiled_query import Null, Parameter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lambdatrace_collector.logs.insights.selection import Selection
     from lambdatrace_collector.store.compiled_query import Expression
 
 
@@ -51,7 +52,7 @@ class Context(NamedTuple):
 
     compile: Callable[[Node], Value]
     timestamp: Callable[[Call], Value]
-    now_s: int
+    selection: Selection
 
 
 MILLISECONDS = {
@@ -315,7 +316,7 @@ def _to_millis(value: Value) -> Value:
 def _now(node: Call, context: Context) -> Value:
     if node.arguments:
         raise QuerySyntaxError("now() takes no value", node.span)
-    return Value(number(context.now_s), Kind.NUMBER)
+    return Value(number(context.selection.now_s), Kind.NUMBER)
 
 
 _OF_TIME: dict[str, Callable[[Call, Context], Value]] = {

@@ -15,14 +15,26 @@ from lambdatrace_collector.logs.insights.tree_builder import TreeBuilder
 
 COMMANDS_MAX = 30
 
-# Commands of the language that need what the collector has not.
+# Commands of the language that are not here, and why or what to use.
 REFUSED_COMMANDS = {
+    "accum": "there are no running sums here",
     "anomaly": "it needs a trained model of the log group",
-    "diff": "comparing with an earlier time range is not done here",
+    "appendcols": "query one source at a time",
+    "autoregress": "rows cannot name earlier ones here",
+    "cidrlookup": "there are no lookup tables here: use isIpInSubnet()",
+    "count_frequent": "use stats count(*) and sort",
+    "countfrequent": "use stats count(*) and sort",
+    "expand": "use unnest",
+    "filldown": "rows cannot name earlier ones here",
+    "fillmissing": "rows are of events only",
     "filterindex": "there are no field indexes here: use filter",
     "join": "query one source at a time",
+    "logcompare": "use diff",
     "lookup": "there are no lookup tables here",
     "head": "it is deprecated: use limit",
+    "outlier": "use stats with pct() and filter",
+    "relevantfields": "which fields matter is not found out here",
+    "sessionize": "rows cannot name earlier ones here",
     "tail": "it is deprecated: use sort and limit",
 }
 

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lambdatrace_collector.logs.insights.values import Kind, Value, call, string
-from lambdatrace_collector.store.compiled_query import Total
+from lambdatrace_collector.logs.insights.ordering import orders
+from lambdatrace_collector.logs.insights.pipeline import Columns, Pipeline, Rows
+from lambdatrace_collector.logs.insights.syntax import Field, Pattern, QuerySyntaxError, Span
+from lambdatrace_collector.logs.insights.values import Kind, Value, as_text, call, string
+from lambdatrace_collector.store.compiled_query import Select, Total
 
 if TYPE_CHECKING:
-    from lambdatrace_collector.store.compiled_query import Column, Expression
+    from lambdatrace_collector.store.compiled_query import Expression
+
+PATTERN = Field(("@pattern",))
+COUNT = Field(("@sampleCount",))
 
 # From the most particular to the most general: what a rule has replaced is no number any more.
 _VARYING = (
@@ -34,23 +40,46 @@ _SEVERITIES = (
 )
 
 
-def pattern_of(text: Column) -> Expression:
-    """The pattern of a text."""
-    return call("replaceRegexpAll", text, string(_VARYING), string(_VARIABLE))
+def group_patterns(pipeline: Pipeline, command: Pattern, span: Span) -> None:
+    """`pattern`: one row for each pattern, those of most events first."""
+    if pipeline.rows is not Rows.EVENTS:
+        raise QuerySyntaxError("pattern cannot follow stats, pattern or diff", span)
+    count = count_patterns(pipeline, command.source)
+    pattern = pipeline.field(PATTERN)
+    share = call("divide", count, Total(count))
+    columns: Columns = []
+    found = {
+        "@pattern": pipeline.new_column(columns, pattern),
+        "@ratio": pipeline.new_column(columns, Value(share, Kind.NUMBER)),
+        "@sampleCount": pipeline.new_column(columns, Value(count, Kind.NUMBER)),
+        "@severityLabel": pipeline.new_column(columns, severity(pattern.expression)),
+    }
+    pipeline.begin_table(Rows.PATTERNS, Select(tuple(columns), pipeline.source), found)
+    pipeline.order = (
+        *orders(found["@sampleCount"], is_descending=True),
+        *orders(found["@pattern"], is_descending=False),
+    )
 
 
-def grouped_columns(pattern: Column) -> dict[str, Value]:
-    """Of the records that share a pattern: what it is, how many they are, how grave it sounds."""
+def count_patterns(pipeline: Pipeline, source: Field) -> Expression:
+    """Group the events by their pattern, called `@pattern`; gives how many each has."""
+    pipeline.end_of_matching()
+    text = pipeline.column(call("ifNull", as_text(pipeline.field(source)), string("")))
+    pipeline.flush()
+    pattern = pipeline.column(call("replaceRegexpAll", text, string(_VARYING), string(_VARIABLE)))
+    pipeline.flush()
+    columns: Columns = []
+    found = pipeline.new_column(columns, Value(pattern, Kind.TEXT))
+    events = Value(call("toFloat64", call("count")), Kind.NUMBER)
+    count = pipeline.new_column(columns, events)
+    grouped = Select(tuple(columns), pipeline.source, group_by=(pattern,))
+    pipeline.begin_table(Rows.PATTERNS, grouped, {"@pattern": found, "@sampleCount": count})
+    return count.expression
+
+
+def severity(pattern: Expression) -> Value:
+    """How grave a pattern sounds, by the words in it."""
     branches: list[Expression] = []
     for name, regex in _SEVERITIES:
         branches += [call("match", pattern, string(regex)), string(name)]
-    return {
-        "@pattern": Value(pattern, Kind.TEXT),
-        "@sampleCount": Value(call("toFloat64", call("count")), Kind.NUMBER),
-        "@severityLabel": Value(call("multiIf", *branches, string("NONE")), Kind.TEXT),
-    }
-
-
-def ratio(sample_count: Expression) -> Expression:
-    """The part of all records that a pattern has, given how many it has, over all patterns."""
-    return call("divide", sample_count, Total(sample_count))
+    return Value(call("multiIf", *branches, string("NONE")), Kind.TEXT)

@@ -26,19 +26,14 @@ from lambdatrace_collector.logs.insights.history import (
     QueryHistory,
     result_size,
 )
+from lambdatrace_collector.logs.insights.named_fields import regexes_of
 from lambdatrace_collector.logs.insights.parser import parse_query
-from lambdatrace_collector.logs.insights.planner import (
-    Plan,
-    Selection,
-    plan_query,
-    regexes_of,
-)
+from lambdatrace_collector.logs.insights.planner import Plan, plan_query
 from lambdatrace_collector.logs.insights.records import record_fields
 from lambdatrace_collector.logs.insights.results import shown_rows
+from lambdatrace_collector.logs.insights.selection import Selection
 from lambdatrace_collector.logs.insights.syntax import Query, QuerySyntaxError, Source
 from lambdatrace_collector.logs.insights.tree_builder import LIMIT_MAX
-from lambdatrace_collector.logs.insights.values import call as apply
-from lambdatrace_collector.store.compiled_query import Apply, Column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +104,7 @@ class InsightsQueries:
             created_ms=call.now_ms,
         )
         self._history.add(started)
-        task = asyncio.create_task(self._run(started, plan, selection))
+        task = asyncio.create_task(self._run(started, plan))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return {"queryId": started.query_id}
@@ -183,32 +178,29 @@ class InsightsQueries:
         pointer = call.parameters["logRecordPointer"]
         return {"logRecord": {**record_fields(call.account, group, rows[0]), "@ptr": pointer}}
 
-    async def _run(self, query: InsightsQuery, plan: Plan, selection: Selection) -> None:
+    async def _run(self, query: InsightsQuery, plan: Plan) -> None:
         """Run a query to its end, whatever that is."""
 
         def started() -> None:
             if query.status == "Scheduled":
                 query.status = "Running"
 
-        scanned = selection.events(
-            (
-                ("records", Apply("count")),
-                ("bytes", apply("sum", Column("message.size"))),
-            )
-        )
-        matched = () if plan.matched is None else (plan.matched,)
+        scans = (plan.select, *plan.scanned, *plan.matched)
+        scanned_end = 1 + len(plan.scanned)
         try:
-            rows, [total], *counted = await self._store.scans.run(
-                (plan.select, scanned, *matched), query.query_id, started
-            )
+            found = await self._store.scans.run(scans, query.query_id, started)
+            rows = found[0]
+            scanned = [total for [total] in found[1:scanned_end]]
+            matched = [total["matched"] for [total] in found[scanned_end:]]
+            records = sum(total["records"] for total in scanned)
             query.results = shown_rows(plan, rows)
             query.result_bytes = result_size(query.results)
             query.statistics = {
                 **_NOTHING_SCANNED,
-                "recordsMatched": float(counted[0][0]["matched"] if counted else total["records"]),
-                "recordsScanned": float(total["records"]),
-                "bytesScanned": float(total["bytes"]),
-                "logGroupsScanned": float(len(selection.groups)),
+                "recordsMatched": float(sum(matched) if plan.matched else records),
+                "recordsScanned": float(records),
+                "bytesScanned": float(sum(total["bytes"] for total in scanned)),
+                "logGroupsScanned": float(len(query.groups)),
                 "resultCount": float(len(query.results)),
             }
             query.end("Complete", _now_ms())

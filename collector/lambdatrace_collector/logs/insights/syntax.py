@@ -219,6 +219,16 @@ class Pattern:
 
 
 @dataclass(frozen=True)
+class Diff:
+    """`diff`: patterns compared with those of an earlier period.
+
+    `period` is previous, previousday, previousweek or previousmonth.
+    """
+
+    period: str
+
+
+@dataclass(frozen=True)
 class AddTotals:
     """`addtotals`: the sums of rows in a new column `name`, and of columns in a last row."""
 
@@ -230,7 +240,7 @@ class AddTotals:
 
 Command: TypeAlias = (
     "Fields | Display | Filter | Parse | Stats | Sort | Limit | Dedup | Unnest | Unmask | Pattern"
-    " | AddTotals"
+    " | Diff | AddTotals"
 )
 
 

@@ -15,6 +15,7 @@ from lambdatrace_collector.logs.insights.syntax import (
     Binary,
     Call,
     Dedup,
+    Diff,
     Display,
     Duration,
     Field,
@@ -164,6 +165,10 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
 
     def pattern(self, meta: Meta, children: list[Any]) -> tuple[Pattern, Span]:
         return Pattern(children[0]), _span(meta)
+
+    def diff(self, meta: Meta, children: list[Any]) -> tuple[Diff, Span]:
+        period = children[0]
+        return Diff("previous" if period is None else period.lower()), _span(meta)
 
     def addtotals(self, meta: Meta, children: list[Any]) -> tuple[AddTotals, Span]:
         *pairs, fields = children
