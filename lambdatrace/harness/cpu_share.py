@@ -9,6 +9,7 @@ group's, and a process that was stopped in a system call may see EINTR.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from lambdatrace.harness.memory import descendants
 TICK_S = 0.005
 BURST_S = 0.02  # CPU time that an invoke finds saved up: a control group's period
 CATCH_UP_S = 0.1  # and what it may catch up on while other programs had the machine
+_KERNEL_TICK_S = 1 / os.sysconf("SC_CLK_TCK")  # what /proc counts CPU time in
+_STAT_BYTES = 4096
 
 
 class Stoppable(Protocol):
@@ -59,7 +62,7 @@ class DutyCycle:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._looked_at = 0.0
-        self._used_s: dict[int, float] = {}
+        self._total_s = self._measure()  # an init's CPU time is not the invokes' to pay for
         self._is_stopped = False
 
     def begin(self) -> None:
@@ -93,17 +96,35 @@ class DutyCycle:
         self._timer = self._loop.call_later(TICK_S, self._tick)
 
     def _used(self) -> float:
-        """The CPU seconds used since the last look."""
+        """The CPU seconds used since the last look.
+
+        A little less than none where a child was reaped, whose time is rounded down then; none
+        where a process has left the tree, and has taken its time along.
+        """
+        before, self._total_s = self._total_s, self._measure()
+        used_s = self._total_s - before
+        return used_s if used_s > -2 * _KERNEL_TICK_S else 0.0  # user and system time
+
+    def _measure(self) -> float:
+        """The CPU seconds of the processes, and of their children that are no more."""
         leaders = self._processes.leaders()
-        used_s = {pid: _cpu_s(pid) for leader in leaders for pid in (leader, *descendants(leader))}
-        before, self._used_s = self._used_s, used_s
-        return sum(max(0.0, total_s - before.get(pid, 0.0)) for pid, total_s in used_s.items())
+        return sum(cpu_s(pid) for leader in leaders for pid in (leader, *descendants(leader)))
 
 
-def _cpu_s(pid: int) -> float:
-    """The CPU time of a process, all its threads, in seconds; 0 for one that has gone."""
+def cpu_s(pid: int) -> float:
+    """The CPU time of a process, all its threads and the children it has reaped, in seconds.
+
+    0 for one that has gone.
+    """
     try:
         # The id of a process's CPU clock, as glibc's clock_getcpuclockid makes it.
-        return time.clock_gettime(~pid << 3 | 2)
+        own_s = time.clock_gettime(~pid << 3 | 2)
+        stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            fields = os.read(stat, _STAT_BYTES).rpartition(b")")[2].split()
+        finally:
+            os.close(stat)
     except OSError:
         return 0.0
+    user, system = fields[13:15]  # cutime and cstime of proc_pid_stat(5)
+    return own_s + (int(user) + int(system)) * _KERNEL_TICK_S

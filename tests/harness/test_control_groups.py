@@ -68,11 +68,13 @@ def test_the_kernels_files_of_version_2_get_the_limits(tmp_path: Path) -> None:
     assert groups.folders == [str(ours)]
     (ours / "tmp-1").mkdir()
     (ours / "tmp-1" / "cpu.max").write_text("max 100000\n")
+    (ours / "tmp-1" / "cpu.max.burst").write_text("0\n")
     group = groups.make("tmp-1")
     group.limit_cpu(0.5)
     group.limit_processes(1024)
     assert group.folders == (str(ours / "tmp-1"),)
     assert (ours / "tmp-1" / "cpu.max").read_text() == "10000 20000"
+    assert (ours / "tmp-1" / "cpu.max.burst").read_text() == "5000"
     assert (ours / "tmp-1" / "pids.max").read_text() == "1024"
 
 

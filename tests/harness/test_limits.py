@@ -208,6 +208,30 @@ def test_a_function_has_the_cpu_time_of_its_memory_size_when_its_init_is_over(ru
     assert in_invoke == ["9994", "20000"]  # 884 / 1769 of 20 ms
 
 
+@pytest.mark.parametrize("control_groups", [True, False])
+def test_a_small_function_is_kept_from_most_of_the_cpu(run: Run, *, control_groups: bool) -> None:
+    source = """
+        import os, resource, time
+
+        def handler(event, context):
+            until = time.monotonic() + 1.0
+            child = os.fork()
+            while time.monotonic() < until:
+                pass
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+            whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+            used = [resource.getrusage(who) for who in whose]
+            return sum(one.ru_utime + one.ru_stime for one in used)
+    """
+    options = {"cpu_limit": True, "control_groups": control_groups, "memory_size_mb": 128}
+    with run(source, timeout_s=30, **options) as harness:
+        needs(harness, groups=control_groups)
+        before_s, after_s = (harness.invoke("app").json() for _ in range(2))
+    assert 0.02 < after_s - before_s < 0.3  # 128 / 1769 of 1 s; two processes would take up to 2 s
+
+
 def test_without_a_cpu_limit_and_groups_nothing_stops_a_running_function(run: Run) -> None:
     with run(PIDS, control_groups=False) as harness:
         [pid] = harness.invoke("app").json()
