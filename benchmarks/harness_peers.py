@@ -1,11 +1,15 @@
 """The harness beside the Runtime Interface Emulator: `python -m benchmarks.harness_peers`.
 
 Warm invokes over HTTP of the same handler on the same interpreter: one client, then eight, each a
-process of its own with one keep-alive connection. The emulator takes one invoke at a time and
-refuses the others, so eight clients have eight emulators. Rounds alternate, so that both meet the
-same machine; printed are the median of all invokes and the invokes per second. Then cold starts: a
-first invoke through the Lambda API, beside the runtime client spawned by hand with a socket for its
-Runtime API, both from nothing to the answer.
+process of its own with one keep-alive connection. The emulator takes one invoke at a time; of
+several at once it dies, as is shown first. So its eight clients take turns, as what runs it
+(AWS SAM) makes them: that is the comparison of like with like, one address that eight clients
+invoke. Shown as well are eight emulators, one for each client, which is another system: eight
+addresses, and no place where functions, environments, logs and metrics come together. Rounds
+alternate, so that all meet the same machine; printed are median and mean of all invokes and the
+invokes per second. (With clients that never pause the mean is clients / rate, whoever waits.) Then
+cold starts: a first invoke through the Lambda API, beside the runtime client spawned by hand with a
+socket for its Runtime API, both from nothing to the answer.
 
 The emulator's binary comes with the `aws-sam-cli` wheel, which is downloaded and not installed;
 `--rie PATH` names one that is there.
@@ -26,6 +30,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +43,10 @@ CLIENTS = 8
 WARM_UP = 50
 CONNECT_S = 10.0
 BODY = b'{"n": 1}'
-
-# Where an invoke goes: port and function name, one of each per client.
-Targets = list[tuple[int, str]]
+REQUEST = (
+    "POST /2015-03-31/functions/{name}/invocations HTTP/1.1\r\nHost: localhost\r\n"
+    f"Content-Length: {len(BODY)}\r\n\r\n"
+)
 
 
 def main() -> None:
@@ -54,47 +60,84 @@ def main() -> None:
         Path(folder, "app.py").write_text(HANDLER)
         rie = arguments.rie or rie_binary(Path(folder))
         with harness(folder, arguments.cold_starts) as port:
+            with emulators(rie, folder, 1) as [alone]:
+                at_once(alone)
             with emulators(rie, folder, CLIENTS) as ports:
-                ours: Targets = [(port, "app")] * CLIENTS
-                theirs: Targets = [(each, "function") for each in ports]
-                for clients in (1, CLIENTS):
-                    warm(clients, ours, theirs, arguments.rounds, arguments.calls)
-                refused = one_emulator(ports[0])
-                print(f"one emulator and {CLIENTS} clients: {refused:.0%} of the invokes refused")
+                ours = Side("harness", [(port, "app")])
+                theirs = Side("emulator", [(ports[0], "function")])
+                warm([ours, theirs], arguments.rounds, arguments.calls)
+                sides = [
+                    ours.with_clients(CLIENTS),
+                    replace(theirs.with_clients(CLIENTS), name="emulator, in turns", in_turns=True),
+                    Side(f"{CLIENTS} emulators", [(each, "function") for each in ports]),
+                ]
+                warm(sides, arguments.rounds, arguments.calls)
             cold(port, rie, folder, arguments.cold_starts)
 
 
-def warm(clients: int, ours: Targets, theirs: Targets, rounds: int, calls: int) -> None:
+@dataclass(frozen=True)
+class Side:
+    """Where invokes go: port and function name, one of each per client."""
+
+    name: str
+    targets: list[tuple[int, str]]
+    in_turns: bool = False  # each client after the one before it, never two at once
+
+    def with_clients(self, clients: int) -> Side:
+        """The same address for so many."""
+        return replace(self, targets=self.targets[:1] * clients)
+
+
+def warm(sides: list[Side], rounds: int, calls: int) -> None:
     """Alternating rounds; a line for each side."""
-    results: dict[str, list[tuple[list[float], float]]] = {"harness": [], "emulator": []}
+    results: dict[str, list[tuple[list[float], float]]] = {side.name: [] for side in sides}
     for _ in range(rounds):
-        results["harness"].append(invoke_all(ours[:clients], calls))
-        results["emulator"].append(invoke_all(theirs[:clients], calls))
+        for side in sides:
+            results[side.name].append(invoke_all(side, calls))
+    clients = len(sides[0].targets)
     for name, measured in results.items():
         times = sorted(time_s for each, _ in measured for time_s in each)
         rate = statistics.median(len(each) / wall_s for each, wall_s in measured)
         print(
-            f"warm, {clients} client{'s' if clients > 1 else ' '}  {name:10} "
-            f"median {statistics.median(times) * 1e3:.3f} ms   "
-            f"p99 {times[int(len(times) * 0.99)] * 1e3:.3f} ms   {rate:,.0f} invokes/s",
+            f"warm, {clients} client{'s' if clients > 1 else ' '}  {name:18} "
+            f"median {statistics.median(times) * 1e3:6.3f} ms   "
+            f"mean {statistics.fmean(times) * 1e3:6.3f} ms   "
+            f"p99 {times[int(len(times) * 0.99)] * 1e3:6.3f} ms   {rate:,.0f} invokes/s",
             flush=True,
         )
 
 
-def invoke_all(targets: Targets, calls: int) -> tuple[list[float], float]:
-    """Seconds of each invoke, and those from the first client's start to the last one's end."""
-    context = multiprocessing.get_context("fork")
-    start = context.Barrier(len(targets) + 1)
-    results = context.SimpleQueue()
+def invoke_all(side: Side, calls: int) -> tuple[list[float], float]:
+    """Seconds of each invoke, and those from the first client's start to the last one's end.
 
-    def client(port: int, name: str) -> None:
+    With `in_turns` an invoke's time is from the moment the client wants it: its turn comes later.
+    """
+    context = multiprocessing.get_context("fork")
+    clients = len(side.targets)
+    start = context.Barrier(clients + 1)
+    results = context.SimpleQueue()
+    turns = [context.Semaphore(int(number == 0)) for number in range(clients)]
+
+    def one(connection: socket.socket, name: str, number: int) -> float:
+        if not side.in_turns:
+            return invoke(connection, name)
+        started = time.perf_counter()
+        turns[number].acquire()
+        invoke(connection, name)
+        turns[(number + 1) % clients].release()
+        return time.perf_counter() - started
+
+    def client(number: int, port: int, name: str) -> None:
         with connect(port) as connection:
             for _ in range(WARM_UP):
-                invoke(connection, name)
+                one(connection, name, number)
             start.wait()
-            results.put([invoke(connection, name) for _ in range(calls)])
+            results.put([one(connection, name, number) for _ in range(calls)])
 
-    processes = [context.Process(target=client, args=target) for target in targets]
+    processes = [
+        context.Process(target=client, args=(number, *target))
+        for number, target in enumerate(side.targets)
+    ]
     for process in processes:
         process.start()
     start.wait()
@@ -108,12 +151,9 @@ def invoke_all(targets: Targets, calls: int) -> tuple[list[float], float]:
 
 def invoke(connection: socket.socket, name: str) -> float:
     """Seconds of one invoke."""
-    connection_request = (
-        f"POST /2015-03-31/functions/{name}/invocations HTTP/1.1\r\nHost: localhost\r\n"
-        f"Content-Length: {len(BODY)}\r\n\r\n"
-    ).encode() + BODY
+    request = REQUEST.format(name=name).encode() + BODY
     started = time.perf_counter()
-    connection.sendall(connection_request)
+    connection.sendall(request)
     answer = connection.recv(65536)
     while not answer.endswith(BODY):
         more = connection.recv(65536)
@@ -123,24 +163,29 @@ def invoke(connection: socket.socket, name: str) -> float:
     return time.perf_counter() - started
 
 
-def one_emulator(port: int) -> float:
-    """The share of invokes that one emulator refuses to eight clients at once."""
-    request = (
-        b"POST /2015-03-31/functions/function/invocations HTTP/1.1\r\nHost: localhost\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-    )
+def at_once(port: int) -> None:
+    """Eight clients that do not take turns, for one emulator: says what comes of their invokes."""
+    request = REQUEST.format(name="function").encode() + BODY
+    answered = 0
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(connect(port)) for _ in range(CLIENTS)]
-        for connection in connections:
-            connection.sendall(request)
-        return sum(not is_answered(connection) for connection in connections) / CLIENTS
+        invoke(connections[0], "function")  # it has had its cold start
+        for _ in range(WARM_UP):
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.sendall(request)
+            answered += sum(is_answered(connection) for connection in connections)
+    print(
+        f"one emulator, {CLIENTS} clients at once: "
+        f"{answered} of {CLIENTS * WARM_UP} invokes answered by the function"
+    )
 
 
 def is_answered(connection: socket.socket) -> bool:
     """Whether the function's answer comes; the emulator may die of the second invoke."""
     try:
         return connection.recv(65536).startswith(b"HTTP/1.1 200")
-    except ConnectionResetError:
+    except OSError:
         return False
 
 
