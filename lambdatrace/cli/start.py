@@ -54,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: $AWS_XRAY_DAEMON_ADDRESS, or nowhere)",
     )
     parser.add_argument(
+        "--platform-log-style",
+        choices=["2025", "2023"],
+        default="2025",
+        help="how Lambda's own lines tell of failures: in REPORT, or, as before 2025 and still in "
+        "some Regions, in a line of their own (default 2025)",
+    )
+    parser.add_argument(
         "--logs", action="store_true", help="print the functions' logs on standard error"
     )
     add_function_arguments(parser)
@@ -202,6 +209,7 @@ def run(arguments: argparse.Namespace) -> int:
             on_log=print_log if arguments.logs else None,
             aws_endpoint_url=arguments.aws_endpoint_url,
             x_ray_daemon=arguments.x_ray_daemon,
+            platform_log_style=arguments.platform_log_style,
         )
         with harness:
             for line in harness.unenforced:

@@ -40,6 +40,7 @@ class Ended:
     status: str = ""
     error_type: str = ""
     has_extensions: bool = False
+    fault: str = ""  # Lambda's own words for a failure, empty for none
 
 
 class Accounts:
@@ -89,7 +90,13 @@ class Accounts:
             ended.error_type,
             restore_ms,
         )
-        self._log.report(invocation, report, ended.ended_ns, has_extensions=ended.has_extensions)
+        self._log.report(
+            invocation,
+            report,
+            ended.ended_ns,
+            has_extensions=ended.has_extensions,
+            fault=ended.fault,
+        )
         self._trace(invocation, ended)
         if self._function.lambda_insights:
             self._tell_insights(invocation, report, _usage(sandbox))

@@ -8,12 +8,14 @@ shutdown) is a task.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from typing import TYPE_CHECKING, Protocol
 
 from lambdatrace.harness import environment_api
 from lambdatrace.harness.accounts import Accounts, Bookkeeper, Ended
+from lambdatrace.harness.async_event import error_message
 from lambdatrace.harness.environment_api import EnvironmentApi
 from lambdatrace.harness.environment_log import (
     EXTENSION,
@@ -47,6 +49,7 @@ from lambdatrace.harness.phases import (
     advance,
     shutdown_plan,
 )
+from lambdatrace.harness.platform_logs import STYLE_2023, task_timed_out
 from lambdatrace.harness.runtime_api import RESPONSE_BYTES_MAX, Answer, Event
 from lambdatrace.harness.sandbox import Sandbox
 from lambdatrace.harness.watch import Watch
@@ -129,6 +132,10 @@ class Environment:
     def event(self) -> Invocation | None:
         """The event that was given to the environment and is not done, if there is one."""
         return self._invocation or self._first
+
+    @property
+    def _is_style_2023(self) -> bool:
+        return self._deployment.surroundings.platform_log_style == STYLE_2023
 
     def _is_stopping(self) -> bool:
         return self.phase in (Phase.SHUTDOWN, Phase.CLOSED)
@@ -374,7 +381,8 @@ class Environment:
         if invocation.outcome is None:
             invocation.settle(Outcome(payload, UNHANDLED))
         self.phase = advance(self.phase, Turn.FAILED)
-        self._account(invocation, duration_ms, ended_ns, status, error_type)
+        fault = error_message(payload)
+        self._account(invocation, duration_ms, ended_ns, status, error_type, fault)
         self._run(self._reset("timeout" if status == "timeout" else "failure"))
 
     async def _reset(self, reason: str) -> None:
@@ -389,11 +397,14 @@ class Environment:
         ended_ns: int,
         status: str = "",
         error_type: str = "",
+        fault: str = "",
     ) -> None:
         """Writes END and REPORT and tells the facts; the invoke is then over."""
         self._watch.end()
         has_extensions = bool(self._api.extensions.by_identifier)
-        ended = Ended(duration_ms, ended_ns, status, error_type, has_extensions=has_extensions)
+        ended = Ended(
+            duration_ms, ended_ns, status, error_type, has_extensions=has_extensions, fault=fault
+        )
         self._accounts.account(invocation, ended, self._sandbox)
         self._invocation = None
         invocation.close()
@@ -406,8 +417,13 @@ class Environment:
         invocation = self._invocation
         if invocation is None or self.phase is not Phase.INVOKE:
             return
-        reason = f"Task timed out after {self.function.timeout_s:.2f} seconds"
-        payload = platform_error("Sandbox.Timedout", invocation.request_id, reason)
+        if self._is_style_2023:
+            timeout_s, now_s = self.function.timeout_s, time.time()
+            message = task_timed_out(invocation.request_id, timeout_s, now_s)
+            payload = json.dumps({"errorMessage": message}, separators=(",", ":")).encode()
+        else:
+            reason = f"Task timed out after {self.function.timeout_s:.2f} seconds"
+            payload = platform_error("Sandbox.Timedout", invocation.request_id, reason)
         self._fail("timeout", "", payload)
 
     # Shutdown
@@ -562,7 +578,7 @@ class Environment:
             reason = "Runtime exited without providing a reason"
         else:
             reason = f"Runtime exited with error: {how.reason}"
-        is_out_of_memory = self._watch.take_out_of_memory()
+        is_out_of_memory = self._watch.take_out_of_memory() and not self._is_style_2023
         self._fail_now("Runtime.OutOfMemory" if is_out_of_memory else "Runtime.ExitError", reason)
 
     def extension_exited(self, name: str, how: Exit) -> None:

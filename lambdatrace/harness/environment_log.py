@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.harness import platform_logs, sandbox_network, telemetry_events
+from lambdatrace.harness.platform_logs import STYLE_2023
 from lambdatrace.harness.telemetry import LOGS_DROPPED_REASON, Telemetry
 from lambdatrace.harness.telemetry_events import SUCCESS, TelemetryEvent, outcome, system_level
 from lambdatrace.harness.tracing import ACTIVE, recorded_segment
@@ -42,6 +43,7 @@ class EnvironmentLog:
         self._function = deployment.function
         self._function_version = deployment.version
         self._config = deployment.function.logging_config
+        self._style = deployment.surroundings.platform_log_style
         self._initialization_type = initialization_type
         self._write = write
         self._telemetry: Telemetry | None = None
@@ -217,12 +219,21 @@ class EnvironmentLog:
         self._say("platform.runtimeDone", self._with_span_id(record, invocation))
 
     def report(
-        self, invocation: Invocation, figures: Report, ended_ns: int, *, has_extensions: bool
+        self,
+        invocation: Invocation,
+        figures: Report,
+        ended_ns: int,
+        *,
+        has_extensions: bool,
+        fault: str = "",
     ) -> None:
-        """An invoke is over."""
+        """An invoke is over; `fault` is what Lambda has to say of one that failed."""
         now_ms = int(time.time() * 1000)
         end = platform_logs.end(invocation.request_id)
-        line = figures.line()
+        line = figures.line(self._style)
+        if fault and self._style == STYLE_2023 and not self._config.is_json:
+            error_type = figures.error_type
+            self._put(now_ms, platform_logs.fault(invocation.request_id, fault, error_type))
         if self._is_traced:
             recorded = recorded_segment(invocation.trace_header)
             line += platform_logs.xray(*recorded) if recorded else ""

@@ -23,6 +23,7 @@ from lambdatrace.harness.deployed_function import not_found
 from lambdatrace.harness.errors import HarnessSettingsError, HarnessStateError, InvokeError
 from lambdatrace.harness.http_server import Request
 from lambdatrace.harness.metrics import executed, metric_data
+from lambdatrace.harness.platform_logs import STYLE_2025, STYLES
 from lambdatrace.harness.service import LambdaService, ServiceSettings, is_collector_url
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ class Harness:
     are called in the harness's thread and must not wait. `aws_endpoint_url` is where destinations
     and dead-letter queues are: moto's server, LocalStack, or the like. `x_ray_daemon` is the
     `host:port` that gets the segments of sampled invokes, and functions as AWS_XRAY_DAEMON_ADDRESS.
-    `clock` is for what waits minutes: retries of events, their age. What is wrong with a function
+    `clock` is for what waits minutes: retries of events, their age. With `platform_log_style`
+    `2023` failures are told as before 2025, and still in some Regions: by a line of their own, not
+    in REPORT. What is wrong with a function
     is raised by `start`.
     """
 
@@ -110,7 +113,12 @@ class Harness:
         clock: Clock | None = None,
         x_ray_daemon: str | None = None,
         on_executed: Callable[[InvocationFacts], None] | None = None,
+        platform_log_style: str = STYLE_2025,
     ) -> None:
+        if platform_log_style not in STYLES:
+            raise HarnessSettingsError(
+                f"platform log style '{platform_log_style}': expected {' or '.join(STYLES)}"
+            )
         if collector_url and not is_collector_url(collector_url):
             raise HarnessSettingsError(
                 f"collector '{collector_url}': expected a URL, as http://127.0.0.1:4318"
@@ -140,6 +148,7 @@ class Harness:
             cpu_limit,
             control_groups,
             x_ray_daemon or "",
+            platform_log_style,
         )
         self._clock = clock or SystemClock()
         self._on_log = on_log

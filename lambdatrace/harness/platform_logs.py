@@ -1,5 +1,7 @@
-"""The lines Lambda itself writes to a function's log, text format of 2025.
+"""The lines Lambda itself writes to a function's log in the text format, in its two styles.
 
+Since 2025 REPORT says how an invoke failed. Before that, and still in some Regions (China and
+GovCloud), a line of its own does, between START and END, and REPORT has no status.
 Source: AWS Lambda developer guide, "Sending Lambda function logs to CloudWatch Logs", and captures
 of real log groups: tabs between REPORT fields, a tab before the newline when no status follows.
 """
@@ -8,7 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from dataclasses import dataclass
+
+STYLE_2023, STYLE_2025 = "2023", "2025"
+STYLES = (STYLE_2025, STYLE_2023)
 
 
 def runtime_version(runtime: str, full_version: str) -> str:
@@ -73,6 +79,27 @@ def end(request_id: str) -> str:
     return f"END RequestId: {request_id}\n"
 
 
+def task_timed_out(request_id: str, timeout_s: float, now_s: float) -> str:
+    """What the style of 2023 says of a timeout: to the caller, and in the log."""
+    second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s))
+    millis = int(now_s * 1000) % 1000
+    return f"{second}.{millis:03d}Z {request_id} Task timed out after {timeout_s:.2f} seconds"
+
+
+def fault(request_id: str, message: str, error_type: str) -> str:
+    """The event between START and END by which the style of 2023 tells of a failed invoke.
+
+    `message` is the caller's. Of a function that could not be loaded the log says that its runtime
+    ended: the runtime client does when it has told of it.
+    """
+    if error_type == "":
+        return f"{message}\n\n"
+    if not message.startswith("RequestId: "):
+        message = f"RequestId: {request_id} Error: Runtime exited with error: exit status 1"
+        error_type = "Runtime.ExitError"
+    return f"{message}\n{error_type}\n"
+
+
 def xray(trace_id: str, segment_id: str) -> str:
     """What the REPORT of a request that X-Ray records has as its second line."""
     return f"XRAY TraceId: {trace_id}\tSegmentId: {segment_id}\tSampled: true\t\n"
@@ -109,7 +136,7 @@ class Report:
         """The runtime's loading and the hooks, which here are all there is to a restore."""
         return math.ceil(round(self.restore_duration_ms or 0.0, 4))
 
-    def line(self) -> str:
+    def line(self, style: str = STYLE_2025) -> str:
         """The REPORT line."""
         line = (
             f"REPORT RequestId: {self.request_id}\tDuration: {self.duration_ms:.2f} ms\t"
@@ -124,8 +151,8 @@ class Report:
                 f"Restore Duration: {self.restore_duration_ms:.2f} ms\t"
                 f"Billed Restore Duration: {self.billed_restore_duration_ms} ms\t"
             )
-        if self.status:
+        if self.status and style == STYLE_2025:
             line += f"Status: {self.status}"
-        if self.error_type:
-            line += f"\tError Type: {self.error_type}"
+            if self.error_type:
+                line += f"\tError Type: {self.error_type}"
         return f"{line}\n"

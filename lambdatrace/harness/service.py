@@ -46,6 +46,7 @@ from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
 from lambdatrace.harness.lambda_api.code import Code
 from lambdatrace.harness.log_stream import LogTail
 from lambdatrace.harness.metrics import Sample, throttle
+from lambdatrace.harness.platform_logs import STYLE_2025
 from lambdatrace.harness.pool import Pool
 from lambdatrace.harness.processes import Supervisor
 from lambdatrace.harness.recursion import INVOKES_MAX, follow, recursive_invocation
@@ -85,6 +86,7 @@ class ServiceSettings:
     limits_cpu: bool = False
     uses_control_groups: bool = True
     x_ray_daemon: str = ""
+    platform_log_style: str = STYLE_2025
 
 
 class LambdaService:
@@ -185,7 +187,10 @@ class LambdaService:
         self.logs.setdefault(name, deque(maxlen=KEPT_EVENTS_MAX))
         self.executions.setdefault(name, deque(maxlen=KEPT_EVENTS_MAX))
         surroundings = Surroundings(
-            self.settings.region, self.endpoint_url, self.settings.collector_url
+            self.settings.region,
+            self.endpoint_url,
+            self.settings.collector_url,
+            platform_log_style=self.settings.platform_log_style,
         )
         if self.settings.x_ray_daemon:
             surroundings = replace(surroundings, x_ray_daemon=self.settings.x_ray_daemon)

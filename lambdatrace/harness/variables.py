@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lambdatrace.harness.function import LATEST, ON_DEMAND, SNAP_START
 from lambdatrace.harness.logging_config import LEVEL_DEFAULT
+from lambdatrace.harness.platform_logs import STYLE_2025
 
 if TYPE_CHECKING:
     from lambdatrace.harness.function import Function, Interpreter
@@ -44,6 +45,7 @@ class Surroundings:
     lambda_url: str
     collector_url: str = ""
     x_ray_daemon: str = "127.0.0.1:2000"  # AWS_XRAY_DAEMON_ADDRESS
+    platform_log_style: str = STYLE_2025  # differs between AWS's Regions
 
 
 def execution_environment_name(function: Function, interpreter: Interpreter) -> str:

@@ -34,6 +34,7 @@ def run(tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Harne
                 "cpu_limit",
                 "control_groups",
                 "x_ray_daemon",
+                "platform_log_style",
             )
             if name in options
         }

@@ -300,6 +300,7 @@ def test_a_temp_folder_is_private_to_its_harness_and_goes_with_it() -> None:
         ({"collector_url": "localhost:4318"}, "collector 'localhost:4318': expected a URL"),
         ({"idle_timeout_s": 0.0}, "idle timeout 0 s"),
         ({"concurrency_max": 0}, "concurrency 0"),
+        ({"platform_log_style": "2024"}, "platform log style '2024': expected 2025 or 2023"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_their_value(
