@@ -24,8 +24,12 @@ _ZERO_MESSAGE = (
 
 
 class AwsCall(NamedTuple):
-    """One call of an AWS API. `queue` is the (name, account) whose URL SQS is to be asked for."""
+    """One call of an AWS API, for `destination`, an ARN.
 
+    `queue` is the (name, account) whose URL SQS is to be asked for.
+    """
+
+    destination: str
     service: str
     region: str
     operation: str
@@ -48,7 +52,7 @@ def destination_call(event: AsyncEvent, destination: str, now_s: float) -> AwsCa
             "InvocationType": "Event",
             "Payload": record.encode(),
         }
-        return AwsCall(service, region, "invoke", parameters)
+        return AwsCall(destination, service, region, "invoke", parameters)
     if service == "events":
         result = "Success" if event.condition == SUCCESS else "Failure"
         entry = {
@@ -59,7 +63,7 @@ def destination_call(event: AsyncEvent, destination: str, now_s: float) -> AwsCa
             "Resources": [destination, event.function_arn],
             "Time": int(now_s),
         }
-        return AwsCall(service, region, "put_events", {"Entries": [entry]})
+        return AwsCall(destination, service, region, "put_events", {"Entries": [entry]})
     name = event.function_arn.split(":")[6]
     day, instant = time.strftime("%Y/%m/%d", second), time.strftime("%Y-%m-%dT%H.%M.%S", second)
     parameters = {
@@ -68,7 +72,7 @@ def destination_call(event: AsyncEvent, destination: str, now_s: float) -> AwsCa
         "Body": record.encode(),
         "ContentType": "application/json",
     }
-    return AwsCall("s3", region, "put_object", parameters)
+    return AwsCall(destination, "s3", region, "put_object", parameters)
 
 
 def dead_letter_call(event: AsyncEvent, target: str) -> AwsCall:
@@ -96,10 +100,10 @@ def _message(arn: str, body: str, attributes: dict[str, tuple[str, str]]) -> Aws
             for name, (kind, value) in attributes.items()
         }
     if service == "sns":
-        return AwsCall(service, region, "publish", {"TopicArn": arn, "Message": body, **found})
+        return AwsCall(arn, service, region, "publish", {"TopicArn": arn, "Message": body, **found})
     account = arn.split(":")[4]
     return AwsCall(
-        service, region, "send_message", {"MessageBody": body, **found}, queue=(rest, account)
+        arn, service, region, "send_message", {"MessageBody": body, **found}, queue=(rest, account)
     )
 
 

@@ -118,14 +118,15 @@ def test_each_kind_of_destination_gets_the_record_in_its_own_call() -> None:
     text = invocation_record(ended, "2019-11-14T18:16:05.568Z").decode()
     queue = "arn:aws:sqs:eu-west-1:123456789012:failed"
     assert destination_call(ended, queue, AT_S) == AwsCall(
-        "sqs", "eu-west-1", "send_message", {"MessageBody": text}, ("failed", "123456789012")
+        queue, "sqs", "eu-west-1", "send_message", {"MessageBody": text}, ("failed", "123456789012")
     )
     topic = "arn:aws:sns:eu-west-1:123456789012:failed"
     assert destination_call(ended, topic, AT_S) == AwsCall(
-        "sns", "eu-west-1", "publish", {"TopicArn": topic, "Message": text}
+        topic, "sns", "eu-west-1", "publish", {"TopicArn": topic, "Message": text}
     )
     function = "arn:aws:lambda:eu-west-1:123456789012:function:failed"
     assert destination_call(ended, function, AT_S) == AwsCall(
+        function,
         "lambda",
         "eu-west-1",
         "invoke",
@@ -141,13 +142,14 @@ def test_each_kind_of_destination_gets_the_record_in_its_own_call() -> None:
         "Time": 1_573_755_365,
     }
     assert destination_call(ended, bus, AT_S) == AwsCall(
-        "events", "eu-west-1", "put_events", {"Entries": [entry]}
+        bus, "events", "eu-west-1", "put_events", {"Entries": [entry]}
     )
     found = destination_call(ended, "arn:aws:s3:::failed", AT_S)
     key = found.parameters.pop("Key")
     assert key.startswith("aws/lambda/async/orders/2019/11/14/2019-11-14T18.16.05-")
     assert len(key.rpartition("05-")[2]) == 36
     assert found == AwsCall(
+        "arn:aws:s3:::failed",
         "s3",
         "",
         "put_object",
