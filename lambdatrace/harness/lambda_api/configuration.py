@@ -28,6 +28,7 @@ from lambdatrace.harness.function import (
 )
 from lambdatrace.harness.lambda_api.resources import invalid
 from lambdatrace.harness.lambda_api.validation import Fault, refuse
+from lambdatrace.harness.limits import EPHEMERAL_STORAGE_MB_MAX
 from lambdatrace.harness.logging_config import LEVEL_DEFAULT, TEXT, LoggingConfig
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ KEPT: dict[str, Any] = {
     "KMSKeyArn": None,
     "VpcConfig": None,
     "FileSystemConfigs": None,
-    "EphemeralStorage": {"Size": 512},
 }
 _STATE_MEMBERS = (
     "State",
@@ -83,6 +83,8 @@ def changes(parameters: dict[str, Any], layers: dict[str, Path]) -> dict[str, An
         [found["architecture"]] = parameters["Architectures"]
     if "LoggingConfig" in parameters:
         found["logging_config"] = _logging_config(parameters["LoggingConfig"])
+    if "EphemeralStorage" in parameters:
+        found["ephemeral_storage_mb"] = parameters["EphemeralStorage"]["Size"]
     if "Layers" in parameters:
         found["layers"] = _layer_paths(parameters["Layers"], layers)
     return found
@@ -131,6 +133,7 @@ def describe(
         "CodeSha256": version.code.sha256,
         "Timeout": math.ceil(function.timeout_s),
         "MemorySize": function.memory_size_mb,
+        "EphemeralStorage": {"Size": function.ephemeral_storage_mb},
         "LastModified": version.last_modified,
         "Version": version.name,
         "TracingConfig": {"Mode": function.tracing},
@@ -203,6 +206,11 @@ def _check_limits(parameters: dict[str, Any]) -> None:
         for member, value, limit in (
             ("timeout", parameters.get("Timeout", 0), TIMEOUT_S_MAX),
             ("memorySize", parameters.get("MemorySize", 0), MEMORY_MB_MAX),
+            (
+                "ephemeralStorage.size",
+                parameters.get("EphemeralStorage", {}).get("Size", 0),
+                EPHEMERAL_STORAGE_MB_MAX,
+            ),
         )
         if value > limit
     ]

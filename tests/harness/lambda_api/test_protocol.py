@@ -69,6 +69,16 @@ ONE = "1 validation error detected: "
             ),
         ),
         (
+            {"EphemeralStorage": {"Size": 10241}},
+            400,
+            "ValidationException",
+            (
+                f"{ONE}Value '10241' at 'ephemeralStorage.size' failed to satisfy "
+                f"constraint: Member must "
+                "have value less than or equal to 10240"
+            ),
+        ),
+        (
             {"Architectures": ["x86_64", "arm64"]},
             400,
             "ValidationException",
