@@ -1,9 +1,8 @@
-"""Control groups of execution environments: their share of CPU time and their processes.
+"""Control groups of execution environments: their CPU time, their memory and their processes.
 
 A harness has one group per controller, with one below it for each environment, so that all can be
 removed by whoever is left. Both versions of the kernel's interface are known; a version 1 group has
-a folder per controller, a version 2 group one for all. Memory is no business of groups here: what
-is written to a /tmp in memory would count as the function's, which on Lambda it does not.
+a folder per controller, a version 2 group one for all.
 
 Sources: Linux, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/, "CFS Bandwidth Control".
 """
@@ -23,7 +22,8 @@ QUOTA_US_MIN = 1000  # the kernel's least
 # CPUs, since what a period does not use is lost; with half a period's quota -2 to +3 %.
 BURST_SHARE = 0.5
 _PREFIX = "lambdatrace-"
-_CPU, _PIDS = "cpu", "pids"
+_CPU, _MEMORY, _PIDS = "cpu", "memory", "pids"
+_CONTROLLERS = (_CPU, _MEMORY, _PIDS)
 
 
 class ControlGroup:
@@ -54,6 +54,45 @@ class ControlGroup:
         if os.path.exists(os.path.join(folder, burst)):  # Linux 5.14
             _write(folder, burst, str(round(quota_us * BURST_SHARE)))
 
+    def lift_cpu_limit(self) -> None:
+        """Takes back `limit_cpu`."""
+        folder = self._folder_by_controller.get(_CPU)
+        if folder is None:
+            return
+        if os.path.exists(os.path.join(folder, "cpu.max")):
+            _write(folder, "cpu.max", "max")
+        else:
+            _write(folder, "cpu.cfs_quota_us", "-1")
+
+    def limit_memory(self, bytes_max: int) -> None:
+        """Lets the kernel kill a process when they have more than so much together, swap included.
+
+        To the kernel this is all they brought in: files in a file system in memory too, and of the
+        page cache what cannot be given back.
+        """
+        folder = self._folder_by_controller.get(_MEMORY)
+        if folder is None:
+            return
+        if os.path.exists(os.path.join(folder, "memory.max")):
+            _write(folder, "memory.max", str(bytes_max))
+            limit, of_swap = "memory.swap.max", 0
+        else:
+            _write(folder, "memory.limit_in_bytes", str(bytes_max))
+            limit, of_swap = "memory.memsw.limit_in_bytes", bytes_max
+        if os.path.exists(os.path.join(folder, limit)):  # the kernel counts swap
+            _write(folder, limit, str(of_swap))
+
+    def oom_kills(self) -> int:
+        """How many of the processes the kernel has killed for their memory so far."""
+        folder = self._folder_by_controller.get(_MEMORY)
+        if folder is None:
+            return 0
+        for name in ("memory.events", "memory.oom_control"):
+            with contextlib.suppress(OSError), open(os.path.join(folder, name)) as file:
+                counts = dict(line.split() for line in file)
+                return int(counts.get("oom_kill", 0))
+        return 0
+
     def limit_processes(self, processes_max: int) -> None:
         """Lets no more than so many processes and threads be at the same time."""
         folder = self._folder_by_controller.get(_PIDS)
@@ -83,6 +122,11 @@ class ControlGroups:
     def limits_cpu(self) -> bool:
         """Whether groups can bound CPU time here."""
         return _CPU in self._folder_by_controller
+
+    @property
+    def limits_memory(self) -> bool:
+        """Whether groups can bound memory here."""
+        return _MEMORY in self._folder_by_controller
 
     @property
     def limits_processes(self) -> bool:
@@ -172,7 +216,7 @@ def find_bases() -> dict[str, str]:
     except OSError:
         return {}
     found = parse_bases(groups, mounted)
-    return {controller: found[controller] for controller in (_CPU, _PIDS) if controller in found}
+    return {controller: found[controller] for controller in _CONTROLLERS if controller in found}
 
 
 def parse_bases(groups: str, mountinfo: str) -> dict[str, str]:
@@ -211,9 +255,8 @@ def _controllers(folder: str) -> dict[str, str]:
     """The controllers of a version 2 group that groups below it can have."""
     able = {}
     with contextlib.suppress(OSError), open(os.path.join(folder, "cgroup.controllers")) as file:
-        able = {
-            controller: folder for controller in file.read().split() if _enable(folder, controller)
-        }
+        known = file.read().split()
+        able = {name: folder for name in _CONTROLLERS if name in known and _enable(folder, name)}
     return able
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 import uuid
 from typing import TYPE_CHECKING, Protocol
@@ -167,7 +168,7 @@ class Environment:
             body_bytes_max=environment_api.BODY_BYTES_MAX,
         )
         self._limits = EnvironmentLimits(
-            self._supervisor.limits, self._temp_dir.name, self.function.memory_size_mb
+            self._supervisor.limits, self._temp_dir.name, self.function
         )
         failure = await self._init(self._init_limit_s, INIT)
         if self._is_stopping():
@@ -195,6 +196,8 @@ class Environment:
         self._events.init_start(phase, self.log_stream)
         started_ns = time.perf_counter_ns()
         address = f"127.0.0.1:{port}"
+        if self._limits:
+            self._limits.lift_cpu_limit()
         launch = deployment.environment_launch(
             api_port=port,
             log_stream=self.log_stream,
@@ -578,8 +581,18 @@ class Environment:
             reason = "Runtime exited without providing a reason"
         else:
             reason = f"Runtime exited with error: {how.reason}"
-        is_out_of_memory = self._watch.take_out_of_memory() and not self._is_style_2023
+        is_out_of_memory = self._was_out_of_memory(how) and not self._is_style_2023
         self._fail_now("Runtime.OutOfMemory" if is_out_of_memory else "Runtime.ExitError", reason)
+
+    def _was_out_of_memory(self, how: Exit) -> bool:
+        """Whether a runtime that ended did for its memory, by the kernel's hand or by ours."""
+        by_us = self._watch.take_out_of_memory()
+        by_kernel = self._limits is not None and self._limits.take_out_of_memory()
+        if how.signal_number != signal.SIGKILL or not (by_us or by_kernel):
+            return False
+        if self._sandbox:  # what it had at its end nobody has seen
+            self._sandbox.memory.reached(self.function.memory_size_mb * 2**20)
+        return True
 
     def extension_exited(self, name: str, how: Exit) -> None:
         """Neither may an extension."""

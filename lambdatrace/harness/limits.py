@@ -13,6 +13,7 @@ from lambdatrace.harness.mounts import PRIVATE_TMP, READ_ONLY, SIZED_TMP
 
 if TYPE_CHECKING:
     from lambdatrace.harness.control_groups import ControlGroup
+    from lambdatrace.harness.function import Function
     from lambdatrace.harness.sandbox import Sandbox
 
 VCPU_MB = 1769  # "At 1,769 MB, a function has the equivalent of one vCPU"
@@ -60,16 +61,27 @@ class Limits:
 class EnvironmentLimits:
     """The limits of one environment that last longer than its processes."""
 
-    def __init__(self, limits: Limits, name: str, memory_size_mb: int) -> None:
+    def __init__(self, limits: Limits, name: str, function: Function) -> None:
         self._group: ControlGroup = limits.groups.make(name)
         self._group.limit_processes(PROCESSES_MAX)
-        self._share = cpu_share(memory_size_mb)
+        # To the kernel what is in /tmp is the function's memory, to Lambda it is not: the group
+        # bounds both together, and `Watch` the processes' own. So what is taken between two of its
+        # looks, or while nobody looks, is bounded too.
+        may_fill_tmp = function.ephemeral_storage_mb if limits.able & SIZED_TMP else 0
+        self._group.limit_memory((function.memory_size_mb + may_fill_tmp) * 2**20)
+        self._share = cpu_share(function.memory_size_mb)
         self._limits_cpu = limits.limits_cpu
+        self._oom_kills = 0
 
     @property
     def groups(self) -> tuple[str, ...]:
         """The control groups that processes of the environment join."""
         return self._group.folders
+
+    def lift_cpu_limit(self) -> None:
+        """The processes of an init that follows others have what there is, as the first's had."""
+        if self._limits_cpu:
+            self._group.lift_cpu_limit()
 
     def limit_cpu(self, sandbox: Sandbox) -> None:
         """From now on the processes have the CPU time of their memory size, if that is wanted.
@@ -83,6 +95,11 @@ class EnvironmentLimits:
             self._group.limit_cpu(self._share)
         else:
             sandbox.duty = DutyCycle(sandbox, self._share)
+
+    def take_out_of_memory(self) -> bool:
+        """Whether the kernel has killed a process for its memory since it was asked last."""
+        before, self._oom_kills = self._oom_kills, self._group.oom_kills()
+        return self._oom_kills > before
 
     def remove(self) -> None:
         """Gives back what outlived the processes."""

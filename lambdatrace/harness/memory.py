@@ -2,7 +2,8 @@
 
 The runtime's own peak is the kernel's high-water mark (VmHWM), so nothing is missed between
 samples. Other processes of the environment count with their proportional share (Pss) at the
-moment of a sample, so pages shared after a fork are counted once.
+moment of a sample, so pages shared after a fork are counted once. A control group's own peak is not
+used: it has the files in a /tmp in memory, and the page cache of whatever was read.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class PeakMemory:
         total += self._children()
         self.peak_bytes = max(self.peak_bytes, total)
         return self.peak_bytes
+
+    def reached(self, used_bytes: int) -> None:
+        """Takes note of memory that processes had who are no more."""
+        self.peak_bytes = max(self.peak_bytes, used_bytes)
 
     def _children(self) -> int:
         """Memory of descendants, looked up every LOOK_AGAIN_S: it costs five samples."""

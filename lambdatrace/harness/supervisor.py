@@ -148,6 +148,7 @@ def become(message: dict[str, Any], fds: list[int], supervisor_pid: int, private
             os.dup2(os.dup(log_fd), LOG_FD)  # dup2 onto itself would leave it to be closed
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
+        choose_first_when_memory_is_out()
         for group in message["groups"]:
             control_groups.join(group)
         if private:
@@ -167,6 +168,12 @@ def become(message: dict[str, Any], fds: list[int], supervisor_pid: int, private
         os.write(2, f"cannot start: {error}\n".encode())
     finally:
         os._exit(status)
+
+
+def choose_first_when_memory_is_out() -> None:
+    """Has the kernel end this process, and what it starts, before anything else on the machine."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
 
 
 def limit_resources(files_max: int, processes_max: int, private: str) -> None:

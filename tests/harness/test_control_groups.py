@@ -75,7 +75,44 @@ def test_the_kernels_files_of_version_2_get_the_limits(tmp_path: Path) -> None:
     assert group.folders == (str(ours / "tmp-1"),)
     assert (ours / "tmp-1" / "cpu.max").read_text() == "10000 20000"
     assert (ours / "tmp-1" / "cpu.max.burst").read_text() == "5000"
+    group.lift_cpu_limit()
+    assert (ours / "tmp-1" / "cpu.max").read_text() == "max"
     assert (ours / "tmp-1" / "pids.max").read_text() == "1024"
+
+
+def test_memory_is_bounded_without_swap_and_the_kernels_kills_are_counted(tmp_path: Path) -> None:
+    version_1, version_2 = tmp_path / "1", tmp_path / "2"
+    for base, names in (
+        (version_1, ("memory.memsw.limit_in_bytes",)),
+        (version_2, ("memory.max", "memory.swap.max")),
+    ):
+        group = ControlGroups("name", {"memory": str(base)}).make("tmp-1")
+        for name in names:
+            Path(group.folders[0], name).write_text("")
+        group.limit_memory(2**27)
+        assert group.oom_kills() == 0
+    ours = f"lambdatrace-{os.getpid()}-name/tmp-1"
+    assert [
+        (version_1 / ours / f"memory.{name}").read_text()
+        for name in ("limit_in_bytes", "memsw.limit_in_bytes")
+    ] == ["134217728", "134217728"]
+    assert [(version_2 / ours / f"memory.{name}").read_text() for name in ("max", "swap.max")] == [
+        "134217728",
+        "0",
+    ]
+    (version_2 / ours / "memory.events").write_text("low 0\nhigh 0\nmax 20\noom 2\noom_kill 1\n")
+    assert group.oom_kills() == 1
+    group = ControlGroups("name", {"memory": str(version_1)}).make("tmp-1")
+    (version_1 / ours / "memory.oom_control").write_text(
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"
+    )
+    assert group.oom_kills() == 3
+
+
+def test_a_group_without_memory_bounds_none_and_has_seen_no_kill(tmp_path: Path) -> None:
+    group = ControlGroups("name", {"cpu": str(tmp_path)}).make("tmp-1")
+    group.limit_memory(2**27)
+    assert (list(Path(group.folders[0]).iterdir()), group.oom_kills()) == ([], 0)
 
 
 def test_the_smallest_share_is_the_kernels_least_quota(tmp_path: Path) -> None:

@@ -197,15 +197,19 @@ def test_a_function_has_the_cpu_time_of_its_memory_size_when_its_init_is_over(ru
         in_init = quota()
 
         def handler(event, context):
+            if event == "crash":
+                os._exit(1)
             return [in_init, quota()]
     """
     with run(source, cpu_limit=True, memory_size_mb=884, timeout_s=10) as harness:
         needs(harness, groups=True)
         if not Path("/sys/fs/cgroup/cpu").exists():
             pytest.skip("control groups of version 1 only: of version 2 see test_control_groups")
-        in_init, in_invoke = harness.invoke("app").json()
-    assert in_init == ["-1", "100000"]
-    assert in_invoke == ["9994", "20000"]  # 884 / 1769 of 20 ms
+        first = harness.invoke("app").json()
+        harness.invoke("app", "crash")
+        after_a_reset = harness.invoke("app").json()
+    assert first == [["-1", "100000"], ["9994", "20000"]]  # 884 / 1769 of 20 ms
+    assert after_a_reset == [["-1", "20000"], ["9994", "20000"]]
 
 
 @pytest.mark.parametrize("control_groups", [True, False])
@@ -364,6 +368,57 @@ def test_an_init_that_takes_more_memory_than_it_may_is_out_of_memory(run: Run) -
     ]
     [report] = [m for m in log if m.startswith("REPORT")]
     assert "Max Memory Used: 128 MB\tStatus: error\tError Type: Runtime.OutOfMemory" in report
+
+
+@pytest.mark.parametrize("kind", ["runtime", "child"])
+def test_memory_taken_at_once_is_out_of_memory_long_before_the_machine_is(
+    run: Run, kind: str
+) -> None:
+    source = """
+        import mmap, os
+
+        def fill():
+            pages = mmap.mmap(-1, 3 * 2**30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            chunk = b"x" * 2**26
+            for megabytes in range(0, 3072, 64):
+                os.write(1, b"%d\\n" % megabytes)
+                pages.write(chunk)
+
+        def handler(event, context):
+            if event == "child" and os.fork():
+                os.wait()
+            else:
+                fill()
+    """
+    with run(source, timeout_s=60) as harness:
+        killed = harness.invoke("app", kind)
+        harness.wait_frozen("app")
+        [facts] = harness.executions("app")
+        filled = [int(e.message) for e in harness.logs("app") if e.message.strip().isdecimal()]
+    assert killed.json()["errorType"] == "Runtime.OutOfMemory"
+    assert facts.report is not None
+    assert facts.report.max_memory_used_mb == 128
+    assert max(filled) < 1024
+
+
+def test_a_kill_of_another_kind_is_not_for_memory(run: Run) -> None:
+    source = """
+        import os, signal
+
+        def handler(event, context):
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with run(source) as harness:
+        assert harness.invoke("app").json()["errorType"] == "Runtime.ExitError"
+
+
+def test_a_function_is_what_the_kernel_ends_first_when_the_machine_has_no_memory(run: Run) -> None:
+    source = """
+        def handler(event, context):
+            return int(open("/proc/self/oom_score_adj").read())
+    """
+    with run(source) as harness:
+        assert harness.invoke("app").json() == 1000
 
 
 def test_1769_mb_are_one_cpu() -> None:

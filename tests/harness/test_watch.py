@@ -10,7 +10,7 @@ from lambdatrace.harness.watch import Watch
 
 class _Memory:
     def __init__(self, used_bytes: int) -> None:
-        self.used_bytes = used_bytes
+        self.used_bytes = self.peak_bytes = used_bytes
 
     def sample(self) -> int:
         return self.used_bytes
