@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
@@ -115,6 +115,12 @@ def add_function_arguments(parser: argparse.ArgumentParser) -> None:
         help="the size of each function's /tmp (default 512)",
     )
     parser.add_argument(
+        "--max-concurrency",
+        type=int,
+        metavar="N",
+        help="run as on Managed Instances: N invokes at a time in one environment, never frozen",
+    )
+    parser.add_argument(
         "--cpu-limit",
         action="store_true",
         help="give invokes the CPU time of their memory size as on AWS (1769 MB: one CPU)",
@@ -170,6 +176,10 @@ def functions(targets: list[str], arguments: argparse.Namespace) -> list[Functio
         if not equals:
             raise FunctionConfigurationError(f"--env '{item}': expected KEY=VALUE")
         environment[key] = value
+    managed: dict[str, Any] = {}
+    if arguments.max_concurrency is not None:
+        kind = "lambda-managed-instances"
+        managed = {"initialization_type": kind, "max_concurrency": arguments.max_concurrency}
     found = []
     for target in map(parse_target, targets):
         function = Function(
@@ -184,6 +194,7 @@ def functions(targets: list[str], arguments: argparse.Namespace) -> list[Functio
             layers=arguments.layer,
             tracing=_TRACING[arguments.tracing],
             logging_config=LoggingConfig(arguments.log_format),
+            **managed,
         )
         check_handler(function.handler, function.code_dir)
         found.append(function)

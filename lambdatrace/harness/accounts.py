@@ -141,6 +141,7 @@ class Accounts:
             self._function.architecture,
             invocation.claims,
             invocation.provisioned,
+            self._function.is_managed,
         )
 
 

@@ -80,9 +80,9 @@ class Concurrency:
         if self.reserved and function_name in self.reserved:
             self._check_reserved(function_name)
         elif self._has_claims and not is_provisioned and self.unreserved_running >= self.unreserved:
-            raise _throttle("ConcurrentInvocationLimitExceeded")
+            raise throttled("ConcurrentInvocationLimitExceeded")
         if self.running >= min(self.limit, ACCOUNT_CONCURRENCY_MAX):
-            raise _throttle("ConcurrentInvocationLimitExceeded")
+            raise throttled("ConcurrentInvocationLimitExceeded")
         if needs_environment:
             self._scale(function_name)
         self.running += 1
@@ -105,7 +105,7 @@ class Concurrency:
             allowance = Allowance(SCALING_MAX, SCALING_MAX / SCALING_S, self._clock_s)
             self._scaling[function_name] = allowance
         if not allowance.take():
-            raise _throttle("ConcurrentInvocationLimitExceeded")
+            raise throttled("ConcurrentInvocationLimitExceeded")
 
     # What is set aside
 
@@ -162,10 +162,11 @@ class Concurrency:
 
     def _check_reserved(self, function_name: str) -> None:
         if self._of_function[function_name] >= self.reserved[function_name]:
-            raise _throttle("ReservedFunctionConcurrentInvocationLimitExceeded")
+            raise throttled("ReservedFunctionConcurrentInvocationLimitExceeded")
         if not self._rates[function_name].take():
-            raise _throttle("ReservedFunctionInvocationRateLimitExceeded")
+            raise throttled("ReservedFunctionInvocationRateLimitExceeded")
 
 
-def _throttle(reason: str) -> InvokeError:
+def throttled(reason: str) -> InvokeError:
+    """The error for lack of concurrency."""
     return InvokeError(429, "TooManyRequestsException", "Rate Exceeded.", reason)

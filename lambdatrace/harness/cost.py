@@ -14,6 +14,8 @@ from lambdatrace.invocation_metrics import (
     USD_PER_REQUEST,
 )
 
+__all__ = ["USD_PER_REQUEST", "cost_usd", "usd_per_gb_s"]
+
 _MB_PER_GB = 1024
 
 

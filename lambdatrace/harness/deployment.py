@@ -63,8 +63,12 @@ class Deployment:
         temp_dir: Path,
         initialization_type: str,
         groups: tuple[str, ...] = (),
+        log_socket: str = "",
     ) -> EnvironmentLaunch:
-        """The commands, variables and folders of one environment whose APIs are on `api_port`."""
+        """The commands, variables and folders of one environment whose APIs are on `api_port`.
+
+        `log_socket` is where the workers of a managed environment write.
+        """
         variables = runtime_variables(
             self.function,
             self.interpreter,
@@ -76,17 +80,26 @@ class Deployment:
             temp_dir="" if self.is_tmp_private else str(temp_dir),
             initialization_type=initialization_type,
             version=self.version,
+            log_socket=log_socket,
         )
+        socket_folder = str(Path(log_socket).parent) if log_socket else ""
         found = external_extensions(self.layers_dir) if self.layers_dir else []
         own = extension_variables(variables)
         commands = {path.name: [f"{self.opt}/extensions/{path.name}"] for path in found}
         address = sandbox_network.address_of(api_port) if self.is_tmp_private else ""
         return EnvironmentLaunch(
             {
-                name: self._launch(argv, own, temp_dir, address, groups)
+                name: self._launch(argv, own, temp_dir, address, groups, "")
                 for name, argv in commands.items()
             },
-            self._launch(self._runtime_command(variables), variables, temp_dir, address, groups),
+            self._launch(
+                self._runtime_command(variables),
+                variables,
+                temp_dir,
+                address,
+                groups,
+                socket_folder,
+            ),
         )
 
     @property
@@ -114,6 +127,7 @@ class Deployment:
         temp_dir: Path,
         address: str,
         groups: tuple[str, ...],
+        socket_folder: str,
     ) -> Launch:
         opt = str(self.layers_dir) if self.layers_dir and self._mounts_opt else ""
         code_dir = str(self.function.code_dir)
@@ -123,7 +137,7 @@ class Deployment:
             working_dir=code_dir,
             tmp=str(temp_dir),
             opt=opt,
-            keep=self._folders_below_tmp(),
+            keep=(*self._folders_below_tmp(), *((socket_folder,) if socket_folder else ())),
             sandbox_address=address,
             # The root cannot be covered, and /tmp with it would be read-only.
             read_only=(*(() if code_dir == "/" else (code_dir,)), *(("/opt",) if opt else ())),

@@ -108,7 +108,8 @@ class Environment:
         self._sandbox: Sandbox | None = None
         self._limits: EnvironmentLimits | None = None
         self._api = self._new_api()
-        self._events = EnvironmentLog(deployment, initialization_type, self._log)
+        self._log_socket = ""  # where several workers write their output
+        self._events = self._new_log()
         self._accounts = Accounts(deployment, self._events, keeper, self.log_stream)
         self._first: Invocation | None = None  # the event an init was started for
         self._invocation: Invocation | None = None
@@ -183,6 +184,10 @@ class Environment:
         if invocation is not None:
             self.invoke(invocation)
             return
+        self._rest()
+
+    def _rest(self) -> None:
+        """Initialized ahead of any event, or failed to be."""
         if self._sandbox is not None:
             self._sandbox.freeze()
         self._events.pause()
@@ -204,6 +209,7 @@ class Environment:
             temp_dir=self._temp_dir,
             initialization_type=self.initialization_type,
             groups=self._limits.groups if self._limits else (),
+            log_socket=self._log_socket,
         )
         self._api = self._new_api()
         sandbox = self._sandbox = Sandbox(
@@ -238,15 +244,20 @@ class Environment:
         return failure
 
     def _new_api(self) -> EnvironmentApi:
-        return EnvironmentApi(
-            self,
-            {
-                "functionName": self.function.name,
-                "functionVersion": self._deployment.version,
-                "handler": self.function.handler,
-                "accountId": ACCOUNT_ID,
-            },
-        )
+        return EnvironmentApi(self, self._facts)
+
+    def _new_log(self) -> EnvironmentLog:
+        return EnvironmentLog(self._deployment, self.initialization_type, self._log)
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        """What an extension is told when it registers."""
+        return {
+            "functionName": self.function.name,
+            "functionVersion": self._deployment.version,
+            "handler": self.function.handler,
+            "accountId": ACCOUNT_ID,
+        }
 
     # Restore
 
@@ -544,7 +555,7 @@ class Environment:
         """The caller gets an error in place of the response."""
         if self._invocation and self._invocation.outcome is None:
             self._invocation.error_type = error_type
-            self._invocation.settle(Outcome(_too_large(response_bytes, error_type), UNHANDLED))
+            self._invocation.settle(Outcome(too_large(response_bytes, error_type), UNHANDLED))
 
     def init_failed(self, payload: bytes, error_type: str) -> None:
         """The function could not be loaded."""
@@ -623,7 +634,8 @@ def _new_log_stream(deployment: Deployment) -> str:
     return log_stream_name(deployment.function, deployment.version, time.gmtime(), unique)
 
 
-def _too_large(response_bytes: int, error_type: str) -> bytes:
+def too_large(response_bytes: int, error_type: str) -> bytes:
+    """The payload in place of a response over the limit."""
     return (
         f'{{"errorType":"{error_type}","errorMessage":"Response payload size ({response_bytes} '
         f'bytes) exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."}}'

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = RESPONSE_BYTES_MAX
 _RUNTIME = "/2018-06-01/runtime/"
-_NEXT = "/2018-06-01/runtime/invocation/next"
+NEXT = "/2018-06-01/runtime/invocation/next"
 _RESTORE_NEXT = "/2018-06-01/runtime/restore/next"
-_INVOCATION = "/2018-06-01/runtime/invocation/"
+INVOCATION = "/2018-06-01/runtime/invocation/"
 _EXTENSION = "/2020-01-01/extension/"
 _SUBSCRIPTIONS = {"/2022-07-01/telemetry": TELEMETRY, "/2020-08-15/logs": LOGS}
 _IDENTIFIER = b"lambda-extension-identifier"
-_ERROR_TYPE = b"lambda-runtime-function-error-type"
-_ERROR_CAUSE = b"lambda-runtime-function-xray-error-cause"
+ERROR_TYPE = b"lambda-runtime-function-error-type"
+ERROR_CAUSE = b"lambda-runtime-function-xray-error-cause"
 _EXTENSION_ERROR_TYPE = b"lambda-extension-function-error-type"
 
 
@@ -95,13 +95,13 @@ class EnvironmentApi:
         self._event = event
         answer = self.runtime.deliver(event)
         if self._runtime_exchange:
-            _send(self._runtime_exchange, answer)
+            send(self._runtime_exchange, answer)
 
     def restore(self) -> None:
         """Tells the runtime that it has been restored."""
         answer = self.runtime.restore()
         if self._runtime_exchange:
-            _send(self._runtime_exchange, answer)
+            send(self._runtime_exchange, answer)
 
     def tell_extensions(self, event: Event) -> None:
         """Gives an invoke to the extensions that want to know of it."""
@@ -131,34 +131,34 @@ class EnvironmentApi:
         elif path.rstrip("/") in _SUBSCRIPTIONS and exchange.request.method == "PUT":
             self._serve_subscription(exchange, _SUBSCRIPTIONS[path.rstrip("/")])
         else:
-            _send(exchange, _unknown(exchange.request))
+            send(exchange, unknown(exchange.request))
 
     def _serve_runtime(self, exchange: Exchange, path: str) -> None:
         request = exchange.request
-        if path == _NEXT and request.method == "GET":
+        if path == NEXT and request.method == "GET":
             self._runtime_next(exchange, self.runtime.next())
             return
         if path == _RESTORE_NEXT and request.method == "GET":
             self._runtime_next(exchange, self.runtime.restore_next())
             return
         if request.method != "POST":
-            _send(exchange, _unknown(request))
+            send(exchange, unknown(request))
             return
-        error_type = request.header(_ERROR_TYPE)
+        error_type = request.header(ERROR_TYPE)
         if path == "/2018-06-01/runtime/init/error":
             step = self.runtime.init_error(error_type)
         elif path == "/2018-06-01/runtime/restore/error":
             step = self.runtime.restore_error(error_type)
-        elif path.startswith(_INVOCATION) and path.endswith("/response"):
+        elif path.startswith(INVOCATION) and path.endswith("/response"):
             mode = request.header(b"lambda-runtime-function-response-mode")
-            step = self.runtime.response(path[len(_INVOCATION) : -9], request.body_bytes, mode)
-        elif path.startswith(_INVOCATION) and path.endswith("/error"):
-            step = self.runtime.error(path[len(_INVOCATION) : -6], error_type)
+            step = self.runtime.response(path[len(INVOCATION) : -9], request.body_bytes, mode)
+        elif path.startswith(INVOCATION) and path.endswith("/error"):
+            step = self.runtime.error(path[len(INVOCATION) : -6], error_type)
         else:
-            step = Step(_unknown(request), Meaning.NOTHING)
+            step = Step(unknown(request), Meaning.NOTHING)
         self._tell_listener(step, request)  # the invoke's caller before the runtime
         if step.answer:
-            _send(exchange, step.answer)
+            send(exchange, step.answer)
 
     def _tell_listener(self, step: Step, request: Request) -> None:
         self.result_began_s = request.began_s
@@ -166,7 +166,7 @@ class EnvironmentApi:
             content_type = request.header(b"content-type") or "application/json"
             self._listener.function_responded(request.body, content_type)
         elif step.meaning is Meaning.ERROR:
-            cause = request.header(_ERROR_CAUSE)
+            cause = request.header(ERROR_CAUSE)
             self._listener.function_failed(request.body, step.error_type, cause)
         elif step.meaning is Meaning.TOO_LARGE:
             self._listener.response_too_large(request.body_bytes, step.error_type)
@@ -175,11 +175,11 @@ class EnvironmentApi:
 
     def _runtime_next(self, exchange: Exchange, step: Step) -> None:
         if step.answer:
-            _send(exchange, step.answer)
+            send(exchange, step.answer)
             return
         self._runtime_exchange = exchange
         if step.meaning is Meaning.REPEAT and self._event:
-            _send(exchange, self.runtime.deliver(self._event))
+            send(exchange, self.runtime.deliver(self._event))
             return
         self.extensions.is_registration_open = False
         self._listener.runtime_waits()
@@ -202,9 +202,9 @@ class EnvironmentApi:
         elif call == ("POST", "exit/error"):
             step = self.extensions.exit_error(identifier, request.header(_EXTENSION_ERROR_TYPE))
         else:
-            step = ExtensionStep(_unknown(request), ExtensionMeaning.NOTHING)
+            step = ExtensionStep(unknown(request), ExtensionMeaning.NOTHING)
         if step.answer:
-            _send(exchange, step.answer)
+            send(exchange, step.answer)
         if step.meaning is ExtensionMeaning.REGISTERED:
             self._listener.extension_registered()
         elif step.extension and step.meaning is ExtensionMeaning.INIT_ERROR:
@@ -216,14 +216,14 @@ class EnvironmentApi:
         request = exchange.request
         extension, refusal = self.extensions.find(request.header(_IDENTIFIER))
         if extension:
-            _send(exchange, self._listener.extension_subscribed(extension, api, request.body))
+            send(exchange, self._listener.extension_subscribed(extension, api, request.body))
         elif refusal.answer:
-            _send(exchange, refusal.answer)
+            send(exchange, refusal.answer)
 
     def _extension_next(self, exchange: Exchange, identifier: str) -> None:
         step = self.extensions.next(identifier)
         if step.answer:
-            _send(exchange, step.answer)
+            send(exchange, step.answer)
             return
         self._extension_exchanges[identifier] = exchange
         undelivered = self._undelivered.pop(identifier, None)
@@ -237,21 +237,23 @@ class EnvironmentApi:
         self.extensions.begin(extension)
         exchange = self._extension_exchanges.pop(extension.identifier, None)
         if exchange:
-            _send(exchange, answer)
+            send(exchange, answer)
         else:
             self._undelivered[extension.identifier] = answer  # it has not asked yet
 
 
 def refuse(exchange: Exchange, status: int, reason: str) -> None:
     """Answers a request that is no proper HTTP, in the shape of these APIs."""
-    _send(exchange, api_error(status, "InvalidRequestFormat", reason))
+    send(exchange, api_error(status, "InvalidRequestFormat", reason))
 
 
-def _send(exchange: Exchange, answer: Answer) -> None:
+def send(exchange: Exchange, answer: Answer) -> None:
+    """Answers a request."""
     exchange.respond(answer.status, answer.body, answer.headers)
 
 
-def _unknown(request: Request) -> Answer:
+def unknown(request: Request) -> Answer:
+    """The answer to a request for something that is not there."""
     message = (
         f"{request.method} {request.path} is not a call of the Runtime, Extensions or Telemetry API"
     )

@@ -77,6 +77,7 @@ class ExtensionsApi:
 
     function: dict[str, str]
     is_registration_open: bool = True
+    is_managed: bool = False  # Managed Instances: no extension is told of invokes
     by_name: dict[str, Extension] = field(default_factory=dict)
     by_identifier: dict[str, Extension] = field(default_factory=dict)
 
@@ -118,8 +119,12 @@ class ExtensionsApi:
                 status=400,
             )
         is_external = extension is not None
+        if self.is_managed and events and not is_external:
+            return _refusal(
+                "Extension.InvalidEventType", "No events allowed for internal extensions"
+            )
         for event in events:
-            if event not in EVENT_TYPES:
+            if event not in (EVENT_TYPES[1:] if self.is_managed else EVENT_TYPES):
                 return _refusal("Extension.InvalidEventType", f"{event}: InvalidEventType")
             if event == "SHUTDOWN" and not is_external:
                 return _refusal(

@@ -40,7 +40,10 @@ _INTERPRETER_QUERY_S = 30.0
 ON_DEMAND = "on-demand"
 PROVISIONED_CONCURRENCY = "provisioned-concurrency"
 SNAP_START = "snap-start"
-INITIALIZATION_TYPES = (ON_DEMAND, PROVISIONED_CONCURRENCY, SNAP_START)
+MANAGED_INSTANCES = "lambda-managed-instances"
+INITIALIZATION_TYPES = (ON_DEMAND, PROVISIONED_CONCURRENCY, SNAP_START, MANAGED_INSTANCES)
+MAX_CONCURRENCY_DEFAULT = 16  # per vCPU with Python
+MAX_CONCURRENCY_MAX = 1600
 
 X86_64, ARM64 = "x86_64", "arm64"
 
@@ -88,7 +91,9 @@ class Function:
     environments are initialized when the function is added, and further ones on demand. With
     `snap-start` one is initialized then and frozen before it is ready; the first event restores it.
     It is restored in the same process: its memory is not copied, so further environments are
-    initialized for themselves before they are restored.
+    initialized for themselves before they are restored. With `lambda-managed-instances`,
+    `execution_environments` are initialized, are not frozen, and take `max_concurrency` events
+    each at a time, in as many worker processes; further events are refused.
     `tracing` is the Mode of the function's TracingConfig: with `Active`, invokes whose caller has
     not decided are sampled by X-Ray's rule; with `PassThrough` they are not.
     `dead_letter_target_arn` is a queue or topic for events given up, `event_invoke_config` the rest
@@ -109,6 +114,8 @@ class Function:
     logging_config: LoggingConfig = field(default_factory=LoggingConfig)
     initialization_type: str = ON_DEMAND
     provisioned_concurrent_executions: int = 1
+    execution_environments: int = 1
+    max_concurrency: int = MAX_CONCURRENCY_DEFAULT
     tracing: str = PASS_THROUGH
     dead_letter_target_arn: str = ""
     event_invoke_config: EventInvokeConfig = field(default_factory=EventInvokeConfig)
@@ -134,7 +141,14 @@ class Function:
         """How many environments are initialized before the first event."""
         if self.initialization_type == PROVISIONED_CONCURRENCY:
             return self.provisioned_concurrent_executions
+        if self.is_managed:
+            return self.execution_environments
         return 1 if self.initialization_type == SNAP_START else 0
+
+    @property
+    def is_managed(self) -> bool:
+        """It runs on Managed Instances."""
+        return self.initialization_type == MANAGED_INSTANCES
 
     def arn(self, region: str) -> str:
         """The function's ARN, without a version."""
@@ -186,11 +200,7 @@ class Function:
                 f"tracing mode '{self.tracing}' of {self.name}: "
                 f"expected one of {', '.join(TRACING_MODES)}"
             )
-        if self.provisioned_concurrent_executions < 1:
-            raise FunctionConfigurationError(
-                f"{self.name} has {self.provisioned_concurrent_executions} provisioned concurrent "
-                "executions: expected at least 1"
-            )
+        self._check_concurrency()
         if len(self.layers) > LAYERS_MAX:
             raise FunctionConfigurationError(
                 f"{self.name} has {len(self.layers)} layers: Lambda takes {LAYERS_MAX}"
@@ -204,6 +214,23 @@ class Function:
             DEAD_LETTER_SERVICES,
             f"dead-letter target of {self.name}",
         )
+
+    def _check_concurrency(self) -> None:
+        if self.provisioned_concurrent_executions < 1:
+            raise FunctionConfigurationError(
+                f"{self.name} has {self.provisioned_concurrent_executions} provisioned concurrent "
+                "executions: expected at least 1"
+            )
+        if self.execution_environments < 1:
+            raise FunctionConfigurationError(
+                f"{self.name} has {self.execution_environments} execution environments: "
+                "expected at least 1"
+            )
+        if not 1 <= self.max_concurrency <= MAX_CONCURRENCY_MAX:
+            raise FunctionConfigurationError(
+                f"{self.name} has a concurrency of {self.max_concurrency} in an environment: "
+                f"expected 1 to {MAX_CONCURRENCY_MAX}"
+            )
 
     def _check_environment(self) -> None:
         reserved = sorted(RESERVED_VARIABLES.intersection(self.environment))

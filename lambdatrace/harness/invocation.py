@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lambdatrace.harness.cost import cost_usd
+from lambdatrace.harness.cost import USD_PER_REQUEST, cost_usd
 from lambdatrace.harness.function import LATEST, X86_64
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class InvocationFacts:
     that an environment of the provisioned concurrency served it, and `provisioned` how many of the
     version's were in use and how many there were, None for a version without.
     `extensions_ms` is from the runtime's end to the last extension's, None without extensions.
-    `report` is what its REPORT line says.
+    `report` is what its REPORT line says. On Managed Instances (`is_managed`) an invoke costs its
+    request alone: instances are paid for by the hour.
     """
 
     function_name: str
@@ -136,12 +137,15 @@ class InvocationFacts:
     architecture: str = X86_64
     claims: Claims | None = None
     provisioned: tuple[int, int] | None = None
+    is_managed: bool = False
 
     @property
     def cost_usd(self) -> float:
         """What Lambda charges for it, about: see `cost`."""
         if self.report is None:
             return 0.0
+        if self.is_managed:
+            return USD_PER_REQUEST
         billed_ms, memory_mb = self.report.billed_duration_ms, self.report.memory_size_mb
         is_provisioned = self.is_provisioned
         return cost_usd(billed_ms, memory_mb, self.architecture, is_provisioned=is_provisioned)

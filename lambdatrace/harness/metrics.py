@@ -62,6 +62,17 @@ def throttle(invoked_function_arn: str, at_ms: float) -> Sample:
     return Sample.of_invoke(invoked_function_arn, "Throttles", 1.0, at_ms)
 
 
+def managed_throttle(invoked_function_arn: str, at_ms: float) -> list[Sample]:
+    """The samples beside it on Managed Instances: what there was too little of.
+
+    Here that is always concurrency: no worker was free.
+    """
+    return [
+        Sample.of_invoke(invoked_function_arn, f"{kind}Throttles", value, at_ms)
+        for kind, value in (("CPU", 0.0), ("Memory", 0.0), ("Disk", 0.0), ("Concurrency", 1.0))
+    ]
+
+
 def executed(facts: InvocationFacts) -> list[Sample]:
     """The samples of one executed invoke, all at the time it started."""
     of_function, of_account = facts.concurrency

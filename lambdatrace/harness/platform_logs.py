@@ -74,6 +74,16 @@ def start(request_id: str, version: str) -> str:
     return f"START RequestId: {request_id} Version: {version}\n"
 
 
+def managed_start(request_id: str, version: str) -> str:
+    """The line that opens an invoke on Managed Instances."""
+    return f"START RequestId: {request_id}\tVersion: {version}\n"
+
+
+def managed_report(request_id: str, duration_ms: float) -> str:
+    """The REPORT line on Managed Instances, where neither time nor memory is an invoke's alone."""
+    return f"REPORT RequestId: {request_id}\tDuration: {duration_ms:.2f} ms\n"
+
+
 def end(request_id: str) -> str:
     """The line after an invoke's last output."""
     return f"END RequestId: {request_id}\n"

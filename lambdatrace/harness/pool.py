@@ -53,7 +53,7 @@ class Owner(Protocol):
     def executed(self, facts: InvocationFacts) -> None:
         """An invoke has ended."""
 
-    def throttled(self, invocation: Invocation) -> None:
+    def throttled(self, invocation: Invocation, *, is_managed: bool = False) -> None:
         """An invoke was refused for lack of concurrency."""
 
     def retired(self, pool: Pool) -> None:
@@ -100,6 +100,11 @@ class Pool:
             self._waiting.append((invocation, timer))
         else:
             self._start(invocation)
+
+    @property
+    def closable(self) -> list[Environment]:
+        """The environments that may go when there are too many in all."""
+        return self.idle
 
     async def initialize_ahead(self) -> None:
         """Starts the environments the function has before its first event; waits for them."""
@@ -173,24 +178,8 @@ class Pool:
 
     def _start(self, invocation: Invocation) -> None:
         environment = self._idle_environment() if self.idle else None
-        invocation.is_provisioned = environment is not None and environment.is_provisioned
-        try:
-            invocation.concurrency = self._owner.concurrency.enter(
-                self.function.name,
-                is_provisioned=invocation.is_provisioned,
-                needs_environment=environment is None,
-            )
-        except InvokeError as error:
-            self._owner.throttled(invocation)
-            invocation.refuse(error)
+        if not self._enter(invocation, environment):
             return
-        if self._has_provisioned:
-            idle = sum(other.is_provisioned for other in self.idle)
-            ready, _ = self.provisioned
-            invocation.provisioned = (ready - idle + invocation.is_provisioned, ready)
-        self._executing += 1
-        invocation.version_concurrency = self._executing
-        invocation.claims = self._owner.concurrency.claims()
         if environment is not None:
             self.idle.remove(environment)
             environment.invoke(invocation)
@@ -202,6 +191,28 @@ class Pool:
             invocation
         )
 
+    def _enter(self, invocation: Invocation, environment: Environment | None) -> bool:
+        """Whether there is concurrency for one more; if not, it is refused."""
+        invocation.is_provisioned = environment is not None and environment.is_provisioned
+        try:
+            invocation.concurrency = self._owner.concurrency.enter(
+                self.function.name,
+                is_provisioned=invocation.is_provisioned,
+                needs_environment=environment is None,
+            )
+        except InvokeError as error:
+            self._owner.throttled(invocation)
+            invocation.refuse(error)
+            return False
+        if self._has_provisioned:
+            idle = sum(other.is_provisioned for other in self.idle)
+            ready, _ = self.provisioned
+            invocation.provisioned = (ready - idle + invocation.is_provisioned, ready)
+        self._executing += 1
+        invocation.version_concurrency = self._executing
+        invocation.claims = self._owner.concurrency.claims()
+        return True
+
     def _idle_environment(self) -> Environment:
         """The idle environment used last, before all others one that is provisioned."""
         if self._has_provisioned:
@@ -212,12 +223,21 @@ class Pool:
 
     def _new_environment(self, initialization_type: str) -> Environment:
         folder = self._owner.make_temp_dir()
-        environment = Environment(
-            self.deployment, self._owner.supervisor, self, folder, initialization_type
-        )
+        environment = self._made(folder, initialization_type)
         self._temp_dirs[environment] = folder
         self.environments.append(environment)
         return environment
+
+    def _made(self, temp_dir: Path, initialization_type: str) -> Environment:
+        return Environment(
+            self.deployment, self._owner.supervisor, self, temp_dir, initialization_type
+        )
+
+    def _start_waiting(self) -> None:
+        """The event that waits for longest has waited for this."""
+        invocation, timer = self._waiting.popleft()
+        timer.cancel()
+        self._start(invocation)
 
     def _stop_waiting(self) -> None:
         """The event that waits for longest has waited long enough."""
@@ -237,9 +257,7 @@ class Pool:
         """An environment can take an event: the one waiting longest, if any."""
         self.idle.append(environment)
         if self._waiting:
-            invocation, timer = self._waiting.popleft()
-            timer.cancel()
-            self._start(invocation)
+            self._start_waiting()
         elif self._is_retired:
             self.close_environment(environment)
         elif not self._changed.is_set():

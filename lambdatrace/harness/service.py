@@ -45,7 +45,8 @@ from lambdatrace.harness.http_server import Exchange, Request, Server
 from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
 from lambdatrace.harness.lambda_api.code import Code
 from lambdatrace.harness.log_stream import LogTail
-from lambdatrace.harness.metrics import Sample, throttle
+from lambdatrace.harness.managed_pool import ManagedPool
+from lambdatrace.harness.metrics import Sample, managed_throttle, throttle
 from lambdatrace.harness.platform_logs import STYLE_2025
 from lambdatrace.harness.pool import Pool
 from lambdatrace.harness.processes import Supervisor
@@ -206,7 +207,8 @@ class LambdaService:
             return
         self.samples.setdefault(name, deque(maxlen=KEPT_EVENTS_MAX))
         self.insights.setdefault(name, deque(maxlen=KEPT_EVENTS_MAX))
-        pool = Pool(deployment, self, self.settings.idle_timeout_s)
+        kind = ManagedPool if version.function.is_managed else Pool
+        pool = kind(deployment, self, self.settings.idle_timeout_s)
         self._running_pools.add(pool)
         await pool.initialize_ahead()
         if target.versions.get(version.name) is not version or self._is_deleted(target):
@@ -387,7 +389,7 @@ class LambdaService:
         environments = [e for pool in self._running_pools for e in pool.environments]
         if len(environments) < self.settings.concurrency_max:
             return
-        idle = [(e.idle_since, pool, e) for pool in self._running_pools for e in pool.idle]
+        idle = [(e.idle_since, pool, e) for pool in self._running_pools for e in pool.closable]
         if idle:
             _, pool, environment = min(idle, key=lambda item: item[0])
             pool.close_environment(environment)
@@ -418,10 +420,13 @@ class LambdaService:
         """A pool that was replaced has no environment any more."""
         self._running_pools.discard(pool)
 
-    def throttled(self, invocation: Invocation) -> None:
+    def throttled(self, invocation: Invocation, *, is_managed: bool = False) -> None:
         """Counts a refused invoke."""
-        now_s = self.clock.now_s()
-        self.sampled(throttle(invocation.invoked_function_arn, now_s * 1000))
+        at_ms = self.clock.now_s() * 1000
+        self.sampled(throttle(invocation.invoked_function_arn, at_ms))
+        if is_managed:
+            for sample in managed_throttle(invocation.invoked_function_arn, at_ms):
+                self.sampled(sample)
         if invocation.trace and not invocation.trace.attempt:
             name = invocation.invoked_function_arn.split(":")[6]
             self.traced(x_ray.refused(invocation.trace, name, invocation, time.time()))

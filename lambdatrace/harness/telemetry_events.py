@@ -167,6 +167,16 @@ def report(invocation: Invocation, figures: Report, extensions_ended_ns: int) ->
     return record
 
 
+def managed_report(invocation: Invocation, figures: Report) -> dict[str, Any]:
+    """platform.report on Managed Instances: an invoke's own time, and no runtimeDone beside it."""
+    return {
+        "requestId": invocation.request_id,
+        "metrics": {"durationMs": round(figures.duration_ms, 3)},
+        **_tracing(invocation),
+        **outcome(figures.status or SUCCESS, figures.error_type),
+    }
+
+
 def outcome(status: str, error_type: str = "") -> dict[str, str]:
     """The fields that tell how something ended."""
     return {"status": status, "errorType": error_type} if error_type else {"status": status}

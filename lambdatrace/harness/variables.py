@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lambdatrace.harness.function import LATEST, ON_DEMAND, SNAP_START
+from lambdatrace.harness.function import LATEST, MANAGED_INSTANCES, ON_DEMAND, SNAP_START
 from lambdatrace.harness.logging_config import LEVEL_DEFAULT
 from lambdatrace.harness.platform_logs import STYLE_2025
 
@@ -65,10 +65,12 @@ def runtime_variables(
     temp_dir: str,
     initialization_type: str = ON_DEMAND,
     version: str = LATEST,
+    log_socket: str = "",
 ) -> dict[str, str]:
     """All variables of the runtime process; the function's own win where Lambda lets them.
 
     `opt` is where the layers are seen; `temp_dir` is given when /tmp itself is not private.
+    On Managed Instances the workers write to `log_socket`, and `log_fd` is nobody's.
     Source: AWS Lambda developer guide, "Using Lambda environment variables".
     """
     root = str(function.code_dir)
@@ -113,6 +115,10 @@ def runtime_variables(
         # A snapshot serves many environments, each with a log stream of its own (developer guide,
         # "Monitoring for Lambda SnapStart").
         del variables["AWS_LAMBDA_LOG_GROUP_NAME"], variables["AWS_LAMBDA_LOG_STREAM_NAME"]
+    if initialization_type == MANAGED_INSTANCES:
+        variables["AWS_LAMBDA_MAX_CONCURRENCY"] = str(function.max_concurrency)
+        variables["_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET"] = log_socket
+        del variables["_LAMBDA_TELEMETRY_LOG_FD"]
     if python_path:
         variables["PYTHONPATH"] = ":".join(python_path)
     if temp_dir:

@@ -19,6 +19,8 @@ from lambdatrace.harness.function import (
     ACCOUNT_ID,
     ENVIRONMENT_BYTES_MAX,
     LATEST,
+    MANAGED_INSTANCES,
+    MAX_CONCURRENCY_DEFAULT,
     MEMORY_MB_MAX,
     RESERVED_VARIABLES,
     SNAP_START,
@@ -87,15 +89,22 @@ def changes(parameters: dict[str, Any], layers: dict[str, Path]) -> dict[str, An
         found["ephemeral_storage_mb"] = parameters["EphemeralStorage"]["Size"]
     if "Layers" in parameters:
         found["layers"] = _layer_paths(parameters["Layers"], layers)
-    return found
+    return {**found, **_managed(parameters)}
+
+
+def _managed(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The Function's fields that a capacity provider sets."""
+    if "CapacityProviderConfig" not in parameters:
+        return {}
+    given = parameters["CapacityProviderConfig"]["LambdaManagedInstancesCapacityProviderConfig"]
+    concurrency = given.get("PerExecutionEnvironmentMaxConcurrency", MAX_CONCURRENCY_DEFAULT)
+    return {"initialization_type": MANAGED_INSTANCES, "max_concurrency": concurrency}
 
 
 def kept(parameters: dict[str, Any]) -> dict[str, Any]:
     """The members a request sets that are told again as they are."""
-    found = {name: parameters[name] for name in KEPT if name in parameters}
-    if "SnapStart" in parameters:
-        found["SnapStart"] = parameters["SnapStart"]
-    return found
+    members = (*KEPT, "SnapStart", "CapacityProviderConfig")
+    return {name: parameters[name] for name in members if name in parameters}
 
 
 def apply(function: Function, fields: dict[str, Any]) -> Function:

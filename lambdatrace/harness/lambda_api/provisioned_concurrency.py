@@ -25,6 +25,11 @@ def put_provisioned_concurrency_config(
             "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
         )
     target, qualifier = _published(resources, parameters)
+    if target.version(qualifier).function.is_managed:
+        raise invalid(
+            "Provisioned Concurrency Configs cannot be applied to functions with a capacity "
+            "provider."
+        )
     wanted = parameters["ProvisionedConcurrentExecutions"]
     _check_room(resources, target, qualifier, wanted)
     _check_once(target, qualifier)

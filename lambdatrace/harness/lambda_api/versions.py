@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace.harness.deployed_function import DeployedFunction, Version, not_found
 from lambdatrace.harness.errors import InvokeError
-from lambdatrace.harness.function import ON_DEMAND, SNAP_START
+from lambdatrace.harness.function import MANAGED_INSTANCES, ON_DEMAND, SNAP_START
 from lambdatrace.harness.lambda_api import code as code_files
 from lambdatrace.harness.lambda_api import configuration, provisioned_concurrency
 from lambdatrace.harness.lambda_api.resources import check_revision, invalid, page
@@ -58,10 +58,11 @@ def publish(
         code_files.check_folder(latest.code.folder)
     code = resources.deployments.copied_code(target.name, latest.code)
     is_snap_start = latest.settings.get("SnapStart", {}).get("ApplyOn") == "PublishedVersions"
+    kind = SNAP_START if is_snap_start else ON_DEMAND
     function = dataclasses.replace(
         latest.function,
         code_dir=code.folder,
-        initialization_type=SNAP_START if is_snap_start else ON_DEMAND,
+        initialization_type=MANAGED_INSTANCES if latest.function.is_managed else kind,
     )
     settings = {**latest.settings}
     if description is not None:

@@ -237,3 +237,37 @@ def test_lists_come_in_pages(api: Any, create: Callable[..., dict[str, Any]]) ->
     assert [f["FunctionName"] for f in first["Functions"]] == ["a", "b"]
     assert [f["FunctionName"] for f in rest["Functions"]] == ["c"]
     assert "NextMarker" not in rest
+
+
+def test_a_function_with_a_capacity_provider_runs_on_managed_instances(api: Any) -> None:
+    source = """
+        import os
+
+        def handler(event, context):
+            names = ("AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_MAX_CONCURRENCY")
+            return [os.environ[name] for name in names]
+    """
+    provider = "arn:aws:lambda:us-east-1:123456789012:capacity-provider:mine"
+    managed = {"CapacityProviderArn": provider, "PerExecutionEnvironmentMaxConcurrency": 2}
+    config = {"LambdaManagedInstancesCapacityProviderConfig": managed}
+    made = api.create_function(
+        FunctionName="app",
+        Runtime="python3.12",
+        Role=ROLE,
+        Handler="app.handler",
+        Code={"ZipFile": zip_of(source)},
+        CapacityProviderConfig=config,
+    )
+    assert made["CapacityProviderConfig"] == config
+    until(lambda: active_configuration(api, "app"))
+    assert invoke(api) == ["lambda-managed-instances", "2"]
+    version = api.publish_version(FunctionName="app")["Version"]
+    until(lambda: active_configuration(api, "app", version))
+    assert invoke(api, Qualifier=version) == ["lambda-managed-instances", "2"]
+    status, code, _ = refused(
+        api.put_provisioned_concurrency_config,
+        FunctionName="app",
+        Qualifier=version,
+        ProvisionedConcurrentExecutions=1,
+    )
+    assert (status, code) == (400, "InvalidParameterValueException")
