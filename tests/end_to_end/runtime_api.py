@@ -1,7 +1,7 @@
 """A Runtime API for several pollers at a time, as Managed Instances have it.
 
-The harness runs one invocation at a time in an environment; this plays the API alone, and the
-runtime client that polls it is the real one.
+This plays the API alone, so that a test can say what the headers of each invocation are and see
+what is called; the runtime client that polls it is the real one.
 """
 
 from __future__ import annotations
