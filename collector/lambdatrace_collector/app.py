@@ -40,6 +40,7 @@ from lambdatrace_collector.routing import Route, Routes
 from lambdatrace_collector.store.readiness import Readiness
 from lambdatrace_collector.streaming import Streams
 from lambdatrace_collector.traces.api import TracesApi, api_error
+from lambdatrace_collector.traces.log_events import TraceLogEvents
 from lambdatrace_collector.xray.operations import operations as xray_operations
 from lambdatrace_collector.xray.receiver import DatagramReceiver
 from lambdatrace_collector.xray.segment_store import SegmentStore
@@ -96,6 +97,7 @@ class Application:
 
     def _all_routes(self) -> tuple[Route, ...]:
         traces, otlp_reading = TracesApi(self._store), OtlpReading(self._store)
+        trace_logs = TraceLogEvents(self._store)
         resets = self._settings.allow_reset
         otlp = (
             Route("POST", signal.path, http_export(signal, ingest), otlp_error)
@@ -105,6 +107,7 @@ class Application:
         return (
             *otlp,
             Route("GET", "/api/v3/traces/{trace_id}", traces.get_trace, _api_error),
+            Route("GET", "/api/v3/traces/{trace_id}/logs", trace_logs.get_trace_logs, _api_error),
             Route("GET", "/api/v3/traces", traces.find_traces, _api_error),
             Route("GET", "/api/v3/services", traces.services, _api_error),
             Route("GET", "/api/v3/operations", traces.operations, _api_error),

@@ -18,6 +18,10 @@ COMMANDS = sorted(
 # What the embedded engine has and a server's HTTP interface has not, or the other way round.
 EMBEDDED_ONLY = re.compile(r"\b(INFILE|OUTFILE|Python\(|file\()", re.IGNORECASE)
 
+STEP = re.compile(
+    r"\s*(CREATE (TABLE|MATERIALIZED VIEW)|ALTER TABLE \w+\s+ADD (COLUMN|INDEX)) IF NOT EXISTS \w+"
+)
+
 
 def without_comments(text: str) -> str:
     return re.sub(r"--.*", "", text)
@@ -44,7 +48,7 @@ def test_the_schema_files_are_numbered_without_gaps_and_may_be_repeated() -> Non
     statements = [without_comments(text) for file in files_found for text in file.statements]
     assert [file.version for file in files_found] == list(range(1, len(files_found) + 1))
     for statement in statements:
-        assert re.match(r"\s*CREATE (TABLE|MATERIALIZED VIEW) IF NOT EXISTS \w+", statement)
+        assert re.match(STEP, statement)
         assert EMBEDDED_ONLY.search(statement) is None
 
 

@@ -11,7 +11,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from lambdatrace_collector.errors import BadRequestError
-from lambdatrace_collector.traces.api import SPANS_MAX, parse_time_ns, parse_trace_id
+from lambdatrace_collector.traces.api import SPANS_MAX, parse_time_ns
+from lambdatrace_collector.traces.trace_id import parse_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,8 +258,8 @@ def test_a_query_without_a_range_looks_back_a_week(
             400,
             (
                 "parameter 'service' is not known here: expected query.service_name,"
-                " query.operation_name, query.start_time_min, query.start_time_max,"
-                " query.num_traces, query.raw_traces"
+                " query.operation_name, query.request_id, query.start_time_min,"
+                " query.start_time_max, query.num_traces, query.raw_traces"
             ),
         ),
         (

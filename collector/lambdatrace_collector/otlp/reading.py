@@ -15,7 +15,7 @@ from lambdatrace_collector.exchange import Request, Response, json_response
 from lambdatrace_collector.otlp.json import grouped_by_source
 from lambdatrace_collector.otlp.log_json import log_record_json
 from lambdatrace_collector.otlp.metric_json import metrics_json
-from lambdatrace_collector.traces.api import parse_trace_id
+from lambdatrace_collector.traces.trace_id import parse_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,6 +17,8 @@ TABLES = {
             "ingestion_ms",
             "message",
             "message.size",  # its bytes, which are stored beside it
+            "request_id",
+            "trace_id",
         }
     ),
 }
@@ -64,7 +66,8 @@ _STRING = (
     " positionUTF8 positionCaseInsensitive startsWith endsWith match like ilike extract extractAll"
     " extractGroups extractAllGroupsHorizontal extractAllGroupsVertical replaceAll replaceOne"
     " replaceRegexpAll replaceRegexpOne trim trimLeft trimRight trimBoth leftPad repeat empty"
-    " notEmpty splitByChar splitByString splitByRegexp multiSearchAny multiSearchAnyUTF8 hasToken"
+    " notEmpty splitByChar splitByString splitByRegexp multiSearchAny multiSearchAnyUTF8"
+    " multiSearchAnyCaseInsensitive hasToken"
     " reverse reverseUTF8 base64Encode isValidUTF8 formatRow char countSubstrings tokens"
 )
 _ARRAY = (

@@ -19,6 +19,8 @@ from lambdatrace_collector.errors import (
 )
 from lambdatrace_collector.exchange import Request, Response, json_response, retry_headers
 from lambdatrace_collector.otlp.json import resource_spans_json
+from lambdatrace_collector.traces.log_events import traces_of_request
+from lambdatrace_collector.traces.trace_id import parse_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +35,14 @@ SHOWN_CHARACTERS_MAX = 100  # of a wrong value, in the error that refuses it
 # three days (`max_span_age` of its Elasticsearch storage); this is a week of work.
 RECENT_S = 7 * 24 * 3600
 UINT64_MAX = 2**64 - 1
+REQUEST_ID_BYTES_MAX = 127  # Lambda's have 36
 # Jaeger's gateway ignores what it does not know, and a query that is misspelt finds everything.
 # `raw_traces` asks for spans as they came, which is what we always give.
 TRACE_PARAMETERS = ("start_time", "end_time", "raw_traces")
 FIND_PARAMETERS = (
     "query.service_name",
     "query.operation_name",
+    "query.request_id",
     "query.start_time_min",
     "query.start_time_max",
     "query.num_traces",
@@ -47,8 +51,6 @@ FIND_PARAMETERS = (
 OPERATIONS_PARAMETERS = ("service", "span_kind")
 SPAN_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
-_W3C_TRACE_ID = re.compile(r"[0-9a-f]{32}")
-_XRAY_TRACE_ID = re.compile(r"1-([0-9a-f]{8})-([0-9a-f]{24})")
 _FRACTION = re.compile(r"\.(\d+)")
 
 
@@ -74,23 +76,32 @@ class TracesApi:
     async def find_traces(self, request: Request) -> Response:
         """`GET /api/v3/traces`: the newest traces that match the query, with all their spans.
 
-        Without `query.start_time_min`, of what arrived in the last RECENT_S.
+        Without `query.start_time_min`, of what arrived in the last RECENT_S. With
+        `query.request_id`, those of an invocation, whatever their names.
         """
         _require_known(request, FIND_PARAMETERS)
         start_ns, end_ns = _range_parameters(
             request, "query.start_time_min", "query.start_time_max"
         )
         is_bounded = request.parameter("query.start_time_min") is not None
-        rows = await self._store.query(
-            "recent_traces",
-            service_name=request.parameter("query.service_name") or "",
-            operation_name=request.parameter("query.operation_name") or "",
-            start_ns_min=start_ns,
-            start_ns_max=end_ns,
-            received_s_min=0 if is_bounded else _recent_s(),
-            traces_max=_count_parameter(request, "query.num_traces"),
-        )
-        resource_spans = await self._resource_spans([row["trace_id"] for row in rows])
+        bounds = {
+            "start_ns_min": start_ns,
+            "start_ns_max": end_ns,
+            "received_s_min": 0 if is_bounded else _recent_s(),
+            "traces_max": _count_parameter(request, "query.num_traces"),
+        }
+        request_id = _request_id_parameter(request)
+        if request_id is not None:
+            trace_ids = await traces_of_request(self._store, request_id, **bounds)
+        else:
+            rows = await self._store.query(
+                "recent_traces",
+                service_name=request.parameter("query.service_name") or "",
+                operation_name=request.parameter("query.operation_name") or "",
+                **bounds,
+            )
+            trace_ids = [row["trace_id"] for row in rows]
+        resource_spans = await self._resource_spans(trace_ids)
         return json_response({"result": {"resourceSpans": resource_spans}})
 
     async def services(self, request: Request) -> Response:
@@ -145,22 +156,6 @@ def api_error(error: RequestError | ServiceError) -> Response:
     return replace(json_response(body, error.status), headers=retry_headers(error))
 
 
-def parse_trace_id(text: str) -> str:
-    """The trace id as 32 hex digits; X-Ray's `1-8hex-24hex` is the same id in another spelling.
-
-    Raises BadRequestError.
-    """
-    lowered = text.lower()
-    if _W3C_TRACE_ID.fullmatch(lowered):
-        return lowered
-    xray = _XRAY_TRACE_ID.fullmatch(lowered)
-    if xray is None:
-        raise BadRequestError(
-            f"trace id is {text!r}: expected 32 hex digits, or 1-8hex-24hex as X-Ray writes it"
-        )
-    return xray[1] + xray[2]
-
-
 def parse_time_ns(text: str) -> int:
     """Unix time in nanoseconds of an RFC 3339 time. Raises ValueError."""
     fraction = _FRACTION.search(text)
@@ -201,6 +196,20 @@ def _time_parameter(request: Request, name: str, default: int) -> int:
         raise BadRequestError(
             f"{name} is {text!r}: expected an RFC 3339 time such as 2026-01-31T12:00:00Z"
         ) from error
+
+
+def _request_id_parameter(request: Request) -> str | None:
+    text = request.parameter("query.request_id")
+    if text is None:
+        return None
+    if not 1 <= len(text.encode()) <= REQUEST_ID_BYTES_MAX:
+        raise BadRequestError(
+            f"query.request_id is {_shown(text)!r}: expected 1 to {REQUEST_ID_BYTES_MAX} bytes"
+        )
+    for name in ("query.service_name", "query.operation_name"):
+        if request.parameter(name):
+            raise BadRequestError(f"query.request_id and {name} exclude each other")
+    return text
 
 
 def _count_parameter(request: Request, name: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambdatrace_collector.logs.insights import fields
+from lambdatrace_collector.logs.insights.links import COLUMNS
 from lambdatrace_collector.logs.insights.values import Kind, Value
 from lambdatrace_collector.store.compiled_query import Column, Select
 
@@ -26,8 +27,9 @@ def events_with_fields(
     What is taken out of JSON is first as it is written there, so that it is found once.
     """
     carried = tuple((name, Column(name)) for name in RECORDS)
-    events = selection.events(carried)
-    with_json = Select((*carried, ("json", fields.json_of_event())), events)
+    linked = (*carried, *((name, Column(name)) for name in COLUMNS))
+    events = selection.events(linked)
+    with_json = Select((*linked, ("json", fields.json_of_event())), events)
     raw: list[tuple[str, Expression]] = []
     texts: list[tuple[str, Expression]] = []
     found: dict[str, Value] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
+from lambdatrace_collector.logs.insights.links import link_fields
 from lambdatrace_collector.logs.insights.values import Kind, Value, call, integer, number, string
 from lambdatrace_collector.store.compiled_query import Column, Null
 
@@ -20,9 +21,6 @@ LEVELS_MAX = 5
 DOTS_MAX = 7  # in the name of a JSON field: 99 ways to read them; two keys with dots at five levels
 LAMBDA_GROUPS = "/aws/lambda/"
 
-_UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
-# Lambda's own lines, those of the runtimes' loggers, and `TIME ID Task timed out`.
-_REQUEST_ID = rf"(?:^(?:START|END|REPORT) RequestId: |\t|^[0-9T:.-]+Z[ \t])({_UUID})\b"
 _MESSAGE, _JSON = Column("message"), Column("json")
 
 # Name: what follows in a REPORT line, where it is in a platform.report record, times this.
@@ -34,11 +32,6 @@ _REPORT_NUMBERS = {
     "@memorySize": (r"\sMemory Size: ([0-9]+) MB", "memorySizeMB", _MEGABYTE),
     "@maxMemoryUsed": (r"\sMax Memory Used: ([0-9]+) MB", "maxMemoryUsedMB", _MEGABYTE),
 }
-
-DISCOVERED_NAMES = (
-    *("@message", "@timestamp", "@ingestionTime", "@logStream", "@log", "@ptr"),
-    *("@requestId", "@type", "@xrayTraceId", "@xraySegmentId", *_REPORT_NUMBERS),
-)
 
 
 def json_of_event() -> Expression:
@@ -71,12 +64,10 @@ def own_field(name: str, account: str) -> Value | None:
     }
     if name in known:
         return Value(*known[name])
-    lambda_fields = {
-        "@type": _type,
-        "@requestId": _request_id,
-        "@xrayTraceId": _trace_id,
-        "@xraySegmentId": _segment_id,
-    }
+    links = link_fields()
+    if name in links:
+        return links[name]
+    lambda_fields = {"@type": _type, "@xraySegmentId": _segment_id}
     return Value(lambda_fields[name](), Kind.TEXT) if name in lambda_fields else None
 
 
@@ -190,18 +181,6 @@ def _type() -> Expression:
         is_line = _starts(f"{name} RequestId: ")
         branches += [call("or", is_line, _platform(f"platform.{name.lower()}")), string(name)]
     return call("multiIf", *branches, Null())
-
-
-def _request_id() -> Expression:
-    paths = (("record", "requestId"), ("requestId",), ("AWSRequestId",))
-    in_json = (_json_string(*path) for path in paths)
-    return call("if", _starts("{"), call("coalesce", *in_json), _found(_REQUEST_ID))
-
-
-def _trace_id() -> Expression:
-    header = call("JSONExtractString", _JSON, string("record"), string("tracing"), string("value"))
-    root = call("nullIf", call("extract", header, string("Root=([^;]+)")), string(""))
-    return call("if", _starts("{"), root, _found(r"XRAY TraceId: (\S+)"))
 
 
 def _segment_id() -> Expression:

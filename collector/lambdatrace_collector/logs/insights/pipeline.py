@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lambdatrace_collector.logs.insights.events import events_with_fields
 from lambdatrace_collector.logs.insights.expressions import Expressions, Names
+from lambdatrace_collector.logs.insights.links import link_conditions
 from lambdatrace_collector.logs.insights.named_fields import (
     DEFAULT_FIELDS,
     POINTER,
@@ -81,7 +82,9 @@ class Pipeline:
                 f"the query names {len(named)} fields: at most {FIELDS_MAX} are allowed",
                 Span(0, len(text)),
             )
-        self.source, self._discovered = events_with_fields(selection, named)
+        self.source, self._discovered = events_with_fields(
+            selection.only(link_conditions(query)), named
+        )
         self.rows = Rows.EVENTS
         self.order: tuple[Order, ...] = (
             Order(Column("timestamp_ms"), is_descending=True),

@@ -20,7 +20,7 @@ from lambdatrace_collector.errors import (
     ServiceError,
     StoreUnavailableError,
 )
-from lambdatrace_collector.logs.groups import name_of_identifier
+from lambdatrace_collector.logs.groups import expiry_ms, name_of_identifier
 from lambdatrace_collector.logs.insights.history import (
     InsightsQuery,
     QueryHistory,
@@ -82,7 +82,8 @@ class InsightsQueries:
             )
         try:
             query = parse_query(text)
-            groups = await self._query_groups(call, query.source)
+            retentions = await self._query_groups(call, query.source)
+            groups = tuple(retentions)
             selection = Selection(
                 call.account,
                 call.region,
@@ -90,6 +91,11 @@ class InsightsQueries:
                 _milliseconds(start_s),
                 _milliseconds(end_s) + 999,  # to the end of the second
                 call.now_ms // 1000,
+                tuple(
+                    (group, expiry_ms(days, call.now_ms))
+                    for group, days in retentions.items()
+                    if days
+                ),
             )
             plan = plan_query(query, text, selection, parameters.get("limit", LIMIT_MAX))
             await self._require_regexes(query)
@@ -163,20 +169,20 @@ class InsightsQueries:
             raise AwsError(
                 "InvalidParameterException", "The specified log record pointer is invalid."
             )
-        timestamp_ms, event_id, group = place
+        timestamp_ms, event_id, name = place
+        group = await self._groups.require_group(call, name)
         rows = await self._store.query(
-            "log_messages",
+            "log_record",
             account=call.account,
             region=call.region,
-            log_group=group,
-            first_ms=timestamp_ms,
-            last_ms=timestamp_ms,
-            event_ids=[event_id],
+            log_group=name,
+            timestamp_ms=timestamp_ms,
+            event_id=event_id,
         )
-        if not rows:
+        if not rows or timestamp_ms < expiry_ms(group.retention_days, call.now_ms):
             raise AwsError("ResourceNotFoundException", "The specified log record does not exist.")
         pointer = call.parameters["logRecordPointer"]
-        return {"logRecord": {**record_fields(call.account, group, rows[0]), "@ptr": pointer}}
+        return {"logRecord": {**record_fields(call.account, name, rows[0]), "@ptr": pointer}}
 
     async def _run(self, query: InsightsQuery, plan: Plan) -> None:
         """Run a query to its end, whatever that is."""
@@ -216,8 +222,11 @@ class InsightsQueries:
             logger.exception("query %s failed", query.query_id)
             query.end("Failed", _now_ms())
 
-    async def _query_groups(self, call: Call, source: Source | None) -> tuple[str, ...]:
-        """The names of the groups that the call, or the query's SOURCE, is about."""
+    async def _query_groups(self, call: Call, source: Source | None) -> dict[str, int]:
+        """The groups that the call, or the query's SOURCE, is about: names and days of retention.
+
+        Raises AwsError ResourceNotFoundException, or InvalidParameterException.
+        """
         parameters = call.parameters
         given = [
             name
@@ -241,29 +250,29 @@ class InsightsQueries:
                 "InvalidParameterException",
                 f"There are {len(unique)} log groups: at most {GROUPS_MAX} can be queried.",
             )
-        known = await self._group_rows(call, names=list(unique))
-        missing = [name for name in unique if name not in {row["log_group"] for row in known}]
+        known = _retentions(await self._group_rows(call, names=list(unique)))
+        missing = [name for name in unique if name not in known]
         if missing:
             raise AwsError(
                 "ResourceNotFoundException",
                 f"Log group '{missing[0]}' does not exist for account ID '{call.account}'",
             )
-        return unique
+        return {name: known[name] for name in unique}
 
-    async def _groups_of(self, call: Call, source: Source) -> tuple[str, ...]:
+    async def _groups_of(self, call: Call, source: Source) -> dict[str, int]:
         if source.accounts and call.account not in source.accounts:
-            return ()
-        found: dict[str, None] = {}
+            return {}
+        found: dict[str, int] = {}
         for group_class in source.classes or ("STANDARD",):
             for prefix in source.prefixes or ("",):
                 rows = await self._group_rows(call, prefix=prefix, group_class=group_class)
-                found.update((row["log_group"], None) for row in rows)
+                found.update(_retentions(rows))
         if len(found) > SOURCE_GROUPS_MAX:
             raise AwsError(
                 "InvalidParameterException",
                 f"SOURCE selects over {SOURCE_GROUPS_MAX} log groups: name fewer of them.",
             )
-        return tuple(found)
+        return found
 
     async def _group_rows(
         self, call: Call, *, names: list[str] | None = None, prefix: str = "", group_class: str = ""
@@ -304,6 +313,10 @@ _NOTHING_SCANNED = {
     "estimatedBytesSkipped": 0.0,
     "logGroupsScanned": 0.0,
 }
+
+
+def _retentions(rows: list[dict[str, Any]]) -> dict[str, int]:
+    return {row["log_group"]: row["retention_days"] for row in rows}
 
 
 def _malformed(error: QuerySyntaxError) -> AwsError:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace_collector.logs.insights.fields import LAMBDA_GROUPS, LEVELS_MAX
+from lambdatrace_collector.logs.insights.links import REQUEST_ID, TRACE_ID, xray_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ FIELDS_MAX = 200  # of one event; source: the user guide, "Supported logs and di
 
 
 def record_fields(account: str, group: str, row: Mapping[str, Any]) -> dict[str, str]:
-    """The fields of an event of `log_messages.sql`: the system's, then those of its JSON."""
+    """The fields of an event of `log_record.sql`: the system's, Lambda's ids, those of its JSON."""
     fields = {
         "@message": row["message"],
         "@timestamp": str(row["timestamp_ms"]),
@@ -22,6 +23,10 @@ def record_fields(account: str, group: str, row: Mapping[str, Any]) -> dict[str,
         "@logStream": row["log_stream"],
         "@log": f"{account}:{group}",
     }
+    if row["request_id"]:
+        fields[REQUEST_ID] = row["request_id"]
+    if row["trace_id"]:
+        fields[TRACE_ID] = xray_trace_id(row["trace_id"])
     found = _json_of(row["message"], is_lambda=group.startswith(LAMBDA_GROUPS))
     for name, value in _flattened(found, (), 0):
         if len(fields) >= FIELDS_MAX:
