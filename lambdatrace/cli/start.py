@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import argparse
 
-    from lambdatrace.harness import Function, LogEvent
+    from lambdatrace.harness import Function, Harness, LogEvent
 
+WATCH_S = 0.5  # between two looks at the functions' files
 PORT = 3001  # as `sam local start-lambda`
 _TRACING = {"active": "Active", "passthrough": "PassThrough"}
 
@@ -59,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="2025",
         help="how Lambda's own lines tell of failures: in REPORT, or, as before 2025 and still in "
         "some Regions, in a line of their own (default 2025)",
+    )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="deploy a function again when its code or a layer of it has changed",
     )
     parser.add_argument(
         "--logs", action="store_true", help="print the functions' logs on standard error"
@@ -204,13 +210,16 @@ def functions(targets: list[str], arguments: argparse.Namespace) -> list[Functio
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT, then shuts the environments down. 0, or 1 for bad input."""
     from lambdatrace.harness import Harness, HarnessError
+    from lambdatrace.harness.code_watch import CodeWatch
 
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     try:
+        found = functions(arguments.targets, arguments)
+        watch = CodeWatch(found) if arguments.watch else None
         harness = Harness(
-            functions(arguments.targets, arguments),
+            found,
             host=arguments.host,
             port=arguments.port,
             collector_url=arguments.collector,
@@ -227,11 +236,26 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"not enforced on this machine: {line}", file=sys.stderr)  # noqa: T201
             names = ", ".join(harness.names)
             print(f"Lambda API on {harness.endpoint_url}: {names}", flush=True)  # noqa: T201 - a program
-            stopped.wait()
+            while not stopped.wait(WATCH_S if watch else None):
+                if watch:
+                    deploy_again(harness, watch.changed())
     except (HarnessError, OSError) as error:
         print(f"lambdatrace start: {error}", file=sys.stderr)  # noqa: T201 - a program
         return 1
     return 0
+
+
+def deploy_again(harness: Harness, names: list[str]) -> None:
+    """Deploys functions whose code has changed; one that cannot be goes on as it was."""
+    from lambdatrace.harness import HarnessError
+
+    for name in names:
+        try:
+            harness.deploy_again(name)
+        except (HarnessError, OSError) as error:
+            print(f"{name}: its code has changed, but {error}", file=sys.stderr)  # noqa: T201
+        else:
+            print(f"{name}: its code has changed, deployed again", file=sys.stderr)  # noqa: T201
 
 
 def print_log(_: str, event: LogEvent) -> None:

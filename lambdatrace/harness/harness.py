@@ -230,6 +230,13 @@ class Harness:
         self._call(self._running().add_function(function), START_S)
         self._functions.append(function)
 
+    def deploy_again(self, name: str) -> None:
+        """Runs a function's code and layers as they are now; what was taken is finished as it is.
+
+        Raises InvokeError when there is no such function, FunctionConfigurationError.
+        """
+        self._call(self._running().deploy_again(name), START_S)
+
     def invoke(
         self,
         name: str,

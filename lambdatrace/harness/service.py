@@ -221,6 +221,13 @@ class LambdaService:
         version.state = Status(ACTIVE)
         version.last_update = Status(SUCCESSFUL)
 
+    async def deploy_again(self, name: str) -> None:
+        """Makes `$LATEST` of a function run the code that is there now. Raises InvokeError."""
+        target = self.functions.get(name)
+        if target is None:
+            raise not_found(invoke_api.function_arn(self.settings.region, name))
+        await self.deploy(target, target.latest)
+
     def _is_deleted(self, target: DeployedFunction) -> bool:
         return self.functions.get(target.name) is not target
 
