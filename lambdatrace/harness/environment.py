@@ -98,6 +98,7 @@ class Environment:
         self.initialization_type = initialization_type
         self.log_stream = _new_log_stream(deployment)
         self.invocations = 0
+        self.tenant_id = ""  # the only one it serves, of a function that has tenants
         self.idle_since = 0.0
         self._deployment = deployment
         self._supervisor = supervisor
@@ -353,6 +354,7 @@ class Environment:
             invocation.trace_header,
             invocation.invoked_function_arn,
             invocation.client_context,
+            tenant_id=invocation.tenant_id,
         )
         self._api.deliver(event)
         now_ms = int(time.time() * 1000)  # taken before the function can write its first line

@@ -46,6 +46,7 @@ MAX_CONCURRENCY_DEFAULT = 16  # per vCPU with Python
 MAX_CONCURRENCY_MAX = 1600
 
 X86_64, ARM64 = "x86_64", "arm64"
+PER_TENANT = "PER_TENANT"
 
 # Names a function may not set (developer guide, "Defined runtime environment variables"); the
 # unreserved ones of that table (LANG, PATH, TZ, AWS_XRAY_*, AWS_LAMBDA_LOG_*) may be.
@@ -99,7 +100,8 @@ class Function:
     `dead_letter_target_arn` is a queue or topic for events given up, `event_invoke_config` the rest
     of what becomes of asynchronous invokes. `architecture` is what is charged for; what runs is
     this machine's. `ephemeral_storage_mb` is the size of /tmp. With `lambda_insights` there is a
-    Lambda Insights event for each invoke.
+    Lambda Insights event for each invoke. With the `tenant_isolation_mode` `PER_TENANT`, invokes
+    name a tenant, and no environment serves two of them.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Function:
     architecture: str = X86_64
     ephemeral_storage_mb: int = EPHEMERAL_STORAGE_MB_MIN
     lambda_insights: bool = False
+    tenant_isolation_mode: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code_dir", Path(self.code_dir).absolute())
@@ -225,6 +228,16 @@ class Function:
             raise FunctionConfigurationError(
                 f"{self.name} has {self.execution_environments} execution environments: "
                 "expected at least 1"
+            )
+        if self.tenant_isolation_mode not in ("", PER_TENANT):
+            raise FunctionConfigurationError(
+                f"tenant isolation mode '{self.tenant_isolation_mode}' of {self.name}: "
+                f"expected {PER_TENANT}"
+            )
+        if self.tenant_isolation_mode and self.initialization_type != ON_DEMAND:
+            raise FunctionConfigurationError(
+                f"{self.name} has tenants and initialization type '{self.initialization_type}': "
+                f"Lambda isolates tenants with {ON_DEMAND} alone"
             )
         if not 1 <= self.max_concurrency <= MAX_CONCURRENCY_MAX:
             raise FunctionConfigurationError(

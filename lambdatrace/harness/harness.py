@@ -246,6 +246,7 @@ class Harness:
         log_type: str = "None",
         trace_header: str = "",
         client_context: dict[str, Any] | None = None,
+        tenant_id: str = "",
     ) -> InvokeResult:
         """Invokes a function by name or ARN, with the checks of the Invoke API but without HTTP.
 
@@ -258,6 +259,7 @@ class Harness:
             b"x-amz-invocation-type": invocation_type.encode(),
             b"x-amz-log-type": log_type.encode(),
             b"x-amzn-trace-id": trace_header.encode(),
+            b"x-amz-tenant-id": tenant_id.encode(),
         }
         if client_context is not None:
             encoded = base64.b64encode(json.dumps(client_context).encode())

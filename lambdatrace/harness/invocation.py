@@ -49,6 +49,7 @@ class Invocation:
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     trace_header: str = ""
     client_context: str = ""
+    tenant_id: str = ""  # of a function that has tenants
     log_tail: LogTail | None = None
     qualifier: str = ""  # as invoked: a version, an alias or nothing
     executed_version: str = LATEST

@@ -17,6 +17,7 @@ from lambdatrace.harness.errors import InvokeError
 from lambdatrace.harness.function import ACCOUNT_ID
 
 if TYPE_CHECKING:
+    from lambdatrace.harness.function import Function
     from lambdatrace.harness.http_server import Request
     from lambdatrace.harness.invocation import Invocation, Outcome
 
@@ -32,6 +33,7 @@ _REFERENCE = re.compile(
     r"(?:(?<![\w-])\d{12}:)?"
     r"(?P<name>[a-zA-Z0-9-_]+)(?::(?P<qualifier>\$LATEST|[a-zA-Z0-9-_]+))?"
 )
+_TENANT_ID = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
 _TRACE_HEADER = re.compile(r"[\x20-\x7e]{1,1024}")
 
 # The member that carries the message differs between the errors of Lambda's model.
@@ -49,6 +51,7 @@ class InvokeRequest:
     client_context: str
     trace_header: str
     payload: bytes
+    tenant_id: str = ""
 
     def arn(self, region: str) -> str:
         """The ARN as invoked, with the qualifier if one was named."""
@@ -84,6 +87,7 @@ def parse(request: Request, region: str) -> InvokeRequest:
         _client_context(request.header(b"x-amz-client-context")),
         _trace_header(request.header(b"x-amzn-trace-id")),
         _payload(request.body),
+        _tenant_id(request.header(b"x-amz-tenant-id")),
     )
 
 
@@ -230,6 +234,36 @@ def _client_context(header: str) -> str:
 def _trace_header(header: str) -> str:
     """The caller's tracing header; one with control characters is not passed on."""
     return header if _TRACE_HEADER.fullmatch(header) else ""
+
+
+def _tenant_id(header: str) -> str:
+    """The tenant the invoke is for, empty when none is named."""
+    if header and not _TENANT_ID.fullmatch(header):
+        raise InvokeError(
+            400,
+            "ValidationException",
+            f"1 validation error detected: Value '{header[:140]}' at 'tenantId' failed to satisfy "
+            "constraint: Member must satisfy regular expression pattern: "
+            f"{_TENANT_ID.pattern}",
+        )
+    return header
+
+
+def check_tenant(function: Function, tenant_id: str) -> None:
+    """Raises InvokeError unless the invoke names a tenant where the function has tenants."""
+    if function.tenant_isolation_mode and not tenant_id:
+        reason = (
+            "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in "
+            "your request and try again."
+        )
+    elif tenant_id and not function.tenant_isolation_mode:
+        reason = (
+            "The invoked function is not enabled with tenancy configuration. Remove the tenant ID "
+            "from your request and try again."
+        )
+    else:
+        return
+    raise InvokeError(400, "InvalidParameterValueException", reason)
 
 
 def _payload(body: bytes) -> bytes:

@@ -93,9 +93,12 @@ class Pool:
 
     def submit(self, invocation: Invocation) -> None:
         """Gives an event to an idle environment, to one that is about to be, or to a new one."""
-        if self.idle:
+        if self.idle and self._idle_environment(invocation):
             self._start(invocation)
-        elif any(environment.is_about_to_be_idle for environment in self.environments):
+        elif any(
+            environment.is_about_to_be_idle and environment.tenant_id == invocation.tenant_id
+            for environment in self.environments
+        ):
             timer = self._loop.call_later(ROUND_TRIP_S, self._stop_waiting)
             self._waiting.append((invocation, timer))
         else:
@@ -177,7 +180,7 @@ class Pool:
         task.add_done_callback(self._closing.discard)
 
     def _start(self, invocation: Invocation) -> None:
-        environment = self._idle_environment() if self.idle else None
+        environment = self._idle_environment(invocation) if self.idle else None
         if not self._enter(invocation, environment):
             return
         if environment is not None:
@@ -187,9 +190,9 @@ class Pool:
         self._owner.make_room()
         kind = self.function.initialization_type
         # What exceeds the provisioned concurrency is served on demand.
-        self._new_environment(ON_DEMAND if kind == PROVISIONED_CONCURRENCY else kind).open(
-            invocation
-        )
+        environment = self._new_environment(ON_DEMAND if kind == PROVISIONED_CONCURRENCY else kind)
+        environment.tenant_id = invocation.tenant_id
+        environment.open(invocation)
 
     def _enter(self, invocation: Invocation, environment: Environment | None) -> bool:
         """Whether there is concurrency for one more; if not, it is refused."""
@@ -213,8 +216,16 @@ class Pool:
         invocation.claims = self._owner.concurrency.claims()
         return True
 
-    def _idle_environment(self) -> Environment:
-        """The idle environment used last, before all others one that is provisioned."""
+    def _idle_environment(self, invocation: Invocation) -> Environment | None:
+        """The idle environment used last, before all others one that is provisioned.
+
+        It is the invoke's tenant's, if the function has tenants; there is another for each.
+        """
+        if invocation.tenant_id:
+            for environment in reversed(self.idle):
+                if environment.tenant_id == invocation.tenant_id:
+                    return environment
+            return None
         if self._has_provisioned:
             for environment in reversed(self.idle):
                 if environment.is_provisioned:

@@ -76,6 +76,7 @@ class Event:
     invoked_function_arn: str
     client_context: str = ""
     cognito_identity: str = ""
+    tenant_id: str = ""
 
 
 ACCEPTED = Answer(202, b'{"status":"OK"}\n')
@@ -99,6 +100,8 @@ def event_answer(event: Event) -> Answer:
         headers += f"Lambda-Runtime-Client-Context: {event.client_context}\r\n"
     if event.cognito_identity:
         headers += f"Lambda-Runtime-Cognito-Identity: {event.cognito_identity}\r\n"
+    if event.tenant_id:
+        headers += f"Lambda-Runtime-Aws-Tenant-Id: {event.tenant_id}\r\n"
     return Answer(200, event.body, headers.encode())
 
 

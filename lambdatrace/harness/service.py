@@ -296,6 +296,7 @@ class LambdaService:
         pool = target.pool(request.qualifier)
         if self._is_stopping:
             raise InvokeError(500, "ServiceException", "The harness was stopped")
+        invoke_api.check_tenant(pool.function, request.tenant_id)
         incoming, before = request.trace_header, 0
         if incoming:
             incoming, before = follow(incoming, target.lineage_hash)
@@ -315,6 +316,7 @@ class LambdaService:
             else None,
             qualifier=request.qualifier,
             executed_version=pool.deployment.version,
+            tenant_id=request.tenant_id,
         )
         if before >= INVOKES_MAX and target.recursive_loop == TERMINATE:
             self._stop_loop(invocation)

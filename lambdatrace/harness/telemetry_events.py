@@ -108,6 +108,7 @@ def start(invocation: Invocation, version: str) -> dict[str, Any]:
         "requestId": invocation.request_id,
         "functionArn": invocation.invoked_function_arn,
         "version": version,
+        **_tenant(invocation),
         **_tracing(invocation),
     }
 
@@ -120,6 +121,7 @@ def runtime_done(invocation: Invocation, ended_ns: int, result_began_ns: int) ->
     return {
         "requestId": invocation.request_id,
         "status": SUCCESS,
+        **_tenant(invocation),
         **_tracing(invocation),
         "spans": [
             _span("responseLatency", invocation, invocation.started_ns, first_ns),
@@ -138,6 +140,7 @@ def runtime_failed(invocation: Invocation, figures: Report, ended_ns: int) -> di
     return {
         "requestId": invocation.request_id,
         **outcome(figures.status or SUCCESS, figures.error_type),
+        **_tenant(invocation),
         **_tracing(invocation),
         "metrics": {"durationMs": _milliseconds(invocation.started_ns, ended_ns)},
     }
@@ -162,6 +165,7 @@ def report(invocation: Invocation, figures: Report, extensions_ended_ns: int) ->
             "extensionOverhead", invocation, invocation.runtime_done_ns, extensions_ended_ns
         )
         record["spans"] = [ended]
+    record.update(_tenant(invocation))
     record.update(_tracing(invocation))
     record.update(outcome(figures.status or SUCCESS, figures.error_type))
     return record
@@ -180,6 +184,10 @@ def managed_report(invocation: Invocation, figures: Report) -> dict[str, Any]:
 def outcome(status: str, error_type: str = "") -> dict[str, str]:
     """The fields that tell how something ended."""
     return {"status": status, "errorType": error_type} if error_type else {"status": status}
+
+
+def _tenant(invocation: Invocation) -> dict[str, str]:
+    return {"tenantId": invocation.tenant_id} if invocation.tenant_id else {}
 
 
 def _tracing(invocation: Invocation) -> dict[str, Any]:

@@ -87,6 +87,8 @@ def changes(parameters: dict[str, Any], layers: dict[str, Path]) -> dict[str, An
         found["logging_config"] = _logging_config(parameters["LoggingConfig"])
     if "EphemeralStorage" in parameters:
         found["ephemeral_storage_mb"] = parameters["EphemeralStorage"]["Size"]
+    if "TenancyConfig" in parameters:
+        found["tenant_isolation_mode"] = parameters["TenancyConfig"]["TenantIsolationMode"]
     if "Layers" in parameters:
         found["layers"] = _layer_paths(parameters["Layers"], layers)
     return {**found, **_managed(parameters)}
@@ -103,7 +105,7 @@ def _managed(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def kept(parameters: dict[str, Any]) -> dict[str, Any]:
     """The members a request sets that are told again as they are."""
-    members = (*KEPT, "SnapStart", "CapacityProviderConfig")
+    members = (*KEPT, "SnapStart", "CapacityProviderConfig", "TenancyConfig")
     return {name: parameters[name] for name in members if name in parameters}
 
 

@@ -271,3 +271,20 @@ def test_a_function_with_a_capacity_provider_runs_on_managed_instances(api: Any)
         ProvisionedConcurrentExecutions=1,
     )
     assert (status, code) == (400, "InvalidParameterValueException")
+
+
+def test_a_function_with_a_tenancy_config_is_invoked_for_tenants(api: Any) -> None:
+    config = {"TenantIsolationMode": "PER_TENANT"}
+    made = api.create_function(
+        FunctionName="app",
+        Runtime="python3.12",
+        Role=ROLE,
+        Handler="app.handler",
+        Code={"ZipFile": zip_of("def handler(event, context): return context.tenant_id")},
+        TenancyConfig=config,
+    )
+    assert made["TenancyConfig"] == config
+    until(lambda: active_configuration(api, "app"))
+    assert invoke(api, TenantId="blue") == "blue"
+    status, code, _ = refused(api.invoke, FunctionName="app")
+    assert (status, code) == (400, "InvalidParameterValueException")
