@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lambdatrace.harness import Function, FunctionConfigurationError, Harness
-from lambdatrace.harness.limits import Limits, cpu_share
+from lambdatrace.harness.control_groups import ControlGroups
+from lambdatrace.harness.limits import EnvironmentLimits, Limits, cpu_share
 from lambdatrace.harness.mounts import PRIVATE_TMP, READ_ONLY, SIZED_TMP
 from tests.harness.test_lifecycle import invoke, started, wait_gone
 
@@ -399,6 +400,32 @@ def test_memory_taken_at_once_is_out_of_memory_long_before_the_machine_is(
     assert facts.report is not None
     assert facts.report.max_memory_used_mb == 128
     assert max(filled) < 1024
+
+
+def test_a_memory_group_has_room_for_the_memory_size_and_a_tmp_in_memory(tmp_path: Path) -> None:
+    limits = Limits("test", limits_cpu=False, uses_groups=False, wants_private_tmp=True)
+    limits.groups = ControlGroups("name", {"memory": str(tmp_path)})
+    function = Function("app", "app.handler", memory_size_mb=256, ephemeral_storage_mb=1024)
+
+    def bounded(name: str, able: int) -> EnvironmentLimits:
+        limits.able = able
+        return EnvironmentLimits(limits, name, function)
+
+    on_disk, in_memory = bounded("1", PRIVATE_TMP), bounded("2", PRIVATE_TMP | SIZED_TMP)
+    written = [
+        int(Path(environment.groups[0], "memory.limit_in_bytes").read_text()) // 2**20
+        for environment in (on_disk, in_memory)
+    ]
+    assert written == [256, 1280]
+
+
+def test_a_kill_by_the_kernel_is_told_once(tmp_path: Path) -> None:
+    limits = Limits("test", limits_cpu=False, uses_groups=False, wants_private_tmp=True)
+    limits.groups = ControlGroups("name", {"memory": str(tmp_path)})
+    environment = EnvironmentLimits(limits, "1", Function("app", "app.handler"))
+    assert not environment.take_out_of_memory()
+    Path(environment.groups[0], "memory.oom_control").write_text("under_oom 0\noom_kill 1\n")
+    assert [environment.take_out_of_memory() for _ in range(2)] == [True, False]
 
 
 def test_a_kill_of_another_kind_is_not_for_memory(run: Run) -> None:
