@@ -36,7 +36,7 @@ front makes all frames void at once. A frame whose hash is wrong was torn and en
 Behind the first letter of a line that says that a span has begun there are 8 bytes for its end,
 which are zero to the hash: one store writes them, which is there or is not.
 `marshal` is what an entry is written with, being built into the interpreter; it must not read what
-it has not written, so nothing is read whose hash is wrong.
+it has not written, so nothing is read whose hash is wrong (`journal_entries.py`).
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from __future__ import annotations
 import _thread
 import os
 from _imp import source_hash  # SipHash, in the interpreter itself; zlib would cost 0.3 ms
-from marshal import dumps, loads
+from marshal import dumps
 
 from lambdatrace.initialization import start_ticks
-from lambdatrace.records import OWN_SCOPE, UNSET
+from lambdatrace.records import OWN_SCOPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from lambdatrace.records import Span
@@ -71,17 +71,15 @@ _END_MAX = SIZE_MAX - len(END)
 FULL_SHARE = 0.5  # from here on it is looked through for what has been sent
 FORMAT = 2  # of marshal: the last without back references, 20 % faster
 _ITEMS_MAX = 1_000  # of a list that is written as it is
-_ENTRY_DEPTH = 4  # levels of an entry that are its own; what is deeper is bounded
-_SCALARS = frozenset((str, bool, int, float, bytes))
+SCALARS = frozenset((str, bool, int, float, bytes))
 LENGTHS_MAX = 256  # those of most spans, made once: 0.1 µs less for each
 LENGTHS = [size.to_bytes(4, "little") for size in range(LENGTHS_MAX)]
 # The first letter of a body that is text; marshal's is a parenthesis.
 OPENED, CLOSED = "o", "c"
-_OPENED, _CLOSED = OPENED.encode(), CLOSED.encode()
 NOT_ENDED = bytes(8)
 _END_AT = FRAME_BYTES + 1
 KINDS = "012345"  # of spans
-_KEYS = 1 << 63  # what `source_hash` takes
+KEYS = 1 << 63  # what `source_hash` takes
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILES_MAX = 100  # of one process: of what it has loaded anew
 # Headers that say who called; the others of a request may hold secrets.
@@ -130,7 +128,7 @@ class Journal:
         # No folder of its own: to make one costs as much as all the rest.
         pid = os.getpid()
         self.ticks = start_ticks(pid)  # since boot, when this process started
-        self._key = int.from_bytes(os.urandom(8), "little") % _KEYS
+        self._key = int.from_bytes(os.urandom(8), "little") % KEYS
         self._mapped: Any = None
         self._position = HEADER_BYTES
         self._places = object()  # another once the places of what has begun are void
@@ -175,6 +173,8 @@ class Journal:
             body = dumps(entry, FORMAT)
         except ValueError:
             try:
+                from lambdatrace.journal_values import plain
+
                 body = dumps(plain(entry), FORMAT)
             except Exception:  # noqa: BLE001 - a user's value may do anything
                 self.dropped += 1
@@ -392,6 +392,8 @@ class Journal:
         if old is None:
             return
         read_to = self._position
+        from lambdatrace.journal_entries import read_entries
+
         kept = keep(list(read_entries(old[:read_to])))
         self._kept, self.settled = len(kept), 0
         body = b"".join(self._frame(entry) for entry in kept)
@@ -482,56 +484,6 @@ def _new_mapping(path: str) -> Any:
         os.close(descriptor)  # the mapping has its own
 
 
-def file_id(data: bytes) -> str:
-    """What tells a journal from all others, whatever it is called."""
-    return data[len(MAGIC) : HEADER_BYTES].hex()
-
-
-def read_entries(data: bytes) -> Iterator[Entry]:
-    """The entries in a journal's bytes, up to the first that is not whole.
-
-    Raises ValueError if it is no journal at all.
-    """
-    if data[: len(MAGIC)] != MAGIC:
-        raise ValueError("no journal of this version")
-    key = int.from_bytes(data[len(MAGIC) : HEADER_BYTES], "little") % _KEYS
-    position = HEADER_BYTES
-    while position + FRAME_BYTES < len(data):
-        start = position + FRAME_BYTES
-        size = int.from_bytes(data[position : position + 4], "little")
-        end = start + size
-        body = data[start:end]
-        ended = body[1:9] if body[:1] == _OPENED else NOT_ENDED
-        if ended != NOT_ENDED:
-            body = body[:1] + NOT_ENDED + body[9:]
-        if not size or len(body) != size or source_hash(key, body) != data[position + 4 : start]:
-            return
-        if body[:1] in (_OPENED, _CLOSED):
-            entry = _entry_of_line(body.decode("utf-8", "replace"))
-            yield entry
-            if ended != NOT_ENDED:
-                yield ("ended", entry[1], int.from_bytes(ended, "little"), entry[5], {}, UNSET, "")
-            position = end
-            continue
-        entry = loads(body)  # noqa: S302 - what the hash says we have written
-        if isinstance(entry, tuple) and entry and isinstance(entry[0], str):
-            yield entry
-        position = end
-
-
-def _entry_of_line(line: str) -> Entry:
-    """What `span_opened` or `span_ended` wrote."""
-    if line[0] == CLOSED:
-        end_ns, _, name = line[17:].partition(" ")
-        return ("ended", line[1:17], int(end_ns), name, {}, UNSET, "")
-    line = line[1 + len(NOT_ENDED) :]
-    start_ns, _, rest = line[65:].partition(" ")
-    trace_state, request_id, name = rest.split("\n", 2)
-    place = (line[:16], line[16:48], line[48:64], trace_state)
-    scope = (OWN_SCOPE.name, OWN_SCOPE.version)
-    return ("begun", *place, name, int(line[64]), int(start_ns), *scope, {}, request_id)
-
-
 def span_entry(span: Span) -> Entry:
     """All of a span but what finds it in this process."""
     context, parent, scope = span.context, span.parent, span.scope
@@ -580,43 +532,18 @@ def caller_fields(carrier: Mapping[Any, Any]) -> dict[str, str]:
     }
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """`value` in types that `marshal` can write; a stack trace only as far as it is written out."""
-    if value is None or type(value) in _SCALARS:
-        return value
-    if depth < _ENTRY_DEPTH:
-        if isinstance(value, dict):
-            return {_key(key): plain(item, depth + 1) for key, item in dict.items(value)}
-        if isinstance(value, tuple):
-            return tuple(plain(item, depth + 1) for item in tuple.__iter__(value))
-        if isinstance(value, (list, set, frozenset)):
-            from lambdatrace.plain import items_of
-
-            return [plain(item, depth + 1) for item in items_of(value)]
-    written = getattr(value, "written", None)
-    if type(written) is str:
-        return written
-    from lambdatrace.plain import bounded
-
-    return bounded(value)
-
-
-def _key(key: Any) -> Any:
-    return key if type(key) in _SCALARS else str(plain(key, _ENTRY_DEPTH))
-
-
 def _writable(attributes: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """`attributes` with values that can be written in bounded time.
 
     `marshal` follows a container as often as it comes upon it, a cycle without end.
     """
-    if _SCALARS.issuperset(map(type, attributes.values())):
+    if SCALARS.issuperset(map(type, attributes.values())):
         return attributes
+    from lambdatrace.journal_values import ENTRY_DEPTH, key_of, plain
+
     return {
-        _key(key): value
-        if type(value) is list
-        and len(value) <= _ITEMS_MAX
-        and _SCALARS.issuperset(map(type, value))
-        else plain(value, _ENTRY_DEPTH)
+        key_of(key): value
+        if type(value) is list and len(value) <= _ITEMS_MAX and SCALARS.issuperset(map(type, value))
+        else plain(value, ENTRY_DEPTH)
         for key, value in attributes.items()
     }

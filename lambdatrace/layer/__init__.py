@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lambdatrace.layer.bytecode import bundle, find_interpreters, pyc, without_docstrings
+from lambdatrace.layer.bundles import Variant, bundle_file, tags_of
+from lambdatrace.layer.bytecode import compiled, find_interpreters, without_docstrings
 from lambdatrace.layer.instrumentations import INDEX, index_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lambdatrace.layer.bytecode import Interpreter
 
@@ -32,70 +32,40 @@ EXCLUDED = frozenset(("cli", "harness", "layer", "pytest_plugin.py", "testing.py
 # The layer's budget: it is unpacked at each cold start, and counts against the function's 250 MB.
 ARCHIVE_BYTES_MAX = 300_000
 
-# Kept free of bundles: for the package's own `.pyc` files, and the archive's directory.
-ROOM_BYTES = 4_000
-
 # What every cold start loads.
 COLD_START = (
-    "buffer",
-    "clock",
-    "errors",
-    "guard",
-    "handler",
-    "initialization",
-    "invocation",
-    "invocation_spans",
-    "journal",
-    "log_watch",
-    "post_import",
-    "recording",
-    "records",
-    "runtime_client",
-    "settings",
-    "span_scope",
-    "telemetry",
-    "tracing",
-    "triggers",
-    "watchdog",
+    "lambdatrace",
+    "lambdatrace.auto",
+    "lambdatrace.buffer",
+    "lambdatrace.clock",
+    "lambdatrace.errors",
+    "lambdatrace.guard",
+    "lambdatrace.handler",
+    "lambdatrace.initialization",
+    "lambdatrace.invocation",
+    "lambdatrace.invocation_spans",
+    "lambdatrace.journal",
+    "lambdatrace.layer.finder",
+    "lambdatrace.log_watch",
+    "lambdatrace.post_import",
+    "lambdatrace.recording",
+    "lambdatrace.records",
+    "lambdatrace.runtime_client",
+    "lambdatrace.settings",
+    "lambdatrace.span_scope",
+    "lambdatrace.telemetry",
+    "lambdatrace.tracing",
+    "lambdatrace.triggers",
+    "lambdatrace.watchdog",
 )
 
-# What is loaded after the first response, to send its records.
-FIRST_SEND = (
-    "completion",
-    "delivery",
-    "exporter_settings",
-    "flushing",
-    "http1",
-    "init_spans",
-    "metering",
-    "metric_export",
-    "metrics",
-    "outcome",
-    "pipelines",
-    "plain",
-    "propagation",
-    "propagators",
-    "redaction",
-    "secret_names",
-    "sender",
-    "sinks",
-    "sinks.otlp_endpoint",
-    "sinks.otlp_http",
-    "sinks.redacting",
-    "sinks.retry_after",
-    "sinks.send_failure",
-    "span_limits",
-    "wire",
-    "wire.emf",
-    "wire.otlp_protobuf",
-    "wire.plain_json",
-)
+FINDER = "lambdatrace.layer.finder"
 
-# The sources that a layer of bundles has too: with them a function on another Python runs, bare.
-BARE = ("auto", "switched_off")
+# What a function needs to run, bare, on a Python that the layer is not for.
+BARE = ("lambdatrace", "lambdatrace.auto", "lambdatrace.switched_off", FINDER)
 
-INIT = "python/lambdatrace/__init__.py"  # what opens the bundles
-REST = ".rest"  # what the name of a bundle ends in that is opened after the cold start
+_COLD_START_PATH = "python/lambdatrace/bundles/cold_start"
+_REST_PATH = "python/lambdatrace/bundles/rest"
 
 # /opt/lambdatrace: what AWS_LAMBDA_EXEC_WRAPPER names. Lambda runs it with the runtime's own
 # command as arguments; the runtime reads `_HANDLER`, which is now our redirect to what it was: the
@@ -145,58 +115,61 @@ def layer_files(
 
 
 def _own_files(interpreters: Sequence[Interpreter], *, is_all_bundled: bool) -> dict[str, bytes]:
-    """The sources of the SDK, and its bundles of bytecode.
+    """The SDK: the package, what stands in for it on other Pythons, and its bundles.
 
-    With `is_all_bundled` each interpreter's bundle holds every module, and no other Python is
-    served: of the sources only those of BARE are there. Else the bundles of the newest come first,
-    with what a function loads until its first records are sent, then with what its cold start
-    loads, as far as ARCHIVE_BYTES_MAX allows.
+    With `is_all_bundled` each interpreter has bytecode of every module, and no other Python is
+    served. Else those of them that are newest have bytecode of what a cold start loads, as many as
+    ARCHIVE_BYTES_MAX allows, and sources serve what comes after it, and any other Python.
     """
-    files = {"lambdatrace": EXEC_WRAPPER.encode(), "python/lambdatrace/py.typed": b""}
-    modules: dict[str, tuple[str, bytes]] = {}
+    modules = _modules()
+    newest = sorted(interpreters, key=_newness, reverse=True)
+    names = modules if is_all_bundled else COLD_START
+    codes = {each: compiled(each, {name: modules[name] for name in names}) for each in newest}
+    if is_all_bundled and newest:
+        return _package_files(modules, codes, BARE)
+    for count in range(len(newest), 0, -1):
+        served = newest[:count]
+        is_every = {each.version for each in served} >= set(VERSIONS)
+        needless = {*COLD_START}.difference(BARE) if is_every else ()
+        sources = [name for name in modules if name not in needless]
+        files = _package_files(modules, {each: codes[each] for each in served}, sources)
+        if len(zipped(files)) <= ARCHIVE_BYTES_MAX:
+            return files
+    return _package_files(modules, {}, modules)
+
+
+def _modules() -> dict[str, tuple[str, bytes]]:
+    """Name of each module that a layer has → (path in the function's file system, source)."""
+    modules = {}
     for source in sorted(PACKAGE.rglob("*.py")):
-        relative = source.relative_to(PACKAGE)
-        if relative.parts[0] in EXCLUDED:
-            continue
-        path = f"python/lambdatrace/{relative.as_posix()}"
-        files[path] = without_docstrings(source.read_bytes())
+        relative = source.relative_to(PACKAGE.parent)
         name = ".".join(part for part in relative.with_suffix("").parts if part != "__init__")
-        if name:
-            modules[name] = (f"/opt/{path}", files[path])
-    if is_all_bundled and interpreters:
-        bundled = {name: modules[name] for name in modules if name not in BARE}
-        files = {path: files[path] for path in files if path not in _paths(bundled)}
-    left_bytes = ARCHIVE_BYTES_MAX - ROOM_BYTES
-    left_bytes -= sum(_zipped_bytes(*item) for item in files.items())
-    rest = [name for name in modules if name not in COLD_START] if is_all_bundled else FIRST_SEND
-    for interpreter in sorted(interpreters, key=_newness, reverse=True):
-        for suffix, names in (("", COLD_START), (REST, rest)):
-            wanted = {f"lambdatrace.{name}": modules[name] for name in names}
-            path = _bundle_path(interpreter) + suffix
-            content = bundle(interpreter, wanted, is_apart=suffix == REST)
-            left_bytes -= _zipped_bytes(path, content)
-            if left_bytes < 0 and not is_all_bundled:
-                return files
-            files[path] = content
-        files[_pyc_path(interpreter)] = pyc(interpreter, "lambdatrace", f"/opt/{INIT}", files[INIT])
-    return files
+        if relative.parts[1] not in EXCLUDED or name == FINDER:
+            path = f"/opt/python/{relative.as_posix()}"
+            modules[name] = (path, without_docstrings(source.read_bytes()))
+    return modules
 
 
-def _paths(modules: Mapping[str, tuple[str, bytes]]) -> set[str]:
-    return {path.removeprefix("/opt/") for path, _ in modules.values()}
-
-
-def _bundle_path(interpreter: Interpreter) -> str:
-    return f"python/lambdatrace/bundles/{interpreter.tag}"
-
-
-def _pyc_path(interpreter: Interpreter) -> str:
-    return f"python/lambdatrace/__pycache__/__init__.{interpreter.tag}.pyc"
-
-
-def _zipped_bytes(path: str, content: bytes) -> int:
-    """What a file takes of an archive: its data, and its name in two headers (PKWARE APPNOTE)."""
-    return len(zlib.compress(content, 9)) + 2 * len(path) + 76
+def _package_files(
+    modules: Mapping[str, tuple[str, bytes]],
+    codes: Mapping[Interpreter, Mapping[str, bytes]],
+    sources: Iterable[str],
+) -> dict[str, bytes]:
+    """The files of a layer with these marshalled codes, and the sources of these modules."""
+    packages = {name for name, (path, _) in modules.items() if path.endswith("/__init__.py")}
+    cold_start: list[Variant] = []
+    rest = [Variant(name, "", b"", modules[name][1]) for name in sources]
+    for interpreter, contents in codes.items():
+        for name, content in contents.items():
+            variant = Variant(name, interpreter.tag, interpreter.magic, content)
+            (cold_start if name in COLD_START else rest).append(variant)
+    opener = (PACKAGE / "layer" / "opener.py").read_bytes()
+    return {
+        "lambdatrace": EXEC_WRAPPER.encode(),
+        "python/lambdatrace/__init__.py": without_docstrings(opener),
+        _COLD_START_PATH: bundle_file(cold_start, packages),
+        _REST_PATH: bundle_file(rest, packages),
+    }
 
 
 def _newness(interpreter: Interpreter) -> list[int]:
@@ -204,10 +177,9 @@ def _newness(interpreter: Interpreter) -> list[int]:
 
 
 def precompiled(files: Mapping[str, bytes], interpreters: Sequence[Interpreter]) -> list[str]:
-    """The versions of the interpreters whose bundle is among `files`."""
-    return [
-        interpreter.version for interpreter in interpreters if _bundle_path(interpreter) in files
-    ]
+    """The versions of the interpreters whose bytecode is among `files`."""
+    tags = tags_of(files[_COLD_START_PATH])
+    return [interpreter.version for interpreter in interpreters if interpreter.tag in tags]
 
 
 def build_layer(
@@ -233,10 +205,10 @@ def build_layer(
 def zipped(files: Mapping[str, bytes]) -> bytes:
     """A zip archive of `files` in order of path."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(files):
             entry = zipfile.ZipInfo(path, _DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (_EXECUTABLE if path == "lambdatrace" else _READABLE) << 16
-            archive.writestr(entry, files[path])
+            archive.writestr(entry, files[path], compresslevel=9)
     return buffer.getvalue()

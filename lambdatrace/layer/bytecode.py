@@ -1,11 +1,7 @@
 """Bytecode for the interpreters of Lambda's runtimes, each compiled by an interpreter of its kind.
 
-A layer is mounted read-only, so what it holds as source alone is compiled anew at each cold start.
-The modules of a cold start go into one file for each Python version, a *bundle*, which
-`lambdatrace/__init__.py` reads: on Python 3.11, 1.9 ms instead of 3.0 from eighteen `.pyc` files.
-Docstrings, annotations and the columns of positions are left out, which makes it 36 kB instead of
-75. Of lines, those of a user's traceback stay (IN_TRACEBACKS): in others a frame says the line its
-function begins in, which takes a sixth less.
+Docstrings, annotations, columns and lines of positions and qualified names are left out: a frame
+says the line its function begins in. That halves what a layer takes of it.
 """
 
 from __future__ import annotations
@@ -25,18 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import CodeType
-    from typing import TypeGuard
+    from typing import Any, TypeGuard
 
 COMPILE_S_MAX = 120
-
-# How the names of modules begin that call the user's code, or are called by it and may raise: what
-# is printed of an error shows their frames.
-IN_TRACEBACKS = (
-    *("lambdatrace.auto", "lambdatrace.generators", "lambdatrace.handler", "lambdatrace.import_"),
-    *("lambdatrace.logs.logger", "lambdatrace.otel", "lambdatrace.patches"),
-    *("lambdatrace.post_import", "lambdatrace.recording", "lambdatrace.runtime_client"),
-    *("lambdatrace.span_scope", "lambdatrace.xray"),
-)
 
 _QUERY = """
 import importlib.util, json, sys
@@ -96,20 +83,17 @@ def find_interpreters(versions: Sequence[str]) -> list[Interpreter]:
     return found
 
 
-def bundle(
-    interpreter: Interpreter, modules: Mapping[str, tuple[str, bytes]], *, is_apart: bool = False
-) -> bytes:
-    """The bundle of `modules`: name → (path in the function's file system, source).
+def compiled(
+    interpreter: Interpreter, modules: Mapping[str, tuple[str, bytes]]
+) -> dict[str, bytes]:
+    """Module name → its marshalled code; `modules`: name → (path where it runs, source).
 
-    The interpreter's magic number, then a marshalled dict: name → (code, is it a package); if
-    `is_apart`, each code is marshalled by itself, for modules of which few are loaded.
     Raises LayerError if a module cannot be compiled.
     """
     sources = {name: [path, source.decode()] for name, (path, source) in modules.items()}
-    wanted = {"is_apart": is_apart, "modules": sources}
     process = subprocess.run(
         [interpreter.path, "-S", "-X", "no_debug_ranges", __file__],
-        input=json.dumps(wanted),
+        input=json.dumps(sources),
         capture_output=True,
         text=True,
         timeout=COMPILE_S_MAX,
@@ -118,18 +102,7 @@ def bundle(
     )
     if process.returncode:
         raise LayerError(f"python {interpreter.version} cannot compile the SDK: {process.stderr}")
-    return interpreter.magic + base64.b64decode(process.stdout)
-
-
-def pyc(interpreter: Interpreter, name: str, path: str, source: bytes) -> bytes:
-    """The `.pyc` file of a module, which is loaded without a look at its source.
-
-    Source: PEP 552, an "unchecked hash-based pyc".
-    """
-    apart = bundle(interpreter, {name: (path, source)}, is_apart=True)
-    codes = marshal.loads(apart[len(interpreter.magic) :])  # noqa: S302 - made just now
-    code: bytes = codes[name][0]
-    return interpreter.magic + (1).to_bytes(4, "little") + bytes(8) + code
+    return {name: base64.b64decode(code) for name, code in json.loads(process.stdout).items()}
 
 
 _INDENTATION = 4  # of our sources; as little as one says the same
@@ -173,22 +146,25 @@ def stripped_code(source: str, path: str) -> CodeType:
     return compile(tree, path, "exec", dont_inherit=True, optimize=2)
 
 
-def without_lines(code: CodeType) -> CodeType:
+def lean(code: CodeType) -> CodeType:
     """`code` whose every instruction, and those of what it defines, is on its first line.
 
+    And whose functions have no qualified name but their own.
     Source: CPython's `Objects/locations.md` (`lnotab_notes.txt` before 3.11).
     """
     size = len(code.co_code)
+    names: dict[str, Any] = {}
     if sys.version_info >= (3, 11):
+        names["co_qualname"] = code.co_name
         units = size // 2
         table = _SAME_LINE * (units // 8)
         table += bytes((_SAME_LINE[0] - 8 + units % 8, 0)) if units % 8 else b""
     else:
         table = b"\xfe\0" * (size // 254) + (bytes((size % 254, 0)) if size % 254 else b"")
     constants = tuple(
-        without_lines(value) if isinstance(value, type(code)) else value for value in code.co_consts
+        lean(value) if isinstance(value, type(code)) else value for value in code.co_consts
     )
-    return code.replace(co_consts=constants, co_linetable=table)
+    return code.replace(co_consts=constants, co_linetable=table, **names)
 
 
 _SAME_LINE = b"\xef\0"  # eight code units without columns, no line further
@@ -345,23 +321,12 @@ def _is_for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:
 
 
 def _main() -> None:
-    """Run by each interpreter: modules as JSON on standard input, their bundle on output."""
-    wanted = json.load(sys.stdin)
+    """Run by each interpreter: modules as JSON on standard input, their code on output."""
     codes = {
-        name: (
-            stripped_code(source, path)
-            if name == "lambdatrace" or name.startswith(IN_TRACEBACKS)
-            else without_lines(stripped_code(source, path)),
-            path.endswith("/__init__.py"),
-        )
-        for name, (path, source) in wanted["modules"].items()
+        name: marshal.dumps(lean(stripped_code(source, path)))
+        for name, (path, source) in json.load(sys.stdin).items()
     }
-    if wanted["is_apart"]:
-        apart = {name: (marshal.dumps(code), is_it) for name, (code, is_it) in codes.items()}
-        content = marshal.dumps(apart)
-    else:
-        content = marshal.dumps(codes)
-    sys.stdout.write(base64.b64encode(content).decode())
+    json.dump({name: base64.b64encode(code).decode() for name, code in codes.items()}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from lambdatrace.cli import main
+from lambdatrace.layer import layer_files
 from lambdatrace.layer.bytecode import LayerError
 from lambdatrace.layer.publishing import ARCHIVE_BYTES_MAX, publish_layer
 
@@ -40,12 +41,8 @@ def test_a_layer_for_one_runtime_is_precompiled_whole(tmp_path: Path) -> None:
         assert archive.namelist() == [
             "lambdatrace",
             "python/lambdatrace/__init__.py",
-            "python/lambdatrace/__pycache__/__init__.cpython-311.pyc",
-            "python/lambdatrace/auto.py",
-            "python/lambdatrace/bundles/cpython-311",
-            "python/lambdatrace/bundles/cpython-311.rest",
-            "python/lambdatrace/py.typed",
-            "python/lambdatrace/switched_off.py",
+            "python/lambdatrace/bundles/cold_start",
+            "python/lambdatrace/bundles/rest",
         ]
 
 
@@ -77,7 +74,8 @@ def test_build_tells_how_to_publish_what_was_built(
 ) -> None:
     packages = {"wrapt/_wrapt.so": b""} if "patches" in arguments else {"aws_xray_sdk.py": b""}
     monkeypatch.setattr("lambdatrace.cli.layer.package_files", lambda *_: packages)
-    monkeypatch.setattr("lambdatrace.cli.layer.layer_files", lambda *_, **__: {})
+    files = layer_files([])
+    monkeypatch.setattr("lambdatrace.cli.layer.layer_files", lambda *_, **__: files)
     output = ["-o", str(tmp_path / "layer.zip")]
     assert main(["layer", "build", *arguments.split(), *output]) == 0
     shown = capsys.readouterr().out

@@ -1,31 +1,33 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import json
+import marshal
 import os
 import subprocess
 import sys
 import zipfile
-from importlib.util import MAGIC_NUMBER
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lambdatrace.layer import (
     ARCHIVE_BYTES_MAX,
+    BARE,
     COLD_START,
-    FIRST_SEND,
     PACKAGE,
-    REST,
     VERSIONS,
     build_layer,
     layer_files,
     precompiled,
+    zipped,
 )
+from lambdatrace.layer.bundles import Variant, bundle_file, tags_of
 from lambdatrace.layer.bytecode import (
     LayerError,
-    bundle,
+    compiled,
     find_interpreters,
     inspect_interpreter,
     stripped_code,
@@ -42,34 +44,63 @@ HERE = inspect_interpreter(sys.executable)
 FOUND = find_interpreters(VERSIONS)
 
 
-def unpacked(folder: Path, interpreters: list[Interpreter]) -> Path:
+@pytest.fixture(autouse=True)
+def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four interpreters need seconds for what is the same in each test, and so does stripping."""
+    monkeypatch.setattr("lambdatrace.layer.compiled", _compiled)
+    monkeypatch.setattr("lambdatrace.layer.without_docstrings", _stripped)
+
+
+def _compiled(interpreter: Interpreter, modules: dict[str, tuple[str, bytes]]) -> dict[str, bytes]:
+    return _compiled_tuple(interpreter, tuple(modules.items()))
+
+
+_stripped = functools.cache(without_docstrings)
+
+
+@functools.cache
+def _compiled_tuple(
+    interpreter: Interpreter, modules: tuple[tuple[str, tuple[str, bytes]], ...]
+) -> dict[str, bytes]:
+    return compiled(interpreter, dict(modules))
+
+
+def unpacked(
+    folder: Path, interpreters: list[Interpreter], *, is_all_bundled: bool = False
+) -> Path:
     archive = folder / "layer.zip"
-    build_layer(archive, interpreters)
+    build_layer(archive, interpreters, is_all_bundled=is_all_bundled)
     with zipfile.ZipFile(archive) as layer:
         layer.extractall(folder / "opt")
     return folder / "opt"
 
 
 PROBE = """
-import io, json, sys
+import builtins, io, json, sys
+compiled = []
+def compile_noting(source, path, *rest, **options):
+    compiled.append(path)
+    return compile_as_ever(source, path, *rest, **options)
+compile_as_ever, builtins.compile = compile, compile_noting
 import lambdatrace
 handler = lambdatrace.instrument(lambda event, context: None)
 sys.stdout = io.StringIO()
 lambdatrace.metric
-cold = set(sys.modules)
+cold, compiled_cold = set(sys.modules), [*compiled]
 lambdatrace.metric("Begun", 1)
 handler({}, None)
 lambdatrace.flush()
 loaded = {name: module for name, module in sys.modules.items() if name.startswith("lambdatrace.")}
-bundled = {n for n, m in loaded.items() if type(m.__loader__).__name__ == "_Bundle"}
 sys.stdout = sys.__stdout__
 print(json.dumps({
-    "version": list(sys.version_info[:2]),
-    "bundled": sorted(bundled & cold),
-    "first send": sorted(bundled - cold),
-    "from source": sorted(set(loaded) - bundled),
+    "cold start": sorted(cold & set(loaded)),
+    "after it": sorted(set(loaded) - cold),
+    "compiled for a cold start": compiled_cold,
+    "compiled": compiled,
     "files": sorted({m.__file__ for m in loaded.values()}),
-    "doc": lambdatrace.__doc__,
+    "loaders": sorted({type(m.__loader__).__name__ for m in loaded.values()}),
+    "doc": lambdatrace.current_span.__doc__,
+    "source": lambdatrace.instrument.__globals__["__loader__"].get_source("lambdatrace.metrics"),
 }))
 """
 
@@ -92,23 +123,56 @@ def probe(interpreter: Interpreter, opt: Path) -> dict[str, Any]:
     return facts
 
 
-def test_a_layer_has_the_sdk_a_bundle_for_each_python_and_the_exec_wrapper() -> None:
-    files = layer_files(FOUND)
-    sources = {
-        f"python/lambdatrace/{path.relative_to(PACKAGE).as_posix()}"
-        for path in PACKAGE.rglob("*.py")
-        if path.relative_to(PACKAGE).parts[0] not in DEVELOPER_PARTS
+def test_a_layer_has_the_exec_wrapper_the_package_and_its_bundles() -> None:
+    assert list(layer_files(FOUND)) == [
+        "lambdatrace",
+        "python/lambdatrace/__init__.py",
+        "python/lambdatrace/bundles/cold_start",
+        "python/lambdatrace/bundles/rest",
+    ]
+
+
+def test_the_layer_for_all_runtimes_is_precompiled_for_each_that_is_found() -> None:
+    assert precompiled(layer_files(FOUND), FOUND) == [found.version for found in FOUND]
+
+
+def test_where_the_bytecode_of_all_is_too_much_the_newest_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    versions = [found.version for found in FOUND]
+    whole_bytes = len(zipped(layer_files(FOUND)))
+    monkeypatch.setattr("lambdatrace.layer.ARCHIVE_BYTES_MAX", whole_bytes - 1)
+    assert precompiled(layer_files(FOUND), FOUND) == versions[1:]
+    monkeypatch.setattr("lambdatrace.layer.ARCHIVE_BYTES_MAX", 1)
+    assert precompiled(layer_files(FOUND), FOUND) == []
+
+
+def sources_in(files: dict[str, bytes]) -> set[str]:
+    rest = files["python/lambdatrace/bundles/rest"]
+    length = int.from_bytes(rest[:4], "little")
+    return set(marshal.loads(rest[4:][:length])[b""][1])
+
+
+def test_a_layer_has_the_sources_that_a_python_may_need() -> None:
+    every = {
+        ".".join(part for part in path.with_suffix("").parts if part != "__init__")
+        for source in PACKAGE.rglob("*.py")
+        for path in [source.relative_to(PACKAGE.parent)]
+        if path.parts[1] not in DEVELOPER_PARTS
     }
-    tags = [found.tag for found in FOUND]
-    bundles = {f"python/lambdatrace/bundles/{tag}{end}" for tag in tags for end in ("", REST)}
-    bundles |= {f"python/lambdatrace/__pycache__/__init__.{tag}.pyc" for tag in tags}
-    assert set(files) - bundles == sources | {"lambdatrace", "python/lambdatrace/py.typed"}
-    assert precompiled(files, FOUND[-1:]) == [FOUND[-1].version], "the newest goes first"
-    whole = layer_files(FOUND, is_all_bundled=True)
-    assert set(whole) == bundles | {
-        *("lambdatrace", "python/lambdatrace/py.typed", "python/lambdatrace/__init__.py"),
-        *("python/lambdatrace/auto.py", "python/lambdatrace/switched_off.py"),
-    }
+    assert sources_in(layer_files(FOUND[:1])) == every | {"lambdatrace.layer.finder"}
+    assert sources_in(layer_files([])) == every | {"lambdatrace.layer.finder"}
+    assert sources_in(layer_files(FOUND, is_all_bundled=True)) == set(BARE)
+
+
+def test_where_each_runtimes_python_is_found_no_source_is_there_of_what_they_have_as_bytecode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lambdatrace.layer.VERSIONS", tuple(found.version for found in FOUND))
+    sources = sources_in(layer_files(FOUND))
+    assert sources & set(COLD_START) == set(BARE) & set(COLD_START)
+    assert sources >= set(BARE)
+    assert "lambdatrace.metrics" in sources
 
 
 def test_a_layer_is_small_executable_where_it_must_be_and_the_same_each_time(
@@ -126,49 +190,69 @@ def test_a_layer_is_small_executable_where_it_must_be_and_the_same_each_time(
 
 
 @pytest.mark.parametrize("interpreter", FOUND, ids=[found.version for found in FOUND])
-def test_a_cold_start_loads_all_of_it_from_the_bundle(
+def test_a_cold_start_on_any_runtime_compiles_one_small_file_and_after_it_sources(
     interpreter: Interpreter, tmp_path: Path
 ) -> None:
-    opt = unpacked(tmp_path, [interpreter])
+    opt = unpacked(tmp_path, FOUND)
     facts = probe(interpreter, opt)
-    assert facts["from source"] == []
-    assert facts["doc"] is None, "the package itself is from its .pyc file, without docstrings"
-    assert set(facts["bundled"]) <= {f"lambdatrace.{name}" for name in COLD_START}
-    expected = {f"lambdatrace.{name}" for name in (*COLD_START, *FIRST_SEND)}
-    assert set(facts["first send"]) <= expected
+    assert facts["compiled for a cold start"] == [f"{opt}/python/lambdatrace/__init__.py"]
+    assert set(facts["cold start"]) <= set(COLD_START)
+    assert facts["doc"] is None
+    assert facts["loaders"] == ["_Finder"]
     folder = f"{opt}/python/lambdatrace/"
     assert all(file.startswith(folder) for file in facts["files"])
+    assert f"{folder}metrics.py" in facts["compiled"]
+    assert "class " in facts["source"]
 
 
-def test_a_layer_for_one_runtime_is_small(tmp_path: Path) -> None:
-    for interpreter in FOUND:
-        size_bytes = build_layer(tmp_path / "layer.zip", [interpreter], is_all_bundled=True)
-        assert size_bytes <= ARCHIVE_BYTES_MAX, interpreter.version
-
-
-@pytest.mark.parametrize("content", [None, b"", b"\0\0\r\nrubbish", MAGIC_NUMBER[::-1] + b"more"])
-def test_without_a_bundle_for_this_python_the_sources_are_loaded(
-    content: bytes | None, tmp_path: Path
+@pytest.mark.parametrize("interpreter", FOUND, ids=[found.version for found in FOUND])
+def test_a_layer_for_one_runtime_is_small_and_one_small_file_of_it_is_compiled(
+    interpreter: Interpreter, tmp_path: Path
 ) -> None:
-    opt = unpacked(tmp_path, [HERE])
-    path = opt / "python" / "lambdatrace" / "bundles" / HERE.tag
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
+    opt = unpacked(tmp_path, [interpreter], is_all_bundled=True)
+    assert (tmp_path / "layer.zip").stat().st_size <= ARCHIVE_BYTES_MAX
+    facts = probe(interpreter, opt)
+    assert facts["compiled"] == [f"{opt}/python/lambdatrace/__init__.py"]
+    assert "lambdatrace.metrics" in facts["after it"]
+    assert facts["source"] is None
+
+
+def test_on_a_python_without_bytecode_the_sources_are_loaded(tmp_path: Path) -> None:
+    opt = unpacked(tmp_path, [found for found in FOUND if found != HERE])
     facts = probe(HERE, opt)
-    assert facts["bundled"] == []
-    assert "lambdatrace.handler" in facts["from source"]
+    folder = f"{opt}/python/lambdatrace/"
+    assert {f"{folder}handler.py", f"{folder}metrics.py"} <= set(facts["compiled"])
+    assert facts["loaders"] == ["_Finder"]
 
 
-def test_a_bundle_is_the_same_whatever_the_hash_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytecode_is_the_same_whatever_the_hash_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     source = b"def f(x):\n    return x in {'a', 'b', 'c', 'd', 'e'}\n"
-    modules = {"lambdatrace.x": ("/opt/python/lambdatrace/x.py", source)}
     made = set()
     for seed in ("1", "2"):
         monkeypatch.setenv("PYTHONHASHSEED", seed)
-        made.add(bundle(HERE, modules))
+        made.add(compiled(HERE, {"lambdatrace.x": ("/x.py", source)})["lambdatrace.x"])
     assert len(made) == 1
+
+
+def test_a_bundle_says_where_each_variant_of_a_module_is_whatever_their_order() -> None:
+    variants = [
+        Variant("p.b", "", b"", b"source"),
+        Variant("p.b", "cpython-399", b"\1\2\r\n", b"code"),
+        Variant("p", "cpython-399", b"\1\2\r\n", b"package"),
+    ]
+    file = bundle_file(variants, {"p"})
+    assert file == bundle_file(reversed(variants), {"p"})
+    length = int.from_bytes(file[:4], "little")
+    start = 4 + length
+    assert marshal.loads(file[4:start]) == {
+        b"\1\2\r\n": (
+            "cpython-399",
+            {"p": (True, start, 7), "p.b": (False, start + 13, 4)},
+        ),
+        b"": ("", {"p.b": (False, start + 7, 6)}),
+    }
+    assert file[start:] == b"packagesourcecode"
+    assert tags_of(file) == {"cpython-399"}
 
 
 def test_stripped_code_does_what_the_source_does_on_the_same_lines() -> None:
@@ -198,34 +282,31 @@ class A:
 
 
 @pytest.mark.parametrize("interpreter", FOUND, ids=[found.version for found in FOUND])
-def test_a_bundle_has_the_lines_of_what_a_users_traceback_shows_and_of_functions(
+def test_a_frame_of_bytecode_says_the_line_its_function_begins_in(
     interpreter: Interpreter, tmp_path: Path
 ) -> None:
     source = b"x = 1\n\n\ndef fail():\n" + b"    a = [0 for _ in '']\n" * 50 + b"    a[0]\n"
-    modules = {
-        name: (f"/{name}.py", source) for name in ("lambdatrace.journal", "lambdatrace.auto")
-    }
-    (tmp_path / "bundle").write_bytes(bundle(interpreter, modules))
+    (tmp_path / "code").write_bytes(compiled(interpreter, {"a": ("/a.py", source)})["a"])
     program = """
 import marshal, sys, traceback
 with open(sys.argv[1], "rb") as file:
-    codes = marshal.loads(file.read()[4:])
-for name in sorted(codes):
-    names = {}
-    exec(codes[name][0], names)
-    try:
-        names["fail"]()
-    except IndexError as error:
-        print(name, traceback.extract_tb(error.__traceback__)[-1].lineno)
+    code = marshal.loads(file.read())
+names = {}
+exec(code, names)
+try:
+    names["fail"]()
+except IndexError as error:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    print(frame.filename, frame.name, frame.lineno)
 """
     answer = subprocess.run(
-        [interpreter.path, "-c", program, str(tmp_path / "bundle")],
+        [interpreter.path, "-c", program, str(tmp_path / "code")],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
-    assert answer.stdout == "lambdatrace.auto 55\nlambdatrace.journal 4\n"
+    assert answer.stdout == "/a.py fail 4\n"
 
 
 def test_sources_lose_docstrings_comments_and_type_imports_and_nothing_else() -> None:
@@ -363,13 +444,13 @@ def test_sources_are_stripped_whichever_python_builds_the_layer(interpreter: Int
 def test_every_source_is_the_same_program_without_docstrings_and_annotations() -> None:
     for path in PACKAGE.rglob("*.py"):
         source = path.read_bytes()
-        assert program(source) == program(without_docstrings(source)), path
-        assert source.count(b"\n") == without_docstrings(source).count(b"\n"), path
+        assert program(source) == program(_stripped(source)), path
+        assert source.count(b"\n") == _stripped(source).count(b"\n"), path
 
 
 def test_no_annotation_is_evaluated_that_was_not() -> None:
     for path in PACKAGE.rglob("*.py"):
-        stripped = without_docstrings(path.read_bytes())
+        stripped = _stripped(path.read_bytes())
         if b"from __future__ import annotations" not in stripped:
             for node in ast.walk(ast.parse(stripped)):
                 # Those of a function's own names are not evaluated.
@@ -410,8 +491,6 @@ def test_interpreters_are_found_by_version_once_each() -> None:
 
 
 def test_a_zip_file_opens_with_any_tool() -> None:
-    from lambdatrace.layer import zipped
-
     with zipfile.ZipFile(io.BytesIO(zipped({"b": b"2", "a": b"1"}))) as archive:
         assert archive.namelist() == ["a", "b"]
         assert archive.testzip() is None

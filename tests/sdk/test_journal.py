@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdatrace.journal import HEADER_BYTES, SIZE_MAX, Journal, plain, read_entries
+from lambdatrace.journal import HEADER_BYTES, SIZE_MAX, Journal
+from lambdatrace.journal_entries import read_entries
+from lambdatrace.journal_values import plain
 from lambdatrace.plain import type_alone
 from lambdatrace.records import ERROR, Event, Link, Span, SpanContext
 from lambdatrace.recovery import is_alive

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import lambdatrace
-from lambdatrace.journal import Journal, read_entries
+from lambdatrace.journal import Journal
+from lambdatrace.journal_entries import read_entries
 from lambdatrace.records import Span, SpanContext
 from lambdatrace.redaction import Redaction
 from lambdatrace.sinks.console import ConsoleSink

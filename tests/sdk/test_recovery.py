@@ -24,7 +24,8 @@ from lambdatrace.buffer import Buffer
 from lambdatrace.guard import Guard
 from lambdatrace.handler import begin
 from lambdatrace.invocation_spans import InvocationSpans
-from lambdatrace.journal import MAGIC, SIZE_MAX, Journal, read_entries, span_entry
+from lambdatrace.journal import MAGIC, SIZE_MAX, Journal, span_entry
+from lambdatrace.journal_entries import read_entries
 from lambdatrace.journal_state import Left, compacted
 from lambdatrace.metering import Metering
 from lambdatrace.records import ERROR, OWN_SCOPE, Scope
