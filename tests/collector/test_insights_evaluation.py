@@ -7,14 +7,18 @@ texts that are numbers compare as numbers, aggregates leave out what is no numbe
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import itertools
 import json
+import math
 import operator
 import re
+import statistics
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from lambdatrace_collector.logs.insights.parser import parse_query
@@ -109,6 +113,138 @@ def operand(event: Event, node: Condition) -> str | float | None:
     return field(event, node[1]) if node[0] == "field" else node[1]
 
 
+# The functions of numbers and of texts: what each gives for arguments that are not missing.
+NUMERIC: dict[str, tuple[int, Callable[..., float | None]]] = {
+    "abs": (1, abs),
+    "ceil": (1, math.ceil),
+    "floor": (1, math.floor),
+    "sqrt": (1, lambda a: math.sqrt(a) if a >= 0 else None),
+    "log": (1, lambda a: math.log(a) if a > 0 else None),
+    "round": (1, lambda a: math.copysign(math.floor(abs(a) + 0.5), a)),
+    "tonumber": (1, float),
+    "toint": (1, lambda a: math.trunc(a) if abs(a) < 2**31 else None),
+    "+": (2, operator.add),
+    "-": (2, operator.sub),
+    "*": (2, operator.mul),
+    "/": (2, lambda a, b: a / b if b else None),
+    "%": (2, lambda a, b: math.fmod(a, b) if b else None),
+}
+OF_TEXT: dict[str, tuple[int, Callable[..., str]]] = {
+    "concat": (2, operator.add),
+    "toupper": (1, str.upper),
+    "tolower": (1, str.lower),
+    "trim": (1, lambda a: a.strip(" ")),
+    "ltrim": (2, lambda a, b: a.lstrip(b) if b else a),
+    "rtrim": (2, lambda a, b: a.rstrip(b) if b else a),
+    "md5": (1, lambda a: hashlib.md5(a.encode(), usedforsecurity=False).hexdigest()),
+    "sha256": (1, lambda a: hashlib.sha256(a.encode()).hexdigest()),
+    "base64encode": (1, lambda a: base64.b64encode(a.encode()).decode()),
+}
+MEASURES: dict[str, tuple[int, Callable[..., float]]] = {
+    "strlen": (1, len),
+    "messagesize": (1, lambda a: len(a.encode())),
+    "strcontains": (2, lambda a, b: b in a),
+    "startswith": (2, str.startswith),
+    "endswith": (2, str.endswith),
+}
+ASKS = {
+    "ispresent": lambda text: text is not None,
+    "isempty": lambda text: not text,
+    "isblank": lambda text: not (text or "").strip(),
+    "isnumeric": lambda text: text is not None and number(text) is not None,
+}
+# Functions whose last argument is a quoted string, short so that it is found now and then.
+CONSTANT_TEXT = ("ltrim", "rtrim", "strcontains", "startswith", "endswith")
+
+
+def calls(
+    table: dict[str, tuple[int, Any]], arguments: st.SearchStrategy[Condition]
+) -> st.SearchStrategy[Condition]:
+    """Calls of the table's functions."""
+
+    def of(name: str) -> st.SearchStrategy[Condition]:
+        count = table[name][0]
+        given = [arguments] * count
+        if name in CONSTANT_TEXT:
+            given[-1] = st.sampled_from(["E", "R", "1", "0"]).map(lambda text: ("text", text))
+        return st.tuples(st.just("call"), st.just(name), *given)
+
+    return st.sampled_from([*table]).flatmap(of)
+
+
+PLAIN_TEXTS = st.one_of(
+    st.sampled_from(FIELDS).map(lambda name: ("field", name)),
+    TEXTS.map(lambda text: ("text", text)),
+)
+TEXT_VALUES = st.recursive(
+    PLAIN_TEXTS,
+    lambda inner: st.one_of(
+        calls(OF_TEXT, inner),
+        st.tuples(st.just("if"), CONDITIONS, inner, inner),
+        st.tuples(st.just("coalesce"), inner, inner),
+    ),
+    max_leaves=3,
+)
+NUMBERS = st.recursive(
+    st.one_of(
+        st.sampled_from([0, 2.5, -3, 1000]).map(lambda value: ("number", value)),
+        st.just(("field", "n")),
+        calls(MEASURES, TEXT_VALUES),
+    ),
+    lambda inner: st.one_of(
+        calls(NUMERIC, inner), st.tuples(st.just("if"), CONDITIONS, inner, inner)
+    ),
+    max_leaves=3,
+)
+# A call of each function, of values that calls and conditions make too.
+EACH_FUNCTION = st.tuples(
+    *(calls({name: NUMERIC[name]}, NUMBERS) for name in NUMERIC),
+    *(calls({name: table[name]}, TEXT_VALUES) for table in (OF_TEXT, MEASURES) for name in table),
+    *(st.tuples(st.just("call"), st.just(name), TEXT_VALUES) for name in ASKS),
+)
+
+
+def expression(node: Condition) -> str:
+    """An expression in the language."""
+    if node[0] == "call" and node[1] in "+-*/%":
+        return f"({expression(node[2])}) {node[1]} ({expression(node[3])})"
+    if node[0] == "call":
+        return f"{node[1]}({', '.join(map(expression, node[2:]))})"
+    if node[0] == "coalesce":
+        return f"coalesce({expression(node[1])}, {expression(node[2])})"
+    if node[0] == "if":
+        return f"if({written(node[1])}, {expression(node[2])}, {expression(node[3])})"
+    return written(node)
+
+
+def evaluated(event: Event, node: Condition) -> Any:
+    """The value of an expression; None when it is missing."""
+    kind = node[0]
+    if kind in ("field", "text", "number"):
+        return operand(event, node)
+    if kind == "if":
+        return evaluated(event, node[2] if truth(event, node[1]) is True else node[3])
+    values = [evaluated(event, each) for each in node[1 + (kind == "call") :]]
+    if kind == "coalesce":
+        return next((value for value in values if value is not None), None)
+    if node[1] in ASKS:
+        return ASKS[node[1]](values[0])
+    if node[1] in NUMERIC:
+        values = [number(value) if isinstance(value, str) else value for value in values]
+    if None in values:
+        return None
+    of_numbers = NUMERIC.get(node[1])
+    _, function = of_numbers or OF_TEXT.get(node[1]) or MEASURES[node[1]]
+    return function(*values)
+
+
+def shown(value: Any) -> str | None:
+    """A value as results show it, up to how numbers are written."""
+    if isinstance(value, (bool, int, float)):
+        return str(float(value))
+    return None if value is None else str(value)
+
+
 def compared(sign: str, left: str | float | None, right: str | float | None) -> Truth:
     if left is None or right is None:
         return None
@@ -158,13 +294,22 @@ def aggregated(events: list[Event]) -> dict[str, str]:
     row["count_distinct(n)"] = len(set(texts))
     if numbers:
         row |= {"sum(n)": sum(numbers), "avg(n)": sum(numbers) / len(numbers)}
+        ordered = sorted(numbers)
+        row["pct(n, 50)"] = statistics.median(ordered)
+        if len(numbers) > 1:
+            row["stddev(n)"] = statistics.stdev(numbers)
+    if texts:
+        row |= {"earliest(n)": texts[0], "latest(n)": texts[-1]}
     extremes = numbers or texts
     if extremes:
         row |= {"min(n)": min(extremes), "max(n)": max(extremes)}
     return {name: str(value) for name, value in row.items()}
 
 
-AGGREGATES = "count(*), count(n), count_distinct(n), sum(n), avg(n), min(n), max(n)"
+AGGREGATES = (
+    "count(*), count(n), count_distinct(n), sum(n), avg(n), min(n), max(n),"
+    " pct(n, 50), stddev(n), earliest(n), latest(n)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +378,45 @@ def test_conditions_are_true_false_or_neither_as_documented(
         for event in events
     ]
     assert expected == found
+
+
+# To make a failure of thirty expressions smaller takes minutes.
+@settings(EXAMPLES, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(EVENTS, EACH_FUNCTION)
+def test_functions_of_functions_give_what_is_documented(
+    store: Store, events: list[Event], expressions: tuple[Condition, ...]
+) -> None:
+    columns = ", ".join(f"{expression(each)} as c{i}" for i, each in enumerate(expressions))
+    found = results(store, stored(store, events), f"display {columns} | sort @timestamp asc")
+    expected = [
+        {
+            f"c{i}": value
+            for i, each in enumerate(expressions)
+            if (value := shown(evaluated(event, each))) is not None
+        }
+        for event in events
+    ]
+    assert [*map(comparable, expected)] == [*map(comparable, found)]
+
+
+@EXAMPLES
+@given(EVENTS, st.integers(1, 5))
+def test_dedup_and_limit_keep_the_first_in_the_order_of_sort(
+    store: Store, events: list[Event], most: int
+) -> None:
+    selection = stored(store, events)
+    placed = [{"place": str(place), **event} for place, event in enumerate(events)]
+    seen: set[str] = set()
+    first = []
+    for event in reversed(placed):
+        level = field(event, "level")
+        if level is None or level not in seen:
+            first.append(event)
+            seen.update([level] if level is not None else [])
+    query = f"sort @timestamp desc | fields @timestamp as at | dedup level | limit {most}"
+    found = [row["at"] for row in results(store, selection, query)]
+    moments = [f"1970-01-01 00:00:0{event['place']}.000" for event in first[:most]]
+    assert moments == found
 
 
 @EXAMPLES

@@ -55,7 +55,7 @@ _LOGIC = "and or not if multiIf isNull isNotNull ifNull nullIf coalesce assumeNo
 _COMPARISON = "equals notEquals less lessOrEquals greater greaterOrEquals in notIn greatest least"
 _ARITHMETIC = (
     "plus minus multiply divide intDiv modulo negate abs ceil floor round trunc log log2 log10 exp"
-    " sqrt pow sign isNaN isFinite isInfinite positiveModulo bitAnd bitShiftRight"
+    " sqrt pow sign sin cos asin isNaN isFinite isInfinite positiveModulo bitAnd bitShiftRight"
 )
 _CONVERSION = (
     "toString toFloat64 toFloat64OrNull toInt64 toInt64OrNull toUInt8 toUInt32 toUInt64"
@@ -68,7 +68,8 @@ _STRING = (
     " replaceRegexpAll replaceRegexpOne trim trimLeft trimRight trimBoth leftPad repeat empty"
     " notEmpty splitByChar splitByString splitByRegexp multiSearchAny multiSearchAnyUTF8"
     " multiSearchAnyCaseInsensitive hasToken"
-    " reverse reverseUTF8 base64Encode isValidUTF8 formatRow char countSubstrings tokens"
+    " reverse reverseUTF8 base64Encode tryBase64Decode encodeURLComponent decodeURLComponent MD5"
+    " SHA256 isValidUTF8 formatRow char countSubstrings tokens"
 )
 _ARRAY = (
     "array arrayElement arrayElementOrNull arrayMap arrayFilter arrayExists arrayAll arrayFirst"

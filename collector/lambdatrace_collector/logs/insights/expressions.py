@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from lambdatrace_collector.logs.insights.aggregates import AGGREGATES, compile_aggregate
-from lambdatrace_collector.logs.insights.functions import Context, compile_call, contains
+from lambdatrace_collector.logs.insights.function_table import Context
+from lambdatrace_collector.logs.insights.functions import compile_call, contains
 from lambdatrace_collector.logs.insights.syntax import (
     Binary,
     Call,

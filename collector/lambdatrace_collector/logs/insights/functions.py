@@ -6,8 +6,11 @@ Source: CloudWatch Logs user guide, "Boolean, comparison, numeric, datetime, and
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING
 
+from lambdatrace_collector.logs.insights.encodings import ENCODINGS
+from lambdatrace_collector.logs.insights.function_table import Context, Function
 from lambdatrace_collector.logs.insights.syntax import (
     NOWHERE,
     Call,
@@ -20,6 +23,7 @@ from lambdatrace_collector.logs.insights.syntax import (
 from lambdatrace_collector.logs.insights.values import (
     Kind,
     Value,
+    as_boolean,
     as_number,
     as_text,
     as_time,
@@ -27,32 +31,16 @@ from lambdatrace_collector.logs.insights.values import (
     call,
     finite,
     integer,
+    json_text,
     number,
     string,
 )
-from lambdatrace_collector.store.compiled_query import Null, Parameter
+from lambdatrace_collector.store.compiled_query import Lambda, Null, Parameter, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lambdatrace_collector.logs.insights.selection import Selection
     from lambdatrace_collector.store.compiled_query import Expression
-
-
-class Function(NamedTuple):
-    """A function of `at_least` to `at_most` values; None when there is no most."""
-
-    make: Callable[..., Value]
-    at_least: int
-    at_most: int | None
-
-
-class Context(NamedTuple):
-    """What a function may ask for besides its arguments."""
-
-    compile: Callable[[Node], Value]
-    timestamp: Callable[[Call], Value]
-    selection: Selection
 
 
 MILLISECONDS = {
@@ -64,18 +52,23 @@ MILLISECONDS = {
     "w": 604_800_000,
 }
 MONTHS = {"mo": 1, "q": 3, "y": 12}
+# The most of a unit that a period has; more is taken for that. Source: "Datetime functions".
+COUNTS_MAX = {"ms": 1000, "s": 60, "m": 60, "h": 24}
 PERIODS_MAX = 1_000_000
 # 1970-01-01 is a Thursday; weeks begin on Monday.
 _MONDAY_MS = 4 * MILLISECONDS["d"]
 _SPACE = " \t\r\n\f\v"
+CASES_MAX = 10  # source: "General functions"
+EARTH_RADIUS_KM = 6371.0
+PRIVATE_SUBNETS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")  # RFC 1918
 SUBNETS = {"isipinsubnet": (4, 6), "isipv4insubnet": (4,), "isipv6insubnet": (6,)}
 
 
 def compile_call(node: Call, context: Context) -> Value:
     """The value of a function's call. Raises QuerySyntaxError."""
     name = node.function
-    if name in _OF_TIME:
-        return _OF_TIME[name](node, context)
+    if name in _OF_CONTEXT:
+        return _OF_CONTEXT[name](node, context)
     if name in SUBNETS:
         return _in_subnet(node, context)
     function = FUNCTIONS.get(name)
@@ -84,7 +77,7 @@ def compile_call(node: Call, context: Context) -> Value:
     count = len(node.arguments)
     if count < function.at_least or (function.at_most is not None and count > function.at_most):
         raise QuerySyntaxError(
-            f"{name}() takes {_counts(function)}, not {count}: see the function's reference",
+            f"{name}() takes {function.counts}, not {count}: see the function's reference",
             node.span,
         )
     values = [context.compile(argument) for argument in node.arguments]
@@ -100,6 +93,7 @@ def floor_to(time: Expression, period: Duration) -> Expression:
         raise QuerySyntaxError(
             f"{period.count} is not a number of periods from 1 to {PERIODS_MAX}", period.span
         )
+    period = _capped(period)
     if period.unit in MONTHS:
         months = call("toIntervalMonth", integer(period.count * MONTHS[period.unit]))
         moment = call("fromUnixTimestamp64Milli", time, string("UTC"))
@@ -111,14 +105,6 @@ def floor_to(time: Expression, period: Duration) -> Expression:
         return call("minus", time, call("positiveModulo", time, length))
     since = call("minus", time, integer(_MONDAY_MS))
     return call("minus", time, call("positiveModulo", since, length))
-
-
-def _counts(function: Function) -> str:
-    if function.at_most is None:
-        return f"{function.at_least} or more values"
-    if function.at_least == function.at_most:
-        return f"{function.at_least} value{'s' if function.at_least != 1 else ''}"
-    return f"{function.at_least} to {function.at_most} values"
 
 
 def _numeric(function: str) -> Callable[[Value], Value]:
@@ -169,11 +155,41 @@ def _is_blank(value: Value) -> Expression:
     return call("match", text, string(r"^\s*$"))
 
 
+def _of_one_kind(values: tuple[Value, ...]) -> tuple[list[Expression], Kind]:
+    """The values as they are when all are of one kind, else as text."""
+    if len({value.kind for value in values}) == 1:
+        return [value.expression for value in values], values[0].kind
+    return [as_text(value) for value in values], Kind.TEXT
+
+
 def _coalesce(*values: Value) -> Value:
-    kinds = {value.kind for value in values}
-    if len(kinds) == 1:
-        return Value(call("coalesce", *(value.expression for value in values)), values[0].kind)
-    return Value(call("coalesce", *map(as_text, values)), Kind.TEXT)
+    expressions, kind = _of_one_kind(values)
+    return Value(call("coalesce", *expressions), kind)
+
+
+def _if(condition: Value, *values: Value) -> Value:
+    expressions, kind = _of_one_kind(values)
+    return Value(call("if", _is_true(condition), *expressions), kind)
+
+
+def _case(*arguments: Value) -> Value:
+    """The value after the first condition that is true; the last one is for when none is."""
+    conditions, values = arguments[:-1:2], arguments[1::2]
+    if len(conditions) > CASES_MAX:
+        raise QuerySyntaxError(f"case() takes at most {CASES_MAX} conditions", NOWHERE)
+    expressions, kind = _of_one_kind((*values, *arguments[2 * len(values) :]))
+    default = expressions[len(values)] if len(expressions) > len(values) else Null()
+    branches = [
+        part
+        for condition, value in zip(conditions, expressions, strict=False)
+        for part in (_is_true(condition), value)
+    ]
+    return Value(call("multiIf", *branches, default), kind)
+
+
+def _is_true(condition: Value) -> Expression:
+    """A condition that is neither true nor false counts as false."""
+    return call("ifNull", as_boolean(condition), Parameter(0, "UInt8"))
 
 
 def _concat(*values: Value) -> Value:
@@ -199,6 +215,84 @@ def _replace(text: Value, old: Value, new: Value) -> Value:
 def contains(text: Value, part: Value) -> Expression:
     """Whether `part` is found in `text`."""
     return call("greater", call("position", as_text(text), as_text(part)), integer(0))
+
+
+def _str_contains(text: Value, part: Value, is_caseless: Value | None = None) -> Expression:
+    exact = contains(text, part)
+    if is_caseless is None:
+        return exact
+    place = call("positionCaseInsensitive", as_text(text), as_text(part))
+    return call("if", _is_true(is_caseless), call("greater", place, integer(0)), exact)
+
+
+def _edge(function: str) -> Callable[[Value, Value], Expression]:
+    return lambda text, part: call(function, as_text(text), as_text(part))
+
+
+def _regex_replace(text: Value, pattern: Value, replacement: Value) -> Value:
+    for given in (pattern, replacement):
+        if not isinstance(given.expression, Parameter):
+            raise QuerySyntaxError(
+                "regexReplace() takes the pattern and the replacement as quoted strings", NOWHERE
+            )
+    replaced = call("replaceRegexpAll", as_text(text), as_text(pattern), as_text(replacement))
+    return Value(replaced, Kind.TEXT)
+
+
+def _message_size(text: Value) -> Value:
+    return Value(call("toFloat64", call("length", as_text(text))), Kind.NUMBER)
+
+
+def _is_numeric(value: Value) -> Expression:
+    return call("isNotNull", as_number(value))
+
+
+def _json_array_size(value: Value) -> Value:
+    def body(text: Expression) -> Expression:
+        is_list = call("equals", call("JSONType", text), string("Array"))
+        return call("if", is_list, call("toFloat64", call("JSONLength", text)), Null())
+
+    return Value(bound(_raw_json(value), body), Kind.NUMBER)
+
+
+def _json_array_contains(value: Value, item: Value) -> Expression:
+    def body(text: Expression) -> Expression:
+        is_list = call("equals", call("JSONType", text), string("Array"))
+        empty = call("emptyArrayString")
+        items = call("if", is_list, call("JSONExtractArrayRaw", text), empty)
+        own_text = Lambda(("item",), call("assumeNotNull", json_text(Variable("item"))))
+        found = call("has", call("arrayMap", own_text, items), call("assumeNotNull", wanted))
+        return call("and", found, call("isNotNull", wanted))
+
+    wanted = as_text(item)
+    return bound(call("ifNull", _raw_json(value), string("")), body)
+
+
+def _raw_json(value: Value) -> Expression:
+    return value.expression if value.kind is Kind.JSON else as_text(value)
+
+
+def _haversine(*degrees: Value) -> Value:
+    first_latitude, first_longitude, latitude, longitude = (
+        call("multiply", as_number(value), number(math.pi / 180)) for value in degrees
+    )
+
+    def half_square(a: Expression, b: Expression) -> Expression:
+        half = call("divide", call("minus", b, a), number(2))
+        return call("pow", call("sin", half), number(2))
+
+    cosines = call("multiply", call("cos", first_latitude), call("cos", latitude))
+    across = call("multiply", cosines, half_square(first_longitude, longitude))
+    root = call("sqrt", call("plus", half_square(first_latitude, latitude), across))
+    # Rounding may take the root of opposite points over 1.
+    at_most_1 = bound(root, lambda x: call("if", call("greater", x, number(1)), number(1), x))
+    angle = call("asin", at_most_1)
+    return Value(finite(call("multiply", number(2 * EARTH_RADIUS_KM), angle)), Kind.NUMBER)
+
+
+def _ipv4_to_number(value: Value) -> Value:
+    found = call("IPv4StringToNumOrNull", as_text(value))
+    return Value(call("toFloat64", found), Kind.NUMBER)
 
 
 def _string_length(text: Value) -> Value:
@@ -281,7 +375,13 @@ def _date_ceil(node: Call, context: Context) -> Value:
     return Value(bound(time, body), Kind.TIME)
 
 
+def _capped(period: Duration) -> Duration:
+    most = COUNTS_MAX.get(period.unit, PERIODS_MAX)
+    return Duration(min(period.count, most), period.unit, span=period.span)
+
+
 def _next(floored: Expression, period: Duration) -> Expression:
+    period = _capped(period)
     if period.unit not in MONTHS:
         return call("plus", floored, integer(period.count * MILLISECONDS[period.unit]))
     moment = call("fromUnixTimestamp64Milli", floored, string("UTC"))
@@ -319,11 +419,33 @@ def _now(node: Call, context: Context) -> Value:
     return Value(number(context.selection.now_s), Kind.NUMBER)
 
 
-_OF_TIME: dict[str, Callable[[Call, Context], Value]] = {
+def _query_time(node: Call, context: Context) -> Value:
+    if node.arguments:
+        raise QuerySyntaxError(f"{node.function}() takes no value", node.span)
+    start_ms, end_ms = context.selection.start_ms, context.selection.end_ms
+    times = {"querystarttime": start_ms, "queryendtime": end_ms}
+    return Value(number(times.get(node.function, end_ms - start_ms)), Kind.NUMBER)
+
+
+def _is_private_ip(node: Call, context: Context) -> Value:
+    if len(node.arguments) != 1:
+        raise QuerySyntaxError(f"{node.function}() takes 1 value", node.span)
+    tests = [
+        _in_subnet(Call("isipv4insubnet", (*node.arguments, Text(subnet))), context).expression
+        for subnet in PRIVATE_SUBNETS
+    ]
+    return Value(call("or", *tests), Kind.BOOLEAN)
+
+
+_OF_CONTEXT: dict[str, Callable[[Call, Context], Value]] = {
     "bin": _bin,
     "datefloor": _date_floor,
     "dateceil": _date_ceil,
     "now": _now,
+    "querystarttime": _query_time,
+    "queryendtime": _query_time,
+    "querytimerange": _query_time,
+    "isprivateip": _is_private_ip,
 }
 FUNCTIONS: dict[str, Function] = {
     "abs": Function(_numeric("abs"), 1, 1),
@@ -348,12 +470,24 @@ FUNCTIONS: dict[str, Function] = {
     "tolower": Function(_of_text("lowerUTF8"), 1, 1),
     "substr": Function(_substring, 2, 3),
     "replace": Function(_replace, 3, 3),
-    "strcontains": Function(_condition(contains), 2, 2),
+    "strcontains": Function(_condition(_str_contains), 2, 3),
+    "startswith": Function(_condition(_edge("startsWith")), 2, 2),
+    "endswith": Function(_condition(_edge("endsWith")), 2, 2),
+    "regexreplace": Function(_regex_replace, 3, 3),
+    "if": Function(_if, 3, 3),
+    "case": Function(_case, 2, 2 * CASES_MAX + 1),
+    "isnumeric": Function(_condition(_is_numeric), 1, 1),
+    "messagesize": Function(_message_size, 1, 1),
+    "jsonarraysize": Function(_json_array_size, 1, 1),
+    "jsonarraycontains": Function(_condition(_json_array_contains), 2, 2),
+    "haversine": Function(_haversine, 4, 4),
+    "ipv4tonumber": Function(_ipv4_to_number, 1, 1),
     "jsonparse": Function(_json_parse, 1, 1),
     "jsonstringify": Function(_json_stringify, 1, 1),
     "isvalidip": Function(_condition(_is_address("isIPv4String", "isIPv6String")), 1, 1),
     "isvalidipv4": Function(_condition(_is_address("isIPv4String")), 1, 1),
     "isvalidipv6": Function(_condition(_is_address("isIPv6String")), 1, 1),
     "unmask": Function(lambda value: value, 1, 1),
+    **ENCODINGS,
 }
-FUNCTION_NAMES = frozenset({*FUNCTIONS, *_OF_TIME, *SUBNETS})
+FUNCTION_NAMES = frozenset({*FUNCTIONS, *_OF_CONTEXT, *SUBNETS})

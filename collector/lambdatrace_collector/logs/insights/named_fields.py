@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lambdatrace_collector.logs.insights.syntax import (
     AddTotals,
+    Call,
     Command,
     Dedup,
     Diff,
@@ -21,6 +22,7 @@ from lambdatrace_collector.logs.insights.syntax import (
     Regex,
     Sort,
     Stats,
+    Text,
     Unmask,
     Unnest,
 )
@@ -49,13 +51,19 @@ def regexes_of(query: Query) -> list[Regex]:
     for command, _ in query.commands:
         if isinstance(command, Parse):
             found.append(command.pattern)
-        found.extend(
-            node.pattern
-            for expression in _expressions(command)
-            for node in _walk(expression)
-            if isinstance(node, Like) and isinstance(node.pattern, Regex)
-        )
+        for expression in _expressions(command):
+            found.extend(filter(None, map(_regex, _walk(expression))))
     return found
+
+
+def _regex(node: Node) -> Regex | None:
+    """The regular expression that a node matches with."""
+    if isinstance(node, Like) and isinstance(node.pattern, Regex):
+        return node.pattern
+    if isinstance(node, Call) and node.function == "regexreplace":
+        pattern = node.arguments[1] if len(node.arguments) > 1 else None
+        return Regex(pattern.value, span=pattern.span) if isinstance(pattern, Text) else None
+    return None
 
 
 def _expressions(command: Command) -> list[Node]:
