@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qs, unquote
 
+from lambdatrace.harness import event_stream
 from lambdatrace.harness.errors import InvokeError
 from lambdatrace.harness.function import ACCOUNT_ID
 
@@ -27,7 +28,15 @@ CLIENT_CONTEXT_BYTES_MAX = 3583
 INVOCATION_TYPES = ("RequestResponse", "Event", "DryRun")
 LOG_TYPES = ("None", "Tail")
 
+STREAMED_TYPES = ("RequestResponse", "DryRun")
+CHUNK_BYTES = 1024 * 1024  # of a streamed response: what the client has to hold at a time
+
 _PATH = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
+_STREAM_PATH = re.compile(r"/2021-11-15/functions/([^/]+)/response-streaming-invocations/?")
+_ENDINGS = (
+    *("/invocations", "/invocations/"),
+    *("/response-streaming-invocations", "/response-streaming-invocations/"),
+)
 _REFERENCE = re.compile(
     r"(?:(?:arn:aws[a-zA-Z-]*:lambda:)?(?:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?(?:\d{12}:)?function:)?"
     r"(?:(?<![\w-])\d{12}:)?"
@@ -52,6 +61,7 @@ class InvokeRequest:
     trace_header: str
     payload: bytes
     tenant_id: str = ""
+    is_streamed: bool = False
 
     def arn(self, region: str) -> str:
         """The ARN as invoked, with the qualifier if one was named."""
@@ -70,12 +80,16 @@ class InvokeAnswer:
 def parse(request: Request, region: str) -> InvokeRequest:
     """Reads a request to the Lambda API. Raises InvokeError as AWS would answer it."""
     match = _PATH.fullmatch(request.path)
+    is_streamed = match is None
+    match = match or _STREAM_PATH.fullmatch(request.path)
     if not match or request.method != "POST":
         raise unknown_operation(request)
     asked = parse_qs(request.query).get("Qualifier", [""])[0] if request.query else ""
     name, qualifier = reference(unquote(match[1]), asked, region)
     invocation_type = _choice(
-        "InvocationType", request.header(b"x-amz-invocation-type"), INVOCATION_TYPES
+        "InvocationType",
+        request.header(b"x-amz-invocation-type"),
+        STREAMED_TYPES if is_streamed else INVOCATION_TYPES,
     )
     log_type = _choice("LogType", request.header(b"x-amz-log-type"), LOG_TYPES)
     _check_size(request, EVENT_BYTES_MAX if invocation_type == "Event" else SYNC_BYTES_MAX)
@@ -88,6 +102,7 @@ def parse(request: Request, region: str) -> InvokeRequest:
         _trace_header(request.header(b"x-amzn-trace-id")),
         _payload(request.body),
         _tenant_id(request.header(b"x-amz-tenant-id")),
+        is_streamed,
     )
 
 
@@ -112,6 +127,32 @@ def success(invocation: Invocation, outcome: Outcome) -> InvokeAnswer:
     return InvokeAnswer(200, outcome.payload, headers.encode())
 
 
+def streamed(invocation: Invocation, outcome: Outcome) -> InvokeAnswer:
+    """The answer to InvokeWithResponseStream, whole: Lambda's Python runtime streams no response.
+
+    An error of the function is told by the last event, as is the log's tail.
+    """
+    headers = (
+        f"x-amzn-RequestId: {invocation.request_id}\r\n"
+        f"X-Amzn-Trace-Id: {invocation.trace_header}\r\n"
+        f"X-Amz-Executed-Version: {invocation.executed_version}\r\n"
+        f"Content-Type: {event_stream.CONTENT_TYPE}\r\n"
+    )
+    payload, last, events = outcome.payload, {}, []
+    if outcome.function_error:
+        last["ErrorCode"] = outcome.function_error
+        last["ErrorDetails"] = payload.decode("utf-8", "replace")
+    else:
+        for start in range(0, len(payload), CHUNK_BYTES):
+            chunk = payload[start : start + CHUNK_BYTES]
+            events.append(event_stream.event("PayloadChunk", "application/octet-stream", chunk))
+    if outcome.log_tail is not None:
+        last["LogResult"] = base64.b64encode(outcome.log_tail).decode()
+    complete = json.dumps(last).encode()
+    events.append(event_stream.event("InvokeComplete", "application/json", complete))
+    return InvokeAnswer(200, b"".join(events), headers.encode())
+
+
 def accepted(invocation: Invocation) -> InvokeAnswer:
     """The answer to Event: the event is queued."""
     headers = (
@@ -131,8 +172,8 @@ def dry_run(invocation: Invocation) -> InvokeAnswer:
 
 
 def is_invoke(request: Request) -> bool:
-    """Whether a request is for Invoke; what is not is for another operation of the API."""
-    return request.path.endswith(("/invocations", "/invocations/"))
+    """Whether a request is for Invoke, streamed or not; others are for the rest of the API."""
+    return request.path.endswith(_ENDINGS)
 
 
 def unknown_operation(request: Request) -> InvokeError:

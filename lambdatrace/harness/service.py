@@ -357,11 +357,10 @@ class LambdaService:
             return
         try:
             request = invoke_api.parse(exchange.request, self.settings.region)
+            answer = invoke_api.streamed if request.is_streamed else invoke_api.success
             invocation = self.submit(
                 request,
-                lambda invocation, outcome: _respond(
-                    exchange, invoke_api.success(invocation, outcome)
-                ),
+                lambda invocation, outcome: _respond(exchange, answer(invocation, outcome)),
                 lambda error: _refuse(exchange, error),
             )
         except InvokeError as error:

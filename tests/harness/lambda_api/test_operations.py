@@ -14,6 +14,7 @@ from lambdatrace.harness.lambda_api.service_model import operations
 if TYPE_CHECKING:
     from lambdatrace.harness import Harness
 
+INVOKES = ("Invoke", "InvokeWithResponseStream")
 README = (Path(__file__).parents[3] / "README.md").read_text()
 
 
@@ -21,14 +22,14 @@ def test_the_readmes_table_names_the_operations_that_work() -> None:
     section = README.partition("### The local Lambda's API")[2].partition("\n## ")[0]
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     named = re.findall(r"`(\w+)`", " ".join(cells))
-    assert sorted(named) == sorted([*OPERATIONS, "Invoke"])
+    assert sorted(named) == sorted([*OPERATIONS, *INVOKES])
 
 
 def test_every_operation_of_the_model_that_does_not_work_is_refused_by_name(
     harness: Harness,
 ) -> None:
     assert set(OPERATIONS) < set(operations())
-    others = sorted(set(operations()) - set(OPERATIONS) - {"Invoke"})
+    others = sorted(set(operations()) - set(OPERATIONS) - set(INVOKES))
     assert len(others) > 40
     connection = http.client.HTTPConnection(harness.endpoint_url.removeprefix("http://"))
     for name in others:
