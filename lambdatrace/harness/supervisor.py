@@ -67,10 +67,12 @@ class Watch:
         ready = {"ready": True, "private": self.private, "able": self.able, "groups": usable}
         self.tell(ready)
         while True:
-            for fd, _ in self.poller.poll(ORPHAN_CHECK_MS):
-                if fd != self.harness.fileno():
-                    self.report_exit(fd)
-                    continue
+            ready_fds = {fd for fd, _ in self.poller.poll(ORPHAN_CHECK_MS)}
+            # Exits first: the message may be to release one of those that have ended, whose
+            # descriptor is then closed, and may be another process's before it is looked at.
+            for fd in ready_fds - {self.harness.fileno()}:
+                self.report_exit(fd)
+            if self.harness.fileno() in ready_fds:
                 packet, fds, _, _ = socket.recv_fds(
                     self.harness, PACKET_BYTES_MAX, 3, socket.MSG_CMSG_CLOEXEC
                 )
