@@ -191,7 +191,11 @@ class Supervisor:
             raise LaunchError(f"command and environment are {len(packet)} bytes: too large")
         future: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
         self._spawned[number] = marker, future
-        await self._send(packet, fds)
+        try:
+            await self._send(packet, fds)
+        except LaunchError:
+            self._spawned.pop(number, None)  # nobody waits for it
+            raise
         try:
             return await asyncio.wait_for(future, SPAWN_S)
         except asyncio.TimeoutError:
