@@ -2,12 +2,12 @@
 
     python -m benchmarks.cold_start [--environments 7] [--calls 100]
 
-Five functions on the real runtime client, in turn: bare, lambdatrace (from the layer as it ships),
-OpenTelemetry's layer for Python (its wrapper script and instrumentation, from the packages that are
-installed here: fewer than the layer has), the OpenTelemetry SDK set up by hand, and Powertools.
-Each round has fresh environments. "init" is the REPORT line's Init Duration; "response" is from the
-event given to a warm environment to its answer; "idle" is until runtime and extensions have asked
-for the next event, the REPORT line's Duration.
+Six functions on the real runtime client, in turn: bare, lambdatrace (from the layer for one
+runtime, and from that for every runtime), OpenTelemetry's layer for Python (its wrapper script and
+instrumentation, from the packages that are installed here: fewer than the layer has), the
+OpenTelemetry SDK set up by hand, and Powertools. Each round has fresh environments. "init" is the
+REPORT line's Init Duration; "response" is from the event given to a warm environment to its answer;
+"idle" is until runtime and extensions have asked for the next event, the REPORT line's Duration.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 
 FUNCTIONS = Path(__file__).parent / "functions"
 
+EVERY_RUNTIME = "every_runtimes_layer"
+
 # Name of the function → its handler.
 VARIANTS = {
     "bare": "bare.handler",
     "with_lambdatrace": "with_lambdatrace.handler",
+    EVERY_RUNTIME: "with_lambdatrace.handler",
     "opentelemetry_layer": "plain.handler",
     "with_opentelemetry_sdk": "with_opentelemetry_sdk.handler",
     "with_powertools": "with_powertools.handler",
@@ -82,9 +85,11 @@ def measure(environments: int, calls: int) -> dict[str, Figures]:
     """The medians of each variant over `environments` fresh environments of `calls` warm calls."""
     samples: dict[str, list[Figures]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as folder, otlp_endpoint() as url:
-        layer = _layer(Path(folder))
+        _precompile()
+        layers = dict.fromkeys(VARIANTS, _layer(Path(folder, "one"), is_all_bundled=True))
+        layers[EVERY_RUNTIME] = _layer(Path(folder, "every"), is_all_bundled=False)
         for number in range(environments):
-            for variant, figures in _round(layer, url, calls, number).items():
+            for variant, figures in _round(layers, url, calls, number).items():
                 samples[variant].append(figures)
     return {
         variant: Figures(*(statistics.median(column) for column in zip(*rows, strict=True)))
@@ -92,14 +97,14 @@ def measure(environments: int, calls: int) -> dict[str, Figures]:
     }
 
 
-def _round(layer: Path, endpoint: str, calls: int, number: int) -> dict[str, Figures]:
+def _round(layers: dict[str, Path], endpoint: str, calls: int, number: int) -> dict[str, Figures]:
     """One environment of each variant, each called `calls` times in a row, as a warm one is.
 
     Each round another variant is first: a harness's first environment starts sooner than others.
     """
     first = number % len(VARIANTS)
     variants = [*VARIANTS][first:] + [*VARIANTS][:first]
-    functions = [_function(variant, layer, endpoint) for variant in VARIANTS]
+    functions = [_function(variant, layers[variant], endpoint) for variant in VARIANTS]
     with Harness(functions) as harness:
         for variant in variants:
             # The first calls load what is loaded at the first use.
@@ -117,7 +122,7 @@ def _function(variant: str, layer: Path, endpoint: str) -> Function:
         variant,
         VARIANTS[variant],
         code_dir=FUNCTIONS,
-        layers=[layer],  # for all, so that mounting it is no difference
+        layers=[layer],  # for each, so that mounting it is no difference
         memory_size_mb=256,  # the peers do not fit into 128
         environment=environment,
     )
@@ -140,16 +145,20 @@ def _field(report: str, name: str) -> float:
     return float(found[1])
 
 
-def _layer(folder: Path) -> Path:
+def _precompile() -> None:
     for package in PRECOMPILED:
         spec = find_spec(package)
         for location in (spec.submodule_search_locations or []) if spec else []:
             compileall.compile_dir(location, quiet=2, workers=2)
     compileall.compile_dir(FUNCTIONS, quiet=2)
-    archive = folder / "layer.zip"
-    # As `lambdatrace layer build --runtime` makes it.
-    build_layer(archive, [inspect_interpreter(sys.executable)], is_all_bundled=True)
-    with zipfile.ZipFile(archive) as layer:
+
+
+def _layer(folder: Path, *, is_all_bundled: bool) -> Path:
+    """As `lambdatrace layer build` makes it, with `--runtime` or without; with the peer's."""
+    folder.mkdir()
+    own = [inspect_interpreter(sys.executable)] if is_all_bundled else None
+    build_layer(folder / "layer.zip", own, is_all_bundled=is_all_bundled)
+    with zipfile.ZipFile(folder / "layer.zip") as layer:
         layer.extractall(folder / "opt")
     wrapper = folder / "opt" / "otel-instrument"
     program = Path(sys.executable).with_name("opentelemetry-instrument")

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace import __version__
-from lambdatrace.layer import ARCHIVE_BYTES_MAX, VERSIONS, layer_files, precompiled, zipped
+from lambdatrace.layer import (
+    ARCHIVE_BYTES_MAX,
+    BUNDLES,
+    VERSIONS,
+    layer_files,
+    precompiled,
+    zipped,
+)
+from lambdatrace.layer.bundles import contents_of
 from lambdatrace.layer.bytecode import LayerError, find_interpreters, inspect_interpreter
 from lambdatrace.layer.packages import (
     ARCHITECTURES,
@@ -21,6 +29,7 @@ from lambdatrace.layer.packages import (
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from lambdatrace.layer.bytecode import Interpreter
 
@@ -138,8 +147,7 @@ class _Layer:
 
     def describe(self, output: Path, *, is_listed: bool) -> list[str]:
         """What was built, and what to do with it."""
-        lines = [f"{len(content):>9,}  {path}" for path, content in self.files.items()]
-        lines = [*lines, ""] if is_listed else []
+        lines = [*self._contents(), ""] if is_listed else []
         lines += [
             f"{output}: {len(self.archive) // 1000} kB, {self.unzipped_bytes // 1000} kB unzipped",
             f"for python{', python'.join(self.versions)} on {' and '.join(self.architectures)}",
@@ -150,6 +158,14 @@ class _Layer:
             f"publish it:   {self.publish_command()}",
             "switch it on: AWS_LAMBDA_EXEC_WRAPPER=/opt/lambdatrace in the function's environment",
         ]
+
+    def _contents(self) -> Iterator[str]:
+        """Bytes and path of each file, and below a bundle those of what it holds."""
+        for path, content in self.files.items():
+            yield f"{len(content):>9,}  {path}"
+            if path in BUNDLES:
+                for module, tag, size in contents_of(content):
+                    yield f"{size:>13,}  {module} ({tag or 'source'})"
 
     def publish_command(self) -> str:
         """What builds the same layer and publishes it, for a shell."""

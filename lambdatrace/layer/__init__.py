@@ -64,8 +64,10 @@ FINDER = "lambdatrace.layer.finder"
 # What a function needs to run, bare, on a Python that the layer is not for.
 BARE = ("lambdatrace", "lambdatrace.auto", "lambdatrace.switched_off", FINDER)
 
-_COLD_START_PATH = "python/lambdatrace/bundles/cold_start"
-_REST_PATH = "python/lambdatrace/bundles/rest"
+BUNDLES = COLD_START_BUNDLE, REST_BUNDLE = (
+    "python/lambdatrace/bundles/cold_start",
+    "python/lambdatrace/bundles/rest",
+)
 
 # /opt/lambdatrace: what AWS_LAMBDA_EXEC_WRAPPER names. Lambda runs it with the runtime's own
 # command as arguments; the runtime reads `_HANDLER`, which is now our redirect to what it was: the
@@ -167,8 +169,8 @@ def _package_files(
     return {
         "lambdatrace": EXEC_WRAPPER.encode(),
         "python/lambdatrace/__init__.py": without_docstrings(opener),
-        _COLD_START_PATH: bundle_file(cold_start, packages),
-        _REST_PATH: bundle_file(rest, packages),
+        COLD_START_BUNDLE: bundle_file(cold_start, packages),
+        REST_BUNDLE: bundle_file(rest, packages),
     }
 
 
@@ -178,7 +180,7 @@ def _newness(interpreter: Interpreter) -> list[int]:
 
 def precompiled(files: Mapping[str, bytes], interpreters: Sequence[Interpreter]) -> list[str]:
     """The versions of the interpreters whose bytecode is among `files`."""
-    tags = tags_of(files[_COLD_START_PATH])
+    tags = tags_of(files[COLD_START_BUNDLE])
     return [interpreter.version for interpreter in interpreters if interpreter.tag in tags]
 
 

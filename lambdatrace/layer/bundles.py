@@ -57,8 +57,21 @@ def _index(ordered: list[Variant], packages: Container[str], start: int) -> byte
     return marshal.dumps(index, _FORMAT)
 
 
+def contents_of(file: bytes) -> list[tuple[str, str, int]]:
+    """Module, cache tag (empty of a source) and bytes of each variant in a file, in order."""
+    return sorted(
+        (module, tag, size)
+        for tag, places in _read_index(file).values()
+        for module, (_, _, size) in places.items()
+    )
+
+
 def tags_of(file: bytes) -> set[str]:
     """The cache tags of the Pythons whose bytecode is in a file."""
+    return {tag for tag, _ in _read_index(file).values() if tag}
+
+
+def _read_index(file: bytes) -> Index:
     length = int.from_bytes(file[:_LENGTH_BYTES], "little")
-    index = marshal.loads(file[_LENGTH_BYTES:][:length])  # noqa: S302 - written by this module
-    return {tag for tag, _ in index.values() if tag}
+    index: Index = marshal.loads(file[_LENGTH_BYTES:][:length])  # noqa: S302 - written by this module
+    return index

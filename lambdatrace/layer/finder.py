@@ -31,7 +31,7 @@ def run_package(
             f"[lambdatrace] the layer is for {tags}, this is {sys.implementation.cache_tag}: the "
             "function runs without tracing; build the layer for its --runtime\n"
         )
-    exec(finder.code("lambdatrace"), names)  # noqa: S102 - as a loader does
+    exec(finder.code("lambdatrace", names["__file__"]), names)  # noqa: S102 - as a loader does
 
 
 class _Finder:
@@ -64,10 +64,10 @@ class _Finder:
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module's code."""
-        exec(self.code(module.__name__), module.__dict__)  # noqa: S102 - as a loader does
+        exec(self.code(module.__name__, module.__file__ or ""), module.__dict__)  # noqa: S102 - as a loader does
 
-    def code(self, name: str) -> CodeType:
-        """The code of a module that the layer has."""
+    def code(self, name: str, path: str) -> CodeType:
+        """The code of a module that the layer has; `path` is what tracebacks name."""
         if name in self._contents:
             content, is_source = self._contents[name][1], not self._magic
         else:
@@ -75,7 +75,7 @@ class _Finder:
             content = self._read(place or self._place(b"", name))
             is_source = place is None
         if is_source:
-            return compile(content, f"{self._path(name)}.py", "exec", dont_inherit=True)
+            return compile(content, path, "exec", dont_inherit=True)
         code: CodeType = loads(content)  # noqa: S302 - bytecode, as in a .pyc file
         return code
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ def test_build_writes_the_layer_and_says_what_is_in_it(
     with zipfile.ZipFile(output) as archive:
         for entry in archive.infolist():
             assert f"{entry.file_size:>9,}  {entry.filename}\n" in shown
+    tag = sys.implementation.cache_tag
+    assert re.search(rf"^ {{6,10}}[\d,]+  lambdatrace\.handler \({tag}\)$", shown, re.MULTILINE)
+    assert re.search(r"^ {6,10}[\d,]+  lambdatrace\.metrics \(source\)$", shown, re.MULTILINE)
     assert f"{output}: {output.stat().st_size // 1000} kB" in shown
     assert (
         "for python3.10, python3.11, python3.12, python3.13, python3.14 on arm64 and x86" in shown
