@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import time
 import uuid
 from typing import TYPE_CHECKING, Protocol
 
-from lambdatrace.harness import environment_api
 from lambdatrace.harness.accounts import Accounts, Bookkeeper, Ended
 from lambdatrace.harness.async_event import error_message
 from lambdatrace.harness.environment_api import EnvironmentApi
@@ -31,7 +29,6 @@ from lambdatrace.harness.function import (
     ON_DEMAND,
     PROVISIONED_CONCURRENCY,
 )
-from lambdatrace.harness.http_server import Exchange, Server
 from lambdatrace.harness.initialization import InitFailure, Initialization
 from lambdatrace.harness.invocation import (
     UNHANDLED,
@@ -39,8 +36,8 @@ from lambdatrace.harness.invocation import (
     Outcome,
     platform_error,
 )
-from lambdatrace.harness.limits import EnvironmentLimits
 from lambdatrace.harness.log_stream import LogEvent, log_stream_name
+from lambdatrace.harness.microvm import MicroVm
 from lambdatrace.harness.phases import (
     INIT_AHEAD_LIMIT_S,
     INIT_LIMIT_S,
@@ -48,19 +45,18 @@ from lambdatrace.harness.phases import (
     Phase,
     Turn,
     advance,
-    shutdown_plan,
 )
 from lambdatrace.harness.platform_logs import STYLE_2023, task_timed_out
 from lambdatrace.harness.runtime_api import RESPONSE_BYTES_MAX, Answer, Event
-from lambdatrace.harness.sandbox import Sandbox
-from lambdatrace.harness.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
     from lambdatrace.harness.deployment import Deployment
+    from lambdatrace.harness.http_server import Exchange
     from lambdatrace.harness.processes import Exit, Supervisor
+    from lambdatrace.harness.sandbox import Sandbox
 
 
 class Keeper(Bookkeeper, Protocol):
@@ -101,13 +97,9 @@ class Environment:
         self.tenant_id = ""  # the only one it serves, of a function that has tenants
         self.idle_since = 0.0
         self._deployment = deployment
-        self._supervisor = supervisor
         self._keeper = keeper
-        self._temp_dir = temp_dir
         self._loop = asyncio.get_running_loop()
-        self._server: Server | None = None
-        self._sandbox: Sandbox | None = None
-        self._limits: EnvironmentLimits | None = None
+        self._machine = MicroVm(deployment, supervisor, temp_dir)
         self._api = self._new_api()
         self._log_socket = ""  # where several workers write their output
         self._events = self._new_log()
@@ -115,20 +107,18 @@ class Environment:
         self._first: Invocation | None = None  # the event an init was started for
         self._invocation: Invocation | None = None
         self._initialization: Initialization | None = None
-        self._watch = Watch(self._loop, deployment.function.memory_size_mb * 2**20)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def pid(self) -> int:
         """The runtime's process id, 0 when no process runs."""
-        runtime = self._sandbox.runtime if self._sandbox else None
-        return runtime.pid if runtime else 0
+        return self._machine.pid
 
     @property
     def is_about_to_be_idle(self) -> bool:
         """The caller has its answer, and the runtime is on its way to `next`, or being reset."""
         if self.phase is Phase.RESET:
-            return self._sandbox is not None
+            return self._machine.sandbox is not None
         return self._invocation is not None and self._invocation.outcome is not None
 
     @property
@@ -162,16 +152,7 @@ class Environment:
         self._run(self._open(invocation))
 
     async def _open(self, invocation: Invocation | None) -> None:
-        self._server = await Server.listen(
-            "127.0.0.1",
-            0,
-            self._serve,
-            refuse=environment_api.refuse,
-            body_bytes_max=environment_api.BODY_BYTES_MAX,
-        )
-        self._limits = EnvironmentLimits(
-            self._supervisor.limits, self._temp_dir.name, self.function
-        )
+        await self._machine.open(self._serve)
         failure = await self._init(self._init_limit_s, INIT)
         if self._is_stopping():
             return
@@ -189,41 +170,31 @@ class Environment:
 
     def _rest(self) -> None:
         """Initialized ahead of any event, or failed to be."""
-        if self._sandbox is not None:
-            self._sandbox.freeze()
+        if self._machine.sandbox is not None:
+            self._machine.sandbox.freeze()
         self._events.pause()
         self._become_idle()
 
     async def _init(self, limit_s: float, phase: str) -> InitFailure | None:
         """Starts the processes, with `limit_s` for all of them to ask for an event."""
-        deployment = self._deployment
-        port = self._server.port if self._server else 0
-        self._events.open_subscriptions(port, is_private=deployment.is_tmp_private)
+        machine = self._machine
+        self._events.open_subscriptions(machine.port, is_private=self._deployment.is_tmp_private)
         self._events.init_start(phase, self.log_stream)
         started_ns = time.perf_counter_ns()
-        address = f"127.0.0.1:{port}"
-        if self._limits:
-            self._limits.lift_cpu_limit()
-        launch = deployment.environment_launch(
-            api_port=port,
+        sandbox, launch = machine.prepare(
+            self,
             log_stream=self.log_stream,
-            temp_dir=self._temp_dir,
             initialization_type=self.initialization_type,
-            groups=self._limits.groups if self._limits else (),
             log_socket=self._log_socket,
         )
         self._api = self._new_api()
-        sandbox = self._sandbox = Sandbox(
-            self._supervisor, self, f"AWS_LAMBDA_RUNTIME_API={address}"
-        )
         running = self._initialization = Initialization(self._api.extensions, phase)
-        self._watch.begin(sandbox)  # its deadline is the initialization's own
+        machine.watch.begin(sandbox)  # its deadline is the initialization's own
         await running.run(sandbox, launch, limit_s)
         self._initialization = None
-        self._watch.end()
+        machine.watch.end()
         duration_ms = (time.perf_counter_ns() - started_ns) / 1e6
-        if self._limits:
-            self._limits.limit_cpu(sandbox)
+        machine.limit_cpu()
         sandbox.drain()
         sandbox.memory.sample()
         failure = running.failure
@@ -281,7 +252,7 @@ class Environment:
 
     async def _restore(self, limit_s: float) -> InitFailure | None:
         """Lets a snapshot run on, with `limit_s` for all to ask for an event."""
-        sandbox = self._sandbox
+        sandbox = self._machine.sandbox
         if sandbox is None:
             return InitFailure("Sandbox.Failure", reason="no process")
         self.log_stream = _new_log_stream(self._deployment)
@@ -319,11 +290,11 @@ class Environment:
         self._first = None
         self._invocation = invocation
         invocation.begin(self.function.timeout_s)
-        self._accounts.begin(self._sandbox)
-        if self._sandbox is None:
+        self._accounts.begin(self._machine.sandbox)
+        if self._machine.sandbox is None:
             self._run(self._start_again(invocation))
         else:
-            self._deliver(invocation, self._sandbox, self.function.timeout_s)
+            self._deliver(invocation, self._machine.sandbox, self.function.timeout_s)
 
     async def _start_again(self, invocation: Invocation) -> None:
         """A suppressed init: inside the invoke, on the function's time."""
@@ -332,9 +303,9 @@ class Environment:
             failure = await self._restore(RESTORE_LIMIT_S)
         if self._is_stopping():
             return
-        if failure is None and self._sandbox:
+        if failure is None and self._machine.sandbox:
             spent_s = (time.perf_counter_ns() - invocation.started_ns) / 1e9
-            self._deliver(invocation, self._sandbox, self.function.timeout_s - spent_s)
+            self._deliver(invocation, self._machine.sandbox, self.function.timeout_s - spent_s)
             return
         self._events.start(invocation)
         if failure is None or failure.status == "timeout":
@@ -346,7 +317,7 @@ class Environment:
             self._fail(failure.status, failure.error_type, payload)
 
     def _deliver(self, invocation: Invocation, sandbox: Sandbox, left_s: float) -> None:
-        self._watch.begin(sandbox, left_s, self._time_out)
+        self._machine.watch.begin(sandbox, left_s, self._time_out)
         event = Event(
             invocation.request_id,
             invocation.payload,
@@ -386,11 +357,11 @@ class Environment:
         duration_ms = (ended_ns - invocation.started_ns) / 1e6
         if status == "timeout":
             duration_ms = self.function.timeout_s * 1000
-        if self._sandbox:
-            self._sandbox.freeze()
+        if self._machine.sandbox:
+            self._machine.sandbox.freeze()
             self._events.pause()
-            self._sandbox.drain()
-            self._sandbox.memory.sample()
+            self._machine.sandbox.drain()
+            self._machine.sandbox.memory.sample()
         if invocation.outcome and invocation.outcome.function_error:
             error_type = invocation.error_type  # the first fault is the one reported
         invocation.error_type = error_type or status
@@ -416,12 +387,12 @@ class Environment:
         fault: str = "",
     ) -> None:
         """Writes END and REPORT and tells the facts; the invoke is then over."""
-        self._watch.end()
+        self._machine.watch.end()
         has_extensions = bool(self._api.extensions.by_identifier)
         ended = Ended(
             duration_ms, ended_ns, status, error_type, has_extensions=has_extensions, fault=fault
         )
-        self._accounts.account(invocation, ended, self._sandbox)
+        self._accounts.account(invocation, ended, self._machine.sandbox)
         self._invocation = None
         invocation.close()
 
@@ -452,9 +423,9 @@ class Environment:
         if self._is_stopping():
             return
         self.phase = advance(self.phase, Turn.STOP)
-        self._watch.end()
-        if self._sandbox:
-            self._sandbox.drain()  # a caller that wants the log's tail gets what there is
+        self._machine.watch.end()
+        if self._machine.sandbox:
+            self._machine.sandbox.drain()  # a caller that wants the log's tail gets what there is
         invocation = self._invocation or self._first
         self._invocation = self._first = None
         if invocation:
@@ -467,10 +438,7 @@ class Environment:
         await self._settle_tasks()
         await self._end_processes(reason)
         await self._events.close()
-        if self._limits:
-            self._limits.remove()
-        if self._server:
-            await self._server.close()
+        await self._machine.close()
         self.phase = advance(self.phase, Turn.GONE)
         self._keeper.environment_closed(self)
 
@@ -483,27 +451,7 @@ class Environment:
                 task.cancel()
 
     async def _end_processes(self, reason: str) -> None:
-        """Ends the processes in the order and time of the shutdown phase; /tmp stays."""
-        sandbox = self._sandbox
-        if sandbox is None:
-            return
-        registered = self._api.extensions.registered
-        plan = shutdown_plan(
-            has_internal=any(not e.is_external for e in registered),
-            has_external=any(e.is_external for e in registered),
-        )
-        until = self._loop.time() + plan.total_s
-        await sandbox.end_runtime(plan.runtime_grace_s)
-        told = [e for e in self._api.extensions.listeners("SHUTDOWN") if e.is_external]
-        left_ms = int((until - self._loop.time()) * 1000)
-        self._events.flush()
-        self._api.shut_down(told, reason, int(time.time() * 1000) + left_ms)
-        await sandbox.end_extensions({extension.name for extension in told}, until)
-        self._events.pause()
-        await sandbox.close()
-        if self._server:
-            self._server.drop_connections()
-        self._sandbox = None
+        await self._machine.end_processes(self._api, self._events, reason)
 
     def _run(self, work: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(work)
@@ -527,8 +475,8 @@ class Environment:
             self._events.init_runtime_done(self._initialization.phase)
         elif self._invocation:
             self._invocation.runtime_done_ns = time.perf_counter_ns()
-            if not self._events.is_plain and self._invocation.outcome and self._sandbox:
-                self._sandbox.drain()  # what the function has written comes first
+            if not self._events.is_plain and self._invocation.outcome and self._machine.sandbox:
+                self._machine.sandbox.drain()  # what the function has written comes first
                 began_ns = int(self._api.result_began_s * 1e9)
                 self._events.runtime_done(
                     self._invocation, self._invocation.runtime_done_ns, began_ns
@@ -538,8 +486,8 @@ class Environment:
         """The end of an init or of an invoke."""
         if self._initialization:
             self._initialization.everyone_waits()
-        elif self._invocation and self._invocation.outcome and self._sandbox:
-            self._finish(self._invocation, self._sandbox)
+        elif self._invocation and self._invocation.outcome and self._machine.sandbox:
+            self._finish(self._invocation, self._machine.sandbox)
 
     def function_responded(self, payload: bytes, content_type: str) -> None:
         """The caller gets the response now; the invoke goes on until everyone waits."""
@@ -594,18 +542,8 @@ class Environment:
             reason = "Runtime exited without providing a reason"
         else:
             reason = f"Runtime exited with error: {how.reason}"
-        is_out_of_memory = self._was_out_of_memory(how) and not self._is_style_2023
+        is_out_of_memory = self._machine.was_out_of_memory(how) and not self._is_style_2023
         self._fail_now("Runtime.OutOfMemory" if is_out_of_memory else "Runtime.ExitError", reason)
-
-    def _was_out_of_memory(self, how: Exit) -> bool:
-        """Whether a runtime that ended did for its memory, by the kernel's hand or by ours."""
-        by_us = self._watch.take_out_of_memory()
-        by_kernel = self._limits is not None and self._limits.take_out_of_memory()
-        if how.signal_number != signal.SIGKILL or not (by_us or by_kernel):
-            return False
-        if self._sandbox:  # what it had at its end nobody has seen
-            self._sandbox.memory.reached(self.function.memory_size_mb * 2**20)
-        return True
 
     def extension_exited(self, name: str, how: Exit) -> None:
         """Neither may an extension."""

@@ -64,7 +64,7 @@ class ManagedEnvironment(Environment):
     @property
     def room(self) -> int:
         """How many events it can take now."""
-        if self.phase is Phase.RESET and self._sandbox is None:
+        if self.phase is Phase.RESET and self._machine.sandbox is None:
             return self.function.max_concurrency
         if self.phase is not Phase.INVOKE:
             return 0
@@ -90,7 +90,7 @@ class ManagedEnvironment(Environment):
 
     def _rest(self) -> None:
         """It is initialized, or has failed to be."""
-        if self._sandbox is not None:
+        if self._machine.sandbox is not None:
             self._begin_serving()
         self._become_idle()
 
@@ -98,8 +98,8 @@ class ManagedEnvironment(Environment):
         if self.phase is Phase.FREEZE:
             self.phase = advance(self.phase, Turn.INVOKE)
         self._api.is_initialized = True
-        if self._sandbox:
-            self._watch.begin(self._sandbox)
+        if self._machine.sandbox:
+            self._machine.watch.begin(self._machine.sandbox)
 
     def _become_idle(self) -> None:
         if not self._is_idle:
@@ -182,15 +182,15 @@ class ManagedEnvironment(Environment):
             invocation.error_type = invocation.error_type or error_type or status
         invocation.settle(outcome)
         ended_ns = invocation.responded_ns
-        if self._sandbox:
-            self._sandbox.drain()
+        if self._machine.sandbox:
+            self._machine.sandbox.drain()
             self._worker_logs.drain()
-            self._sandbox.memory.sample()
+            self._machine.sandbox.memory.sample()
         duration_ms = (ended_ns - invocation.started_ns) / 1e6
         if status == "timeout":
             duration_ms = self.function.timeout_s * 1000
         ended = Ended(duration_ms, ended_ns, status, error_type)
-        self._accounts.account(invocation, ended, self._sandbox)
+        self._accounts.account(invocation, ended, self._machine.sandbox)
         invocation.close()
         if not self._running and not self._waiting and self.phase is Phase.INVOKE:
             self._become_idle()
@@ -225,7 +225,7 @@ class ManagedEnvironment(Environment):
             self._initialization.fail(InitFailure(error_type, reason=reason))
         elif self.phase is Phase.INVOKE:
             self.phase = advance(self.phase, Turn.FAILED)
-            self._watch.end()
+            self._machine.watch.end()
             self._is_idle = False
             self._keeper.environment_busy(self)
             for request_id in list(self._running):

@@ -326,7 +326,7 @@ def test_an_environment_that_cannot_be_made_is_an_answer_and_not_a_hang(
 
     with run("def handler(event, context): return 1", concurrency_max=1) as harness:
         with monkeypatch.context() as broken:
-            broken.setattr("lambdatrace.harness.environment.Server.listen", no_descriptors)
+            broken.setattr("lambdatrace.harness.microvm.Server.listen", no_descriptors)
             failed = harness.invoke("app")
         assert harness.invoke("app").json() == 1
     assert failed.json() == {
