@@ -336,7 +336,7 @@ def test_an_init_over_ten_seconds_starts_again_on_the_functions_time(
 
 
 def test_a_response_over_six_mebibytes_is_an_error_of_the_function(run: Run) -> None:
-    with run("def handler(event, context): return 'x' * event") as harness:
+    with run("def handler(event, context): return 'x' * event", timeout_s=30) as harness:
         assert len(harness.invoke("app", 6291554).payload) == 6291556
         failed = harness.invoke("app", 6291555)
         assert harness.invoke("app", 1).json() == "x"
