@@ -10,21 +10,21 @@ import asyncio
 import base64
 import concurrent.futures
 import json
-import math
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lambdatrace.harness import invoke_api, x_ray
+from lambdatrace.harness import invoke_api
 from lambdatrace.harness.clock import SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX
 from lambdatrace.harness.delivery import Delivery
 from lambdatrace.harness.deployed_function import not_found
-from lambdatrace.harness.errors import HarnessSettingsError, HarnessStateError, InvokeError
+from lambdatrace.harness.errors import HarnessStateError, InvokeError
 from lambdatrace.harness.http_server import Request
 from lambdatrace.harness.metrics import executed, metric_data
-from lambdatrace.harness.platform_logs import STYLE_2025, STYLES
-from lambdatrace.harness.service import LambdaService, ServiceSettings, is_collector_url
+from lambdatrace.harness.platform_logs import STYLE_2025
+from lambdatrace.harness.service import LambdaService
+from lambdatrace.harness.service_settings import ServiceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -45,7 +45,6 @@ START_S = 60.0  # listening, supervisor, and one interpreter query per distinct 
 STOP_S = 30.0  # the longest shutdown phase is 2 s; killing and removing files comes on top
 INVOKE_GRACE_S = 30.0  # beyond init limit and function timeout: a machine under load
 FLUSH_S = 10.0
-PORT_MAX = 65535
 
 
 @dataclass(frozen=True)
@@ -115,26 +114,6 @@ class Harness:
         on_executed: Callable[[InvocationFacts], None] | None = None,
         platform_log_style: str = STYLE_2025,
     ) -> None:
-        if platform_log_style not in STYLES:
-            raise HarnessSettingsError(
-                f"platform log style '{platform_log_style}': expected {' or '.join(STYLES)}"
-            )
-        if collector_url and not is_collector_url(collector_url):
-            raise HarnessSettingsError(
-                f"collector '{collector_url}': expected a URL, as http://127.0.0.1:4318"
-            )
-        if aws_endpoint_url and not is_collector_url(aws_endpoint_url):
-            raise HarnessSettingsError(
-                f"AWS endpoint '{aws_endpoint_url}': expected a URL, as http://127.0.0.1:5000"
-            )
-        if x_ray_daemon:
-            x_ray.daemon_address(x_ray_daemon)
-        if not 0 <= port <= PORT_MAX:
-            raise HarnessSettingsError(f"port {port}: expected 0 to {PORT_MAX}")
-        if not 0 < idle_timeout_s < math.inf:
-            raise HarnessSettingsError(f"idle timeout {idle_timeout_s:g} s: expected more than 0")
-        if concurrency_max < 1:
-            raise HarnessSettingsError(f"concurrency {concurrency_max}: expected at least 1")
         self._functions = list(functions)
         self._settings = ServiceSettings(
             host,

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
 import time
-import uuid
 from collections import deque
-from dataclasses import dataclass, replace
-from http import HTTPStatus
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from lambdatrace.harness import invoke_api, lambda_insights, tracing, x_ray
 from lambdatrace.harness.clock import Clock, SystemClock, VirtualClock
-from lambdatrace.harness.concurrency import CONCURRENCY_MAX, Concurrency
+from lambdatrace.harness.concurrency import Concurrency
 from lambdatrace.harness.deployed_function import (
     ACTIVE,
     SUCCESSFUL,
@@ -32,22 +27,19 @@ from lambdatrace.harness.deployed_function import (
 )
 from lambdatrace.harness.deployment import deploy
 from lambdatrace.harness.destination_delivery import DestinationDelivery
+from lambdatrace.harness.endpoint import Endpoint
 from lambdatrace.harness.errors import (
     FunctionConfigurationError,
-    HarnessSettingsError,
     InvokeError,
-    PortInUseError,
 )
 from lambdatrace.harness.event_invoke_config import EventInvokeConfig
 from lambdatrace.harness.event_queue import EventQueue
 from lambdatrace.harness.function import LATEST
-from lambdatrace.harness.http_server import Exchange, Request, Server
 from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
 from lambdatrace.harness.lambda_api.code import Code
 from lambdatrace.harness.log_stream import LogTail
 from lambdatrace.harness.managed_pool import ManagedPool
 from lambdatrace.harness.metrics import Sample, managed_throttle, throttle
-from lambdatrace.harness.platform_logs import STYLE_2025
 from lambdatrace.harness.pool import Pool
 from lambdatrace.harness.processes import Supervisor
 from lambdatrace.harness.recursion import INVOKES_MAX, follow, recursive_invocation
@@ -60,34 +52,15 @@ if TYPE_CHECKING:
 
     from lambdatrace.harness.delivery import Delivery
     from lambdatrace.harness.function import Function
-    from lambdatrace.harness.invoke_api import InvokeAnswer, InvokeRequest
+    from lambdatrace.harness.invoke_api import InvokeRequest
     from lambdatrace.harness.lambda_api.api import LambdaApi
     from lambdatrace.harness.log_stream import LogEvent
+    from lambdatrace.harness.service_settings import ServiceSettings
 
 KEPT_EVENTS_MAX = 10_000  # log events per function kept in memory: some 2,000 invokes
 DESTINATIONS_STOP_S = 5.0  # for what is being delivered when the harness is stopped
-BODY_BYTES_MAX = invoke_api.SYNC_BYTES_MAX
-REQUEST_BYTES_MAX = 70_167_211  # of the operations beside Invoke
 
 _log = logging.getLogger("lambdatrace.harness")
-
-
-@dataclass(frozen=True)
-class ServiceSettings:
-    """Where the service listens and how it bounds itself."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    region: str = "us-east-1"
-    collector_url: str = ""
-    idle_timeout_s: float = 600.0
-    concurrency_max: int = CONCURRENCY_MAX
-    private_tmp: bool = True
-    aws_endpoint_url: str = ""  # where destinations and dead-letter queues are
-    limits_cpu: bool = False
-    uses_control_groups: bool = True
-    x_ray_daemon: str = ""
-    platform_log_style: str = STYLE_2025
 
 
 class LambdaService:
@@ -110,7 +83,7 @@ class LambdaService:
         self.samples: dict[str, deque[Sample]] = {}
         self.insights: dict[str, deque[LogEvent]] = {}
         self.concurrency = Concurrency(settings.concurrency_max)
-        self.endpoint_url = ""
+        self._endpoint = Endpoint(self, settings.region, self._load_api)
         self._is_stopping = False
         self._delivery = delivery
         self._on_log = on_log
@@ -122,7 +95,6 @@ class LambdaService:
             limits_cpu=settings.limits_cpu,
             uses_groups=settings.uses_control_groups,
         )
-        self._server: Server | None = None
         self._destinations = DestinationDelivery(
             settings.aws_endpoint_url, lambda: self.endpoint_url
         )
@@ -132,34 +104,20 @@ class LambdaService:
             self._x_ray_daemon = x_ray.Daemon(x_ray.daemon_address(settings.x_ray_daemon))
         self._environments_made = 0
         self._running_pools: set[Pool] = set()  # those replaced and not yet empty included
-        self._lambda_api: LambdaApi | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """The Lambda API; empty until `start`."""
+        return self._endpoint.url
+
+    def _load_api(self) -> LambdaApi:
+        from lambdatrace.harness.lambda_api.api import LambdaApi
+
+        return LambdaApi(self, self._temp_dirs)
 
     async def start(self, functions: Iterable[Function]) -> None:
         """Listens and deploys. Raises PortInUseError, LaunchError, FunctionConfigurationError."""
-        settings = self.settings
-        try:
-            self._server = await Server.listen(
-                settings.host,
-                settings.port,
-                self._serve,
-                refuse=_refuse_http,
-                body_bytes_max=BODY_BYTES_MAX,
-            )
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUseError(
-                    f"port {settings.port} of {settings.host} is in use: give another one, or 0 "
-                    "for any free port"
-                ) from error
-            # asyncio's text names the address a second time; a name that is not known has a
-            # number of another kind.
-            number = error.errno or 0
-            reason = os.strerror(number) if number > 0 else error.strerror or error
-            raise HarnessSettingsError(
-                f"cannot listen on {settings.host}:{settings.port}: {reason}"
-            ) from error
-        self._server.larger_body = _body_bytes_max
-        self.endpoint_url = f"http://{self._server.host}:{self._server.port}"
+        await self._endpoint.listen(self.settings.host, self.settings.port)
         await self.supervisor.start()
         for line in self.supervisor.limits.unenforced():
             _log.info("not enforced on this machine: %s", line)
@@ -248,16 +206,12 @@ class LambdaService:
         self._events.close()
         await self._deliver_events()
         self._is_stopping = True
-        if self._server:
-            self._server.stop_listening()
-        if self._lambda_api:
-            await self._lambda_api.close()
+        await self._endpoint.stop_listening()
         await asyncio.gather(*(pool.close() for pool in list(self._running_pools)))
         await self._deliver_events()  # of those executed meanwhile
         await asyncio.to_thread(self._destinations.stop)
         self._say_what_was_held()
-        if self._server:
-            await self._server.close()
+        await self._endpoint.close()
         await self.supervisor.stop()
         self._temp_dirs.close()
         if self._x_ray_daemon:
@@ -348,36 +302,6 @@ class LambdaService:
             return
         invocation.executed_version = pool.deployment.version
         pool.submit(invocation)
-
-    # The Lambda API
-
-    def _serve(self, exchange: Exchange) -> None:
-        if not invoke_api.is_invoke(exchange.request):
-            self._api().serve(exchange)
-            return
-        try:
-            request = invoke_api.parse(exchange.request, self.settings.region)
-            answer = invoke_api.streamed if request.is_streamed else invoke_api.success
-            invocation = self.submit(
-                request,
-                lambda invocation, outcome: _respond(exchange, answer(invocation, outcome)),
-                lambda error: _refuse(exchange, error),
-            )
-        except InvokeError as error:
-            _refuse(exchange, error)
-            return
-        if request.invocation_type == "Event":
-            _respond(exchange, invoke_api.accepted(invocation))
-        elif request.invocation_type == "DryRun":
-            _respond(exchange, invoke_api.dry_run(invocation))
-
-    def _api(self) -> LambdaApi:
-        """The operations beside Invoke, loaded with the first request for one."""
-        if self._lambda_api is None:
-            from lambdatrace.harness.lambda_api.api import LambdaApi
-
-            self._lambda_api = LambdaApi(self, self._temp_dirs)
-        return self._lambda_api
 
     # What the pools need and tell (pool.Owner)
 
@@ -486,32 +410,6 @@ class LambdaService:
             clock.move_to(due_s)
             await self.wait_events()
         clock.move_to(target_s)
-
-
-def is_collector_url(url: str) -> bool:
-    """Whether `url` can be the collector's: http or https, with a host."""
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _body_bytes_max(request: Request) -> int:
-    """An invoke's payload has a limit of its own; the other operations may carry a zip file."""
-    return BODY_BYTES_MAX if invoke_api.is_invoke(request) else REQUEST_BYTES_MAX
-
-
-def _respond(exchange: Exchange, answer: InvokeAnswer) -> None:
-    exchange.respond(answer.status, answer.body, answer.headers)
-
-
-def _refuse(exchange: Exchange, error: InvokeError) -> None:
-    _respond(exchange, invoke_api.refusal(error, str(uuid.uuid4())))
-
-
-def _refuse_http(exchange: Exchange, status: int, reason: str) -> None:
-    code = "InvalidRequestContentException"
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        code = "RequestTooLargeException"
-    _refuse(exchange, InvokeError(status, code, reason))
 
 
 def _remove(folder: Path) -> None:
