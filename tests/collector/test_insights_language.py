@@ -6,12 +6,13 @@ import asyncio
 import json
 import re
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lambdatrace_collector.logs.insights.aggregates import AGGREGATES
-from lambdatrace_collector.logs.insights.functions import FUNCTION_NAMES
+from lambdatrace_collector.logs.insights.functions import FUNCTION_NAMES, FUNCTIONS
 from lambdatrace_collector.logs.insights.parser import REFUSED_COMMANDS, parse_query
 from lambdatrace_collector.logs.insights.planner import plan_query
 from lambdatrace_collector.logs.insights.results import java_double, shown_rows
@@ -229,6 +230,44 @@ def test_functions_and_operators_give_what_is_documented(store: Store) -> None:
     columns = ", ".join(f"{written} as c{place}" for place, written in enumerate(VALUES))
     [row] = results(store, f"display {columns}")
     assert {written: row.get(f"c{place}") for place, written in enumerate(VALUES)} == VALUES
+
+
+# A value of each kind, constant or not, and what is no value.
+ARGUMENTS = ("n", "s", "nothing", "'a'", "''", "-2.5", "1e300", "@timestamp", "n > 1", "true", "5m")
+JSON_ARGUMENTS = ("jsonParse(@message)", "jsonParse(@message).list", "@message", "'10.0.0.0/8'")
+
+# What several functions take alone, after their first value.
+CONSTANTS = ("'a'", "5m", "'10.0.0.0/8'", "'fe80::/10'")
+
+
+def calls_of(name: str, chance: Random) -> list[str]:
+    """Some calls of a function that are not refused, with arguments of any kind."""
+    function = FUNCTIONS.get(name)
+    most = 3 if function is None else min(function.at_most or 3, 5)
+    selection = Selection("1", "r", ("g",), 0, 2**42, 0)
+    found = []
+    for count in range(function.at_least if function else 0, most + 1):
+        for _ in range(24):
+            chosen = chance.choices((*ARGUMENTS, *JSON_ARGUMENTS), k=count)
+            if count > 1 and chance.random() < 0.5:
+                chosen[1:] = chance.choices(CONSTANTS) * (count - 1)
+            written = f"{name}({', '.join(chosen)})"
+            try:
+                plan_query(parse_query(f"display {written}"), f"display {written}", selection, 1)
+            except QuerySyntaxError:
+                continue
+            found.append(written)
+    return found
+
+
+def test_a_function_that_is_not_refused_takes_values_of_any_kind(store: Store) -> None:
+    chance = Random(6)
+    calls = [written for name in sorted(FUNCTION_NAMES) for written in calls_of(name, chance)]
+    assert {written.partition("(")[0] for written in calls} == FUNCTION_NAMES
+    for start in range(0, len(calls), 40):
+        part = calls[start : start + 40]
+        columns = ", ".join(f"{written} as c{place}" for place, written in enumerate(part))
+        assert len(results(store, f"display {columns}")) == 1, part
 
 
 def test_aggregates_give_what_is_documented(store: Store) -> None:

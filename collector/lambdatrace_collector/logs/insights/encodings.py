@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambdatrace_collector.logs.insights.function_table import Function
+from lambdatrace_collector.logs.insights.syntax import NOWHERE, QuerySyntaxError
 from lambdatrace_collector.logs.insights.values import (
     Kind,
     Value,
@@ -21,7 +22,7 @@ from lambdatrace_collector.logs.insights.values import (
     number,
     string,
 )
-from lambdatrace_collector.store.compiled_query import Lambda, Null, Variable
+from lambdatrace_collector.store.compiled_query import Lambda, Null, Parameter, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,9 +89,11 @@ def _dec_to_hex(value: Value) -> Value:
 
 
 def _split(text: Value, delimiter: Value) -> Value:
+    if delimiter.kind is not Kind.TEXT or not isinstance(delimiter.expression, Parameter):
+        raise QuerySyntaxError("split() takes the delimiter as a quoted string", NOWHERE)
+
     def body(whole: Expression) -> Expression:
-        plain = call("assumeNotNull", as_text(delimiter))
-        parts = call("splitByString", plain, call("assumeNotNull", whole))
+        parts = call("splitByString", delimiter.expression, call("assumeNotNull", whole))
         return call("if", call("isNull", whole), Null(), call("toJSONString", parts))
 
     return Value(bound(as_text(text), body), Kind.JSON)
