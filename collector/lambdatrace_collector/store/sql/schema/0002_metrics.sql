@@ -71,10 +71,11 @@ CREATE TABLE IF NOT EXISTS metrics (
     dimension_values SimpleAggregateFunction(anyLast, Array(String)),
     last_timestamp_ms SimpleAggregateFunction(max, Int64)
 ) ENGINE = AggregatingMergeTree ORDER BY (account, region, namespace, metric_name, metric_id)
-SETTINGS min_parts_to_merge_at_once = 10, old_parts_lifetime = 480;
+SETTINGS min_parts_to_merge_at_once = 10, merge_selector_base = 10, old_parts_lifetime = 480;
 
--- The samples of the last 15 days, read with FINAL. sample_id is one hash of what the writer gave: eight
--- bytes that do not compress are two thirds of a point, twenty would be five sixths.
+-- The samples of the last 15 days, read with FINAL. Few rows to a mark: a metric has 1,440 a day, and three
+-- hours of a hundred metrics take a quarter less of the processor than with 8,192. sample_id is one hash of what
+-- the writer gave: eight bytes that do not compress are two thirds of a point, twenty would be five sixths.
 CREATE TABLE IF NOT EXISTS metric_samples (
     metric_id UInt64,
     timestamp_ms Int64 CODEC(DoubleDelta, ZSTD(1)),
@@ -89,7 +90,8 @@ CREATE TABLE IF NOT EXISTS metric_samples (
 ) ENGINE = ReplacingMergeTree
 PARTITION BY toDate(fromUnixTimestamp64Milli(timestamp_ms, 'UTC'))
 ORDER BY (metric_id, timestamp_ms, sample_id)
-SETTINGS old_parts_lifetime = 480;
+SETTINGS index_granularity = 1024, min_bytes_for_wide_part = 268435456, merge_selector_base = 10,
+    old_parts_lifetime = 480;
 
 -- Days that are closed, in periods of 300 s (kept 63 days) and 3600 s (kept 455 days). A row has the shape of
 -- a sample: the values of its period with their counts, so that what reads samples reads these; sample_count to
