@@ -27,6 +27,7 @@ from lambdatrace_collector.exchange import (
 from lambdatrace_collector.ingest.admission import RESERVED_BYTES, Admission
 from lambdatrace_collector.ingest.group_commit import GroupCommit, GroupMeters
 from lambdatrace_collector.ingest.record_ids import RecordIds
+from lambdatrace_collector.logs.ingestion import logs_insert
 from lambdatrace_collector.logs.operations import LogService
 from lambdatrace_collector.measurements import Measurements, error_type
 from lambdatrace_collector.metrics.ingestion import metrics_insert
@@ -46,7 +47,7 @@ from lambdatrace_collector.xray.receiver import DatagramReceiver
 from lambdatrace_collector.xray.segment_store import SegmentStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from lambdatrace_collector.aws.call import FromBody, Operation
     from lambdatrace_collector.exchange import Receive, Send
@@ -70,7 +71,7 @@ class Application:
         self._streams = Streams()
         self.admission = Admission(reserved_bytes=RESERVED_BYTES)
         inserts = {
-            "logs": _lines_insert(store, "log_input"),
+            "logs": logs_insert(store),
             "metrics": metrics_insert(store),
         }
         meters = GroupMeters()
@@ -208,15 +209,6 @@ class Application:
         """Ready: the store takes what is written."""
         await self._readiness.require()
         return json_response({"status": "ok", "store": self._store.url.shown})
-
-
-def _lines_insert(store: Store, table: str) -> Callable[[bytes], Awaitable[None]]:
-    """How a group of JSON lines is written into `table`."""
-
-    async def insert(body: bytes) -> None:
-        await store.insert(table, body, "JSONEachRow")
-
-    return insert
 
 
 def _api_error(_request: Request, error: RequestError | ServiceError) -> Response:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambdatrace_collector.logs.ingestion import may_embed_metrics
 from lambdatrace_collector.logs.raw_batch import read_raw_batch
 
 if TYPE_CHECKING:
@@ -106,6 +107,34 @@ def test_what_is_no_event_is_refused_as_before(
         "SerializationException",
     )
     assert stored(collector, group) == []
+
+
+def test_embedded_metrics_are_found_however_the_body_writes_them(
+    collector: Collector, group: str
+) -> None:
+    directive = {"Namespace": group, "Dimensions": [[]], "Metrics": [{"Name": "Orders"}]}
+    root = {"Timestamp": now_ms(), "CloudWatchMetrics": [directive]}
+    message = json.dumps({"_aws": root, "Orders": 2})
+    escaped = "".join(f"\\u{ord(character):04x}" for character in message)
+    sent(collector, group, f'[{{"timestamp": {now_ms()}, "message": "{escaped}"}}]')
+    metrics = collector.client("cloudwatch").list_metrics(Namespace=group)["Metrics"]
+    assert [metric["MetricName"] for metric in metrics] == ["Orders"]
+
+
+@given(st.sets(st.integers(0, len("CloudWatchMetrics") - 1)), st.text(), st.text())
+def test_a_line_that_can_embed_metrics_is_never_taken_for_one_that_cannot(
+    escaped: set[int], before: str, after: str
+) -> None:
+    written = "".join(
+        f"\\u{ord(character):04X}" if place in escaped else character
+        for place, character in enumerate("CloudWatchMetrics")
+    )
+    line = f"{json.dumps(before)}{written}{json.dumps(after)}".encode()
+    assert may_embed_metrics(line)
+
+
+def test_log_lines_without_embedded_metrics_are_spared_the_search_for_them() -> None:
+    assert not may_embed_metrics(b'{"message": "caf\\u00e9 CloudWatch Metrics \\u2603"}')
 
 
 def test_an_ordinary_body_is_a_row_with_columns_in_front() -> None:

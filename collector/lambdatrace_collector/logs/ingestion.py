@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lambdatrace_collector.logs.arrivals import Arrivals
     from lambdatrace_collector.logs.groups import LogGroups
     from lambdatrace_collector.logs.raw_batch import RawBatch
+    from lambdatrace_collector.store.engine import Store
 
     Commit = Callable[[bytes, int], Awaitable[None]]
 
@@ -33,6 +35,10 @@ ENTITY_TYPES = frozenset({"Service", "RemoteService", "AWS::Service", "AWS::Reso
 ENTITY_BYTES_MAX = 3_000
 
 JSON = "application/json"  # Call.body_type
+
+# Where a member of EMF is written, in JSON: as it is, or a letter of it by its code.
+_EMF_MEMBER = b"CloudWatchMetrics"
+_ASCII_ESCAPE = re.compile(rb"\\u00[4-7]")
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,21 @@ class LogIngestion:
             # Such as a member that is there twice, of which Python's parser keeps the last.
             line = encode_events(columns, raw.log_group, raw.log_stream, raw.events)
             await self._commit(line, count)
+
+
+def logs_insert(store: Store) -> Callable[[bytes], Awaitable[None]]:
+    """How a group of PutLogEvents requests is written: what may be EMF by way of its views."""
+
+    async def insert(body: bytes) -> None:
+        table = "emf_log_input" if may_embed_metrics(body) else "log_input"
+        await store.insert(table, body, "JSONEachRow")
+
+    return insert
+
+
+def may_embed_metrics(lines: bytes) -> bool:
+    """Whether rows of `log_input` can hold EMF; the engine then finds out whether they do."""
+    return _EMF_MEMBER in lines or _ASCII_ESCAPE.search(lines) is not None
 
 
 def rejected_entity(entity: Mapping[str, Any] | None) -> dict[str, str] | None:

@@ -244,7 +244,7 @@ SELECT
 FROM otlp_log_records;
 
 -- A row for each event, since each has its own id here; PutLogEvents makes one for each request.
-CREATE MATERIALIZED VIEW IF NOT EXISTS otlp_log_records_to_log_input TO log_input AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS otlp_log_records_to_emf_log_input TO emf_log_input AS
 SELECT
     account,
     region,
