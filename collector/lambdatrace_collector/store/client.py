@@ -53,6 +53,8 @@ INSERT_SETTINGS = {
     # Two INSERTs side by side use two cores better than one on two: 5.4 against 7.2 µs per span.
     "max_threads": 1,
     "max_insert_threads": 1,
+    # Cutting lines into chunks for other threads: 24 against 20 ms for 16,000 log events.
+    "input_format_parallel_parsing": 0,
 }
 COMMAND_SETTINGS = {
     **QUERY_SETTINGS,
