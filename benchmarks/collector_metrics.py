@@ -172,7 +172,7 @@ def _form(datums: list[dict[str, Any]]) -> dict[str, str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datums", type=int, default=2_000_000)
-    parser.add_argument("--clients", type=int, default=2, help="client processes")
+    parser.add_argument("--clients", type=int, default=8, help="client processes")
     parser.add_argument("--connections", type=int, default=4, help="per client process")
     parser.add_argument("--protocols", nargs="+", default=["json", "cbor", "query"])
     return parser.parse_args()
