@@ -205,16 +205,22 @@ class Delivery:
             or spans.invocation is not None
             or spans.by_id
             or current.metering.is_waiting
-            or len(current.buffer)
+            or any(map(len, current.buffers.values()))
             or self.pipelines.is_sending()
-            or len(current.buffer)  # what another thread could not send, and has put back meanwhile
+            or any(
+                map(len, current.buffers.values())
+            )  # what another thread could not send, and has put back meanwhile
         )
 
-    def _note_settled(self, spans: list[Span]) -> None:
-        current = self._telemetry
-        if current.journal is not None:
-            current.journal.settled += len(spans)
-            current.journal.settled_spans([span.span_id for span in spans])
+    def _note_settled(self, signal: str, records: list[Any]) -> None:
+        journal = self._telemetry.journal
+        if journal is None or signal == "metrics":
+            return
+        journal.settled += len(records)
+        if signal == "traces":
+            journal.settled_spans([span.span_id for span in records])
+        else:
+            journal.write(("logged", [record.number for record in records]))
 
     def losses(self) -> str:
         """What was lost so far, in one line; empty when nothing was."""

@@ -28,6 +28,8 @@ An entry is a tuple whose first item says which:
     metric      request id, where several invocations run at a time; a metric as it was given, when,
                 and the ids of the span it was recorded in
     written     when those metrics were recorded that have been written
+    log         number, a log record for OTLP (`journal_logs.py`)
+    logged      numbers of the log records that were sent, or refused for good
     taken       id of another journal, and the entries that were of use in it
 
 On the file: `MAGIC`, a key of 8 bytes, frames of length (4 bytes), hash (8) and entry, and four
@@ -105,12 +107,12 @@ class Journal:
         "_key",
         "_mapped",
         "_places",
-        "_position",
         "_settling",
         "_writing",
         "dropped",
         "folder",
         "name",
+        "position",
         "settled",
         "ticks",
     )
@@ -130,7 +132,7 @@ class Journal:
         self.ticks = start_ticks(pid)  # since boot, when this process started
         self._key = int.from_bytes(os.urandom(8), "little") % KEYS
         self._mapped: Any = None
-        self._position = HEADER_BYTES
+        self.position = HEADER_BYTES  # where the next entry goes
         self._places = object()  # another once the places of what has begun are void
         # Until the file is mapped. A signal handler may record in the midst of an entry, which its
         # own then waits for in `_deferred`.
@@ -155,7 +157,7 @@ class Journal:
         self._descriptor = self._open_new()
         self._file = _file_of(self._descriptor)
         self._put_all(MAGIC + self._key.to_bytes(8, "little") + first + END, 0)
-        self._position += len(first)
+        self.position += len(first)
 
     def _open_new(self) -> int:
         """Make a file that nobody has: not what this module, loaded twice, has made before."""
@@ -189,10 +191,10 @@ class Journal:
         if self._mapped is None:
             self._put(frame)
             return 0
-        start = self._position  # one step from here …
+        start = self.position  # one step from here …
         end = start + FRAME_BYTES + size
         if end < _END_MAX:
-            self._position = end
+            self.position = end
             self._mapped[start : end + 4] = frame  # … to here
             return start
         self.dropped += 1
@@ -217,11 +219,11 @@ class Journal:
         try:
             if self._due is not None:
                 self._make()
-            self._put_all(frame, self._position)
+            self._put_all(frame, self.position)
         except OSError:
             self.dropped += 1
         else:
-            self._position += len(frame) - len(END)
+            self.position += len(frame) - len(END)
 
     def _put_all(self, data: bytes, position: int) -> None:
         """Write all of `data`, or raise OSError; half of a frame ends the file as none does."""
@@ -363,10 +365,10 @@ class Journal:
             self._map()
             # What ends from now on is an entry of its own, which moves the position.
             self._places = object()
-            position = self._position
+            position = self.position
             if is_empty():
                 self._reset(position)
-            elif self._position > FULL_SHARE * SIZE_MAX and self.settled > self._kept // 4:
+            elif self.position > FULL_SHARE * SIZE_MAX and self.settled > self._kept // 4:
                 self._compact(keep)
         finally:
             self._settling.release()
@@ -375,12 +377,12 @@ class Journal:
         """Forget all, unless something was added behind `position`."""
         if self._mapped is None:
             with self._writing:
-                if self._position == position and self._is_open():
+                if self.position == position and self._is_open():
                     self._put_all(END, HEADER_BYTES)
-                    self._position = HEADER_BYTES
-        elif self._position == position:  # one step from here …
+                    self.position = HEADER_BYTES
+        elif self.position == position:  # one step from here …
             self._mapped[HEADER_BYTES : HEADER_BYTES + 4] = END
-            self._position = HEADER_BYTES  # … to here
+            self.position = HEADER_BYTES  # … to here
         self.settled = self._kept = 0
 
     def _compact(self, keep: Callable[[list[Entry]], list[Entry]]) -> None:
@@ -391,7 +393,7 @@ class Journal:
         old = self._mapped
         if old is None:
             return
-        read_to = self._position
+        read_to = self.position
         from lambdatrace.journal_entries import read_entries
 
         kept = keep(list(read_entries(old[:read_to])))
@@ -403,12 +405,12 @@ class Journal:
             at, places = HEADER_BYTES + len(body), object()
             new[len(MAGIC) : at] = self._key.to_bytes(8, "little") + body
             # With what other threads have added meanwhile: one step from here …
-            end = at + self._position - read_to
-            new[at : end + 4] = old[read_to : self._position + 4]
+            end = at + self.position - read_to
+            new[at : end + 4] = old[read_to : self.position + 4]
             new[:_MAGIC_BYTES] = MAGIC  # it counts from now on, under either name
             self._mapped = new
             self._places = places  # what has begun meanwhile has its place in the old one
-            self._position = end  # … to here
+            self.position = end  # … to here
         except IndexError as error:
             os.unlink(path + NEW)  # noqa: PTH108 - pathlib costs 2.8 ms
             raise OSError("the journal is full") from error

@@ -5,7 +5,8 @@ Entries → values: nothing here reads a file, or knows the process that died.
 
 from __future__ import annotations
 
-from lambdatrace.records import OWN_SCOPE, Link, Scope, Span, SpanContext
+from lambdatrace.journal_logs import record_of, scope_of
+from lambdatrace.records import OWN_SCOPE, Link, Span, SpanContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Left:
         self.spans: dict[str, Entry] = {}
         self.settled: set[str] = set()
         self.metrics: list[tuple[str, Entry]] = []
+        self.logs: dict[int, Entry] = {}  # that were not sent, by number
         self.taken: list[str] = []  # the journals of which all is in this one
         self.last_ns = 0
         self.unreadable = 0
@@ -77,9 +79,9 @@ class Left:
             self._take_all(entry[2])
             self.taken.append(entry[1])
         else:
-            self._take_fact(kind, entry)
+            self._take_other(kind, entry)
 
-    def _take_fact(self, kind: str, entry: Entry) -> None:
+    def _take_other(self, kind: str, entry: Entry) -> None:
         if kind == "invocation":
             self._request_id = request_id = entry[2]
             # Of an earlier attempt at the same request all is known.
@@ -95,6 +97,12 @@ class Left:
         elif kind == "end":
             self.ends[entry[1]] = entry
             self._note_time(entry[2])
+        elif kind == "log":
+            self._note_time(record_of(entry).observed_ns)  # raises if it is none
+            self.logs[entry[1]] = entry
+        elif kind == "logged":
+            for number in entry[1]:
+                self.logs.pop(number, None)
         elif kind in ("process", "ready", "child"):
             self.facts[kind] = entry
 
@@ -138,6 +146,7 @@ class Left:
                 kept += [self.ends[request_id]] if request_id in self.ends else []
             kept += [metric for request, metric in self.metrics if request == request_id]
         kept += [metric for request, metric in self.metrics if request not in self.invocations]
+        kept += self.logs.values()
         kept += [span for key, span in self.spans.items() if not span[8] or key not in self.settled]
         still_open = [key for key in self.settled if key in self.spans and not self.spans[key][8]]
         return [*kept, ("settled", still_open)] if still_open else kept
@@ -166,7 +175,7 @@ def span_of(entry: Entry) -> Span:
             Link(SpanContext(trace, span, is_sampled=sampled, trace_state=state), more)
             for trace, span, sampled, state, more in links
         ],
-        scope=_scope(scope),
+        scope=scope_of(scope),
     )
     for event_name, time_ns, more in events:
         span.add_event(event_name, time_ns, more)
@@ -176,10 +185,3 @@ def span_of(entry: Entry) -> Span:
     span.dropped_links += links_lost
     span.end_ns = int(end_ns)
     return span
-
-
-def _scope(entry: Any) -> Scope:
-    if entry is None:
-        return OWN_SCOPE
-    name, version, schema_url, attributes = entry
-    return Scope(name, version, schema_url=schema_url, attributes=attributes)

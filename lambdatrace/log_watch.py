@@ -41,10 +41,7 @@ class LogWatch:
         if self._capture is None and self.is_capturing:
             from lambdatrace.logs.capture import LogCapture
 
-            level = self._telemetry.settings.captured_log_level
-            self._capture = LogCapture(
-                self._telemetry.log_buffer, self._telemetry.tracer, self._telemetry.clock, level
-            )
+            self._capture = LogCapture(self._telemetry)
         return self._capture
 
     def take(

@@ -6,6 +6,7 @@ Loaded after the first response, with the settings, the encoder and the HTTP cli
 from __future__ import annotations
 
 import _thread
+from functools import partial
 from importlib import import_module
 
 from lambdatrace.exporter_settings import (
@@ -16,7 +17,7 @@ from lambdatrace.exporter_settings import (
     SIGNALS,
     TRACES,
 )
-from lambdatrace.sender import Sender, forget
+from lambdatrace.sender import Sender
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class Pipelines:
     """The senders of this process, one for each signal that goes anywhere.
 
     `buffers` has the buffer of each signal that has been recorded. `given_sink` gives the
-    sink of a signal that stands for the configured one, None where none does. `on_spans_settled` is
-    told of the spans that will not be sent again.
+    sink of a signal that stands for the configured one, None where none does. `on_settled` is
+    told of the signal and its records that will not be sent again.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Pipelines:
         guard: Guard,
         redaction: Redaction | None,
         given_sink: Callable[[str], Sink | None],
-        on_spans_settled: Callable[[list[Any]], None],
+        on_settled: Callable[[str, list[Any]], None],
     ) -> None:
         self._buffers = buffers
         self._settings = settings
@@ -90,7 +91,7 @@ class Pipelines:
         self._guard = guard
         self._redaction = redaction
         self._given_sink = given_sink
-        self._on_spans_settled = on_spans_settled
+        self._on_settled = on_settled
         self._exporters = exporters
         self._environ = environ
         self._senders: dict[str, Sender | None] = {}
@@ -128,9 +129,9 @@ class Pipelines:
         return is_all_sent
 
     def is_sending(self) -> bool:
-        """Whether spans are with a thread that sends them."""
-        sender = self._senders.get(TRACES)
-        return sender is not None and sender.is_sending()
+        """Whether records are with a thread that sends them."""
+        senders = list(self._senders.values())
+        return any(sender.is_sending() for sender in senders if sender is not None)
 
     def losses(self) -> str:
         """What was dropped, refused or is still waiting, in one line; empty when nothing was."""
@@ -198,7 +199,7 @@ class Pipelines:
             timeout_ms_max=self._exporters.of(signal).timeout_ms,
             on_error=self._guard.report,
             records=RECORDS[signal],
-            on_settled=self._on_spans_settled if signal == TRACES else forget,
+            on_settled=partial(self._on_settled, signal),
         )
 
     def _batch_size_max(self, signal: str) -> int:

@@ -1,4 +1,4 @@
-"""What a process that died at once left in its journal: finished spans, open ones, metrics.
+"""What a process that died at once left in its journal: spans, ended and open, metrics, logs.
 
 Read after the first response of the process that comes after it, which sends it with its own. What
 was open is closed at the last moment that is known, with the error that Lambda calls it by as far
@@ -16,6 +16,7 @@ from lambdatrace.initialization import start_ticks
 from lambdatrace.invocation import Invocation
 from lambdatrace.journal import MAGIC, NEW, PREFIX, SIZE_MAX, span_entry
 from lambdatrace.journal_entries import file_id, read_entries
+from lambdatrace.journal_logs import numbered_entry, record_of
 from lambdatrace.journal_state import Left, span_of
 from lambdatrace.records import (
     ERROR,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.journal import Entry, Journal
+    from lambdatrace.log_record import LogRecord
     from lambdatrace.metrics import MetricRecorder
     from lambdatrace.telemetry import Telemetry
 
@@ -51,7 +53,7 @@ _REASONS = {
 def recover(
     current: Telemetry, journal: Journal, names: list[str], *, is_early: bool = False
 ) -> bool:
-    """Take over what the processes before this one left: spans to the buffer's front, metrics out.
+    """Take over what the processes before this one left: to the buffers' front, metrics out.
 
     `names` are the journals beside this process's. Each is in that before its file is deleted. The
     files of processes that still run (workers of the same environment) are left alone. If it
@@ -59,6 +61,7 @@ def recover(
     it is to be told of in the trace of the invocation that waits. False if there is one.
     """
     spans: list[Span] = []
+    logs: list[LogRecord] = []
     is_all_taken = True
     taken: set[str] = set()
     dead = {_named(journal.folder, name) for name in names if not is_alive(name)}
@@ -87,11 +90,14 @@ def recover(
                 known = {span.span_id for span in spans}
                 found = recovery.take_over(journal, file_id(data))
                 spans = [span for span in found if span.span_id not in known] + spans
+                logs = recovery.logs + logs
                 _delete(path)
                 recovery.write_metrics()
                 continue
         _delete(path)
     current.buffer.put_back(spans)
+    if logs:
+        current.log_buffer.put_back(logs)
     return is_all_taken
 
 
@@ -185,6 +191,7 @@ class Recovery:
         self._left = left
         self._contexts: dict[str, SpanContext] = {}  # of the invocations' spans, by request id
         self._entries: list[Entry] = []  # of the metrics, for the journal
+        self.logs: list[LogRecord] = []  # that were not sent
         self._recorders: list[tuple[MetricRecorder, SpanContext | None, str]] = []
         self._uncounted = [key for key in left.invocations if not left.is_counted(key)]
 
@@ -197,7 +204,9 @@ class Recovery:
         spans = self.spans()
         self.collect_metrics()
         self._current.guard.run(self.count_invocations)
-        entries = [*map(span_entry, spans), *self._entries]
+        by_time = sorted(self._left.logs.values(), key=lambda entry: entry[3])
+        self.logs = [record_of(entry) for entry in by_time]
+        entries = [*map(span_entry, spans), *map(numbered_entry, self.logs), *self._entries]
         entries += [("taken", earlier, []) for earlier in self._left.taken[-FILES_MAX:]]
         dropped = journal.dropped
         journal.write(("taken", of, entries))

@@ -18,8 +18,9 @@ from operator import is_
 
 from lambdatrace.errors import SettingError
 from lambdatrace.guard import let_through
+from lambdatrace.log_record import LogRecord
 from lambdatrace.plain import CUT, DEPTH_MAX, items_of, type_alone
-from lambdatrace.records import OWN_SCOPE, Event, Link, LogRecord, Scope, Span
+from lambdatrace.records import OWN_SCOPE, Event, Link, Scope, Span
 from lambdatrace.secret_names import is_secret_name
 
 TYPE_CHECKING = False

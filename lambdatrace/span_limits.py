@@ -13,7 +13,8 @@ from operator import is_
 
 from lambdatrace import records
 from lambdatrace.errors import SettingError
-from lambdatrace.records import Event, Link, LogRecord, Span
+from lambdatrace.log_record import LogRecord
+from lambdatrace.records import Event, Link, Span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from lambdatrace import telemetry as process_telemetry
 from lambdatrace.clock import Clock, Ids
 from lambdatrace.guard import Guard
-from lambdatrace.records import LogRecord, Span
+from lambdatrace.log_record import LogRecord
+from lambdatrace.records import Span
 from lambdatrace.sinks import Outcome
 from lambdatrace.telemetry import Telemetry
 

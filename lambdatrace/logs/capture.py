@@ -13,17 +13,17 @@ import logging
 from lambdatrace import records
 from lambdatrace.exceptions import qualified_name
 from lambdatrace.guard import let_through
+from lambdatrace.journal_logs import keep
+from lambdatrace.log_record import LogRecord
 from lambdatrace.logs.record_fields import STRUCTURED, user_fields
 from lambdatrace.plain import CUT, plain_copy, text_of
-from lambdatrace.records import LogRecord, Scope
+from lambdatrace.records import Scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from lambdatrace.buffer import Buffer
-    from lambdatrace.clock import Clock
-    from lambdatrace.tracing import Tracer
+    from lambdatrace.telemetry import Telemetry
 
 TEXT_LENGTH_MAX = 64 * 1024
 SCOPES_MAX = 256  # loggers named after a request must not fill the memory
@@ -34,18 +34,16 @@ _UNCHANGING = frozenset((str, int, float, bool, type(None), bytes))
 
 
 class LogCapture:
-    """Puts what loggers handle into the buffer, from `level` on, as a handler of the root would.
+    """Keeps what loggers handle, from the level of the settings on, as a handler of the root would.
 
     So a logger that does not propagate to the root is left out; the structured logger is not.
     """
 
-    __slots__ = ("_buffer", "_clock", "_level", "_scopes", "_tracer")
+    __slots__ = ("_level", "_scopes", "_telemetry")
 
-    def __init__(self, buffer: Buffer, tracer: Tracer, clock: Clock, level: str) -> None:
-        self._buffer = buffer
-        self._tracer = tracer
-        self._clock = clock
-        self._level: int = getattr(logging, level)
+    def __init__(self, current: Telemetry) -> None:
+        self._telemetry = current
+        self._level: int = getattr(logging, current.settings.captured_log_level)
         self._scopes: dict[str, Scope] = {}
 
     def take(
@@ -55,10 +53,11 @@ class LogCapture:
         if level < self._level or not _is_ours(logger):
             return
         fields = vars(record)
-        span = self._tracer.current_span()
+        current = self._telemetry
+        span = current.tracer.current_span()
         captured = LogRecord(
             _body(record, fields),
-            self._clock.time_ns(),
+            current.clock.time_ns(),
             time_ns=int(record.created * 1_000_000) * 1000,
             severity_number=severity_number(level),
             severity_text=level_name,
@@ -66,7 +65,7 @@ class LogCapture:
             scope=self._scope(record.name),
         )
         self._describe(captured, record, fields)
-        self._buffer.append(captured)
+        keep(current, captured)
 
     def _describe(
         self, captured: LogRecord, record: logging.LogRecord, fields: dict[str, Any]
@@ -75,7 +74,7 @@ class LogCapture:
         attributes["code.file.path"] = record.pathname
         attributes["code.function.name"] = record.funcName
         attributes["code.line.number"] = record.lineno
-        spans = self._tracer.spans()
+        spans = self._telemetry.tracer.spans()
         if spans.request_id:
             attributes["faas.invocation_id"] = spans.request_id
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None

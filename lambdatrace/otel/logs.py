@@ -13,19 +13,20 @@ from opentelemetry.trace.propagation import get_current_span
 
 from lambdatrace import records, telemetry
 from lambdatrace.exceptions import message_of, qualified_name
+from lambdatrace.journal_logs import keep
+from lambdatrace.log_record import LogRecord
 from lambdatrace.otel.global_providers import watch
 from lambdatrace.otel.proxies import stand_behind
 from lambdatrace.otel.spans import from_otel
 from lambdatrace.otel.traces import read_scope
 from lambdatrace.otel.values import clean_attributes, clean_value
-from lambdatrace.records import LogRecord, SpanContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from lambdatrace.records import Scope
+    from lambdatrace.records import Scope, SpanContext
     from lambdatrace.telemetry import Telemetry
 
 
@@ -62,7 +63,7 @@ class OwnLogger(_logs.Logger):
             given = vars(getattr(record, "log_record", record))  # the SDK wraps the API's
         else:
             given = {**fields, **_ids_of(fields.get("context"))}
-        current.log_buffer.append(read_record(given, current, self._scope))
+        keep(current, read_record(given, current, self._scope))
         if current.log_watch is not None:
             current.log_watch.note_emitted()
 

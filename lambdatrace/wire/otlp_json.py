@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from lambdatrace.records import Event, Link, LogRecord, Scope, Span, SpanContext
+    from lambdatrace.log_record import LogRecord
+    from lambdatrace.records import Event, Link, Scope, Span, SpanContext
 
     OnError = Callable[[str, BaseException], None]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from lambdatrace.records import LogRecord
+    from lambdatrace.log_record import LogRecord
 
 _FLAG_SAMPLED = 0x01
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 import lambdatrace
 from lambdatrace.errors import SettingError
+from lambdatrace.log_record import LogRecord
 from lambdatrace.metric_points import MetricData
 from lambdatrace.plain import CUT, DEPTH_MAX
-from lambdatrace.records import Link, LogRecord, Scope, Span, SpanContext
+from lambdatrace.records import Link, Scope, Span, SpanContext
 from lambdatrace.redaction import (
     ITEMS_MAX,
     TEXT_LENGTH_MAX,

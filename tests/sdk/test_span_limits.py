@@ -7,7 +7,8 @@ import pytest
 
 import lambdatrace
 from lambdatrace import records
-from lambdatrace.records import Event, Link, LogRecord, Span, SpanContext
+from lambdatrace.log_record import LogRecord
+from lambdatrace.records import Event, Link, Span, SpanContext
 from lambdatrace.span_limits import LIMIT_TABLE, Limits
 from lambdatrace.telemetry import COUNT_LIMITS
 from lambdatrace.testing import LambdaContext, MemorySink, recording

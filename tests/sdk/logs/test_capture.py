@@ -15,7 +15,7 @@ from lambdatrace.testing import LambdaContext, recording
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lambdatrace.records import LogRecord
+    from lambdatrace.log_record import LogRecord
 
 OTLP = {"OTEL_LOGS_EXPORTER": "otlp"}
 TRACE, ROOT, CHILD = "0" * 31 + "1", "0" * 15 + "1", "0" * 15 + "2"

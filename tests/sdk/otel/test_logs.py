@@ -17,7 +17,7 @@ from lambdatrace.testing import LambdaContext, recording
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lambdatrace.records import LogRecord as OwnRecord
+    from lambdatrace.log_record import LogRecord as OwnRecord
     from lambdatrace.telemetry import Telemetry
     from lambdatrace.testing import Recorded
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1 import logs_pb2
 
-from lambdatrace.records import LogRecord, Scope, SpanContext
+from lambdatrace.log_record import LogRecord
+from lambdatrace.records import Scope, SpanContext
 from lambdatrace.wire.otlp_logs import encode_log_record, log_encoder
 from tests.sdk.wire.test_otlp_protobuf import SPAN_ID, TRACE_ID, plain, texts, values
 

@@ -17,7 +17,8 @@ from opentelemetry.proto.common.v1 import common_pb2 as common
 from opentelemetry.proto.logs.v1 import logs_pb2 as logs
 from opentelemetry.proto.trace.v1 import trace_pb2 as trace
 
-from lambdatrace.records import Event, Link, LogRecord, Scope, Span, SpanContext
+from lambdatrace.log_record import LogRecord
+from lambdatrace.records import Event, Link, Scope, Span, SpanContext
 from lambdatrace.wire import otlp_json, otlp_protobuf
 
 if TYPE_CHECKING:
