@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SAMPLE_S = 0.1  # how often a running invoke's processes are measured at least
 SAMPLE_NEAR_S = 0.005  # and at most
 # They are measured again before they can have taken what is left to them. The kernel gave one
-# thread 1.1 GB/s in pages of 4 KB, and 3.7 GB/s in pages of 2 MB.
+# thread 1.5 to 1.8 GB per CPU second in pages of 4 KB; two threads may have a CPU each.
 FILL_BYTES_PER_S = 4e9
 
 
