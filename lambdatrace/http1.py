@@ -25,6 +25,7 @@ _TCP_NODELAY = 1
 _STATUS_NO_CONTENT = (204, 304)
 _LABEL_LENGTH_MAX, _PORT_MAX = 63, 65_535
 _INTERIM_FIRST, _INTERIM_LAST = 100, 199
+_REQUEST_TIMEOUT = 408  # what waited for a request in vain (RFC 9110, 15.5.9)
 
 # A request on a socket that was not used for so long goes to a new one: AWS's NAT gateways and load
 # balancers forget a connection after 350 s without a word to us, and the answer never comes.
@@ -134,10 +135,10 @@ def _lines(method: str, address: Address, path: str, headers: Mapping[str, str])
 class Connection:
     """A connection to one address, opened at first use and again after the peer has closed it.
 
-    A kept-alive socket may have died while the environment was frozen. A request on such a socket
-    that the peer drops is sent once more on a new one: whoever gets it twice sees the same ids.
-    `dial` connects; without it, TCP does, or TLS by the system's certificates. Not for several
-    threads at once.
+    A kept-alive socket may have died while the environment was frozen. A `post` on such a socket
+    that the peer drops, or answers with 408, is sent once more on a new one: whoever gets it twice
+    sees the same ids. `dial` connects; without it, TCP does, or TLS by the system's certificates.
+    Not for several threads at once.
     """
 
     __slots__ = ("_address", "_dial", "_received", "_socket", "_used_s")
@@ -166,17 +167,19 @@ class Connection:
         """
         message = b"%s%d\r\n\r\n%s" % (head, len(body), body)
         deadline_s = time.monotonic() + timeout_s
-        if time.time() - self._used_s > IDLE_S_MAX:
+        if time.time() - self._used_s > IDLE_S_MAX or not self._is_silent():
             self.close()
         is_reused = self._socket is not None
         try:
             try:
-                return self._exchange(message, deadline_s, meanwhile)
+                response = self._exchange(message, deadline_s, meanwhile)
+                if not is_reused or response.status != _REQUEST_TIMEOUT:
+                    return response
             except OSError as error:  # closed, reset, or the TLS session is gone
                 if not is_reused or isinstance(error, TimeoutError):
                     raise
-                self.close()
-                return self._exchange(message, deadline_s, meanwhile)
+            self.close()
+            return self._exchange(message, deadline_s, meanwhile)
         except TimeoutError:
             self.close()
             raise SendError(
@@ -225,6 +228,25 @@ class Connection:
             self._socket.close()
             self._socket = None
 
+    def _is_silent(self) -> bool:
+        """Whether the peer has sent nothing since its last answer, as it must to be asked again.
+
+        What else it has sent may be the end of the connection, or an answer to nobody, as the 408
+        of load balancers to a connection that is idle for long.
+        """
+        if self._socket is None:
+            return True
+        self._socket.settimeout(0)
+        try:
+            # TLS takes its own messages by this, such as the tickets that may come at any time.
+            self._socket.recv(1)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            # By its name, since only `ssl` has it, and plain HTTP does not load that.
+            return type(error).__name__ == "SSLWantReadError"
+        return False
+
     def _failed(self, error: Exception) -> SendError:
         self.close()
         if isinstance(error, SendError):
@@ -256,7 +278,7 @@ class Connection:
         length = response.header(b"content-length")
         is_last = response.header(b"connection").lower() == "close"
         if response.status in _STATUS_NO_CONTENT:
-            body = b""
+            body = self._cut(body, 0)
         elif length:
             body = self._receive_length(body, int(length), deadline_s)
         elif "chunked" in response.header(b"transfer-encoding").lower():
@@ -284,7 +306,13 @@ class Connection:
         while missing > 0:
             parts.append(self._more(deadline_s, has_begun=True))
             missing -= len(parts[-1])
-        return b"".join(parts)
+        return self._cut(b"".join(parts), length)
+
+    def _cut(self, body: bytes, length: int) -> bytes:
+        """A body of `length`; what has come behind it is an answer to nobody."""
+        if len(body) > length:
+            self.close()
+        return body[:length]
 
     def _receive_chunks(self, received: bytes, deadline_s: float | None) -> bytes:
         # Chunks may be as small as a byte: nothing of what has come is copied for each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ class Server:
 
     def __init__(self, connections: list[list[bytes]]) -> None:
         self.requests: list[bytes] = []
+        self.late, self.is_read = b"", threading.Event()  # what the first connection sends later
         self._connections = connections
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(5)
@@ -39,6 +41,9 @@ class Server:
                 for answer in answers:
                     self.requests.append(_request(peer))
                     peer.sendall(answer)
+                if self.late and self.is_read.wait(5):
+                    peer.sendall(self.late)
+                    self.late = b""
 
     def close(self) -> None:
         self._thread.join(10)
@@ -291,6 +296,40 @@ def test_a_connection_that_died_in_the_freeze_is_opened_again(ending: str) -> No
         thread.join(10)
         listener.close()
     assert [request[-5:] for request in received] == [b"\nbody", b"again"]
+
+
+REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def test_what_came_on_a_connection_nobody_used_is_no_answer_to_the_next_request() -> None:
+    with serving([OK], [OK]) as (server, connection):
+        server.late = REQUEST_TIMEOUT
+        assert post(connection) == (200, b"ok")
+        server.is_read.set()
+        assert select.select([connection._socket], [], [], 5)[0], "the peer has sent more"
+        assert post(connection, b"again") == (200, b"ok")
+    assert [request[-5:] for request in server.requests] == [b"\nbody", b"again"]
+
+
+@pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 204 No Content\r\n\r\n"])
+def test_what_came_right_behind_an_answer_is_none_to_the_next_request(answer: bytes) -> None:
+    first = (204, b"") if answer != OK else (200, b"ok")
+    with serving([answer + REQUEST_TIMEOUT], [OK]) as (server, connection):
+        assert post(connection) == first
+        assert post(connection, b"again") == (200, b"ok")
+    assert [request[-5:] for request in server.requests] == [b"\nbody", b"again"]
+
+
+def test_a_request_that_crossed_the_peers_408_is_sent_again() -> None:
+    with serving([OK, REQUEST_TIMEOUT], [OK]) as (server, connection):
+        assert post(connection) == (200, b"ok")
+        assert post(connection, b"again") == (200, b"ok")
+    assert [request[-5:] for request in server.requests] == [b"\nbody", b"again", b"again"]
+
+
+def test_a_408_on_a_new_connection_is_the_answer() -> None:
+    with serving([REQUEST_TIMEOUT]) as (_, connection):
+        assert post(connection) == (408, b"")
 
 
 def test_a_connection_nobody_used_for_long_is_not_trusted() -> None:

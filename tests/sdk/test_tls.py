@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,12 @@ def peer(context: ssl.SSLContext, endings: list[str]) -> Iterator[tuple[int, lis
                     connection.sendall(OK)
                     if ending == "close":
                         connection.unwrap()
+                    elif ending == "answer":
+                        received.append(connection.recv(65536))
+                        connection.sendall(OK)
+                    elif ending == "408":  # as a record of its own, which `recv` gives alone
+                        connection.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+                        connection.recv(65536)
                     elif ending == "reset":
                         connection.recv(1)  # a reset would take the answer back, if it was not read
                         linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
@@ -78,6 +86,33 @@ def test_a_session_that_ended_in_the_freeze_is_begun_again(tmp_path: Path, endin
             connection._socket.send(b"x")
             with suppress(OSError):
                 assert connection._socket.recv(1) == b"", "the peer is gone"
+        assert post(connection, port) == 200
+        connection.close()
+    assert len(received) == 2
+
+
+def test_a_session_whose_tickets_nobody_has_read_yet_is_kept(tmp_path: Path) -> None:
+    server = write_certificate(tmp_path, "server")
+    with peer(server_context(server), ["answer"]) as (port, received):
+        dial = Tls(str(server)).dial
+        connection = Connection(Address(f"https://127.0.0.1:{port}"), dial)
+        connection._socket = dial(connection._address, None)
+        connection._used_s = time.time()
+        assert connection._socket.version() == "TLSv1.3"
+        assert select.select([connection._socket], [], [], 5)[0], "the tickets"
+        assert [post(connection, port), post(connection, port)] == [200, 200]
+        connection.close()
+    assert len(received) == 2
+
+
+def test_what_came_in_a_session_nobody_used_is_no_answer_to_the_next_request(
+    tmp_path: Path,
+) -> None:
+    server = write_certificate(tmp_path, "server")
+    with peer(server_context(server), ["408", "close"]) as (port, received):
+        connection = Connection(Address(f"https://127.0.0.1:{port}"), Tls(str(server)).dial)
+        assert post(connection, port) == 200
+        assert select.select([connection._socket], [], [], 5)[0], "the peer has sent more"
         assert post(connection, port) == 200
         connection.close()
     assert len(received) == 2
