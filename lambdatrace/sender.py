@@ -66,7 +66,8 @@ class Sender:
         self._records = records
         self._random = random
         self._on_settled = on_settled
-        self._lock = _thread.allocate_lock()
+        self._lock = _thread.RLock()  # a plain one's own thread would wait for itself
+        self._is_sending = False
         self._health = EndpointHealth()
         self.sent = 0
         self.retried = 0
@@ -85,11 +86,13 @@ class Sender:
                 return False
             kept: list[Any] = []
             try:
+                self._is_sending = True  # before a record is taken
                 self._send(self._buffer.take(self._batch_size_max), kept, deadline_ns, meanwhile)
             finally:  # whatever ended it
                 if kept:
                     self._buffer.put_back(kept)
                     self.retried += len(kept)
+                self._is_sending = False
                 self._lock.release()
             if kept:
                 return False
@@ -102,9 +105,11 @@ class Sender:
                 return False
             kept: list[Any] = []
             try:
+                self._is_sending = True
                 batch = records[first : first + self._batch_size_max]
                 self._send(batch, kept, deadline_ns, _nothing)
             finally:
+                self._is_sending = False
                 self._lock.release()
             if kept:
                 return False
@@ -112,7 +117,7 @@ class Sender:
 
     def is_sending(self) -> bool:
         """Whether a thread has taken records that are neither sent nor put back yet."""
-        return self._lock.locked()
+        return self._is_sending
 
     def close(self) -> None:
         """Close the sink's connection, if it has one; a later send opens another."""
@@ -126,9 +131,17 @@ class Sender:
         )
 
     def _take_lock(self, deadline_ns: int) -> bool:
-        """Whether a send may begin now, and nobody else's is under way any more."""
+        """Whether a send may begin now, and none is under way any more.
+
+        It may be this thread's own, which a signal handler has interrupted: that is not waited for.
+        """
         timeout_s = self._timeout_ms(deadline_ns) / 1000
-        return timeout_s > 0 and self._lock.acquire(timeout=min(timeout_s, _LOCK_S_MAX))
+        if timeout_s <= 0 or not self._lock.acquire(timeout=min(timeout_s, _LOCK_S_MAX)):
+            return False
+        if self._is_sending:
+            self._lock.release()
+            return False
+        return True
 
     def _send(
         self,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -132,6 +133,26 @@ def test_what_ends_the_thread_meanwhile_leaves_its_batch_waiting() -> None:
     assert bench.sender.send_pending(0)
     assert bench.sent() == ["s0", "s1", "s2"]
     assert bench.reports == []
+
+
+def test_who_interrupts_a_send_of_its_own_thread_is_told_so_at_once() -> None:
+    bench = Bench()
+    within: list[object] = []
+    other = Span("other", SpanContext("1" * 32, "f" * 16), None, 1)
+
+    def signal_handler() -> None:
+        bench.buffer.append(other)
+        within.append(bench.sender.send_pending(0))
+        within.append(bench.sender.send_now([other], 0))
+        within.append(bench.sender.is_sending())
+        bench.buffer.discard(other)
+
+    started_s = time.monotonic()
+    assert bench.sender.send_pending(0, signal_handler)
+    assert time.monotonic() - started_s < 5, "another thread's send is waited for 10 s"
+    assert within == [False, False, True] * 2
+    assert bench.sent() == ["s0", "s1", "s2"]
+    assert not bench.sender.is_sending()
 
 
 def test_given_spans_go_in_batches_too() -> None:
