@@ -1,8 +1,8 @@
 """The post-import hook: what watches for a package of the user's, and is loaded when it comes.
 
-A *door* is a module of ours that stands for one of theirs (`DOORS`). It has
-`attach(module)`, called once, right after `module` was executed and before its importer sees it.
-A door that imports what another door watches is loaded to its end before that other one is.
+A *door* is a module of ours that stands for one of theirs (`DOORS`). It has `attach(module)`,
+called once, right after `module` was executed and before its importer sees it; where another door
+is being loaded at that moment, in this thread or another, as soon as that is.
 A function that never imports the package pays for one dictionary look-up per import it makes.
 Source: PEP 302 / PEP 451, "meta path finders"; the way `wrapt.when_imported` does it.
 """
@@ -10,7 +10,7 @@ Source: PEP 302 / PEP 451, "meta path finders"; the way `wrapt.when_imported` do
 from __future__ import annotations
 
 import sys
-from _thread import get_ident
+from _thread import allocate_lock
 from importlib import import_module
 
 TYPE_CHECKING = False
@@ -37,8 +37,9 @@ DOORS: dict[str, str] = {
 
 _is_armed = False
 
-# By thread that imports a door at this moment: the doors and modules that have to wait for it.
-_loading: dict[int, list[tuple[str, ModuleType]]] = {}
+# Doors to load with the modules they are for, by the thread that is at one already.
+_due: list[tuple[str, ModuleType]] = []
+_loading = allocate_lock()
 
 
 def arm_doors(guard: Guard) -> bool:
@@ -65,25 +66,24 @@ def arm(doors: Mapping[str, str], guard: Guard) -> None:
 
 
 def attach(door: str, module: ModuleType, guard: Guard) -> None:
-    """Load `door` and attach it to `module`, after the door that this thread is importing, if any.
+    """Load `door` and attach it to `module`; the thread that is at another door does it, if one is.
 
-    Doors import each other, so one that was loaded from within another's import would find it
-    half done.
+    Doors import each other, so one that was loaded from within another's import, or in another
+    thread beside it, would find it half done. Nobody waits: who is at a door may be waiting for the
+    module that this thread imports.
     """
-    thread = get_ident()
-    later = _loading.get(thread)
-    if later is not None:
-        later.append((door, module))
-        return
-    later = _loading[thread] = []
-    try:
-        loaded = guard.run(import_module, door)
-    finally:
-        del _loading[thread]
-    if loaded is not None:
-        guard.run(loaded.attach, module)
-    for each in later:
-        attach(*each, guard)
+    _due.append((door, module))
+    while _due and _loading.acquire(blocking=False):
+        try:
+            while _due:
+                guard.run(import_door, *_due.pop(0))
+        finally:
+            _loading.release()
+
+
+def import_door(door: str, module: ModuleType) -> None:
+    """Import `door` and attach it to `module`."""
+    import_module(door).attach(module)
 
 
 class PostImportFinder:

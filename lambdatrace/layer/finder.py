@@ -23,7 +23,9 @@ def run_package(
     empty. If they lack most of the SDK, which a layer for other Pythons does, one line says so.
     """
     finder: Any = _Finder(folder, magic, contents)
-    sys.meta_path.insert(0, finder)
+    # By the package's path, not the meta path: a function that puts that back keeps us, and no
+    # other import asks us.
+    sys.path_hooks.insert(0, finder.of_path)
     names["_is_bare"] = finder.find_spec("lambdatrace.telemetry") is None
     if names["_is_bare"]:
         tags = ", ".join(sorted(tag for tag, _ in _read_index(f"{folder}cold_start").values()))
@@ -31,32 +33,38 @@ def run_package(
             f"[lambdatrace] the layer is for {tags}, this is {sys.implementation.cache_tag}: the "
             "function runs without tracing; build the layer for its --runtime\n"
         )
-    exec(finder.code("lambdatrace", names["__file__"]), names)  # noqa: S102 - as a loader does
+    exec(finder.get_code("lambdatrace"), names)  # noqa: S102 - as a loader does
 
 
 class _Finder:
-    """A finder and loader: what was read at the start, the rest module by module."""
+    """Finds and loads our modules: what was read at the start, the rest module by module.
+
+    Source: PEP 451; importlib's `PathEntryFinder` and `InspectLoader`.
+    """
 
     def __init__(self, folder: str, magic: bytes, contents: dict[str, tuple[bool, bytes]]) -> None:
         self._folder = folder
+        self._package = folder[:-9]  # without "/bundles/"
         self._magic = magic
         self._contents = contents
         self._rest: Index = {}
 
-    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+    def of_path(self, path: str) -> _Finder:
+        """This finder, for the folders of our packages. Raises ImportError for others."""
+        if path != self._package and not path.startswith(f"{self._package}/"):
+            raise ImportError
+        return self
+
+    def find_spec(self, name: str, _target: object = None) -> ModuleSpec | None:
         """The spec of a module that the layer has."""
-        if name[:12] != "lambdatrace.":
-            return None
-        found = self._contents.get(name) or self._place(self._magic, name) or self._place(b"", name)
+        found = self._found(name)
         if found is None:
             return None
-        is_package, path = found[0], self._path(name)
         loader: Any = self
-        origin = f"{path}/__init__.py" if is_package else f"{path}.py"
-        spec = ModuleSpec(name, loader, origin=origin, is_package=is_package)
+        spec = ModuleSpec(name, loader, origin=self._path(name), is_package=found[0])
         spec.has_location = True
-        if is_package:
-            spec.submodule_search_locations = [path]
+        if found[0]:
+            spec.submodule_search_locations = [self._path(name)[:-12]]
         return spec
 
     def create_module(self, spec: ModuleSpec) -> None:
@@ -64,10 +72,10 @@ class _Finder:
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module's code."""
-        exec(self.code(module.__name__, module.__file__ or ""), module.__dict__)  # noqa: S102 - as a loader does
+        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102 - as a loader does
 
-    def code(self, name: str, path: str) -> CodeType:
-        """The code of a module that the layer has; `path` is what tracebacks name."""
+    def get_code(self, name: str) -> CodeType:
+        """The code of a module that the layer has. Raises ImportError for others."""
         if name in self._contents:
             content, is_source = self._contents[name][1], not self._magic
         else:
@@ -75,7 +83,7 @@ class _Finder:
             content = self._read(place or self._place(b"", name))
             is_source = place is None
         if is_source:
-            return compile(content, path, "exec", dont_inherit=True)
+            return compile(content, self._path(name), "exec", dont_inherit=True)
         code: CodeType = loads(content)  # noqa: S302 - bytecode, as in a .pyc file
         return code
 
@@ -84,8 +92,17 @@ class _Finder:
         place = self._place(b"", name)
         return self._read(place).decode() if place else None
 
+    def is_package(self, name: str) -> bool:
+        """Whether a module that the layer has is a package."""
+        found = self._found(name)
+        return found is not None and found[0]
+
+    def _found(self, name: str) -> tuple[bool, bytes] | Place | None:
+        return self._contents.get(name) or self._place(self._magic, name) or self._place(b"", name)
+
     def _path(self, name: str) -> str:
-        return f"{self._folder[:-9]}{name[11:].replace('.', '/')}"
+        path = f"{self._package}{name[11:].replace('.', '/')}"
+        return f"{path}/__init__.py" if self.is_package(name) else f"{path}.py"
 
     def _place(self, magic: bytes, name: str) -> Place | None:
         if not self._rest:

@@ -392,3 +392,30 @@ def test_where_the_hook_in_the_runtime_client_is_taken_away_spans_are_sent_befor
     assert len(receiver.named(name)) == 4
     (warning,) = [e.message for e in harness.logs(name) if "[lambdatrace]" in e.message]
     assert "does not tell any more" in warning
+
+
+def test_a_warm_function_without_a_file_descriptor_left_may_use_any_name_for_the_first_time(
+    harness: Harness, deploy: Deploy, receiver: OtlpReceiver
+) -> None:
+    source = """
+    import resource
+    import lambdatrace
+
+    @lambdatrace.instrument
+    def handler(event, context):
+        if not event:
+            return
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            with lambdatrace.span("work"):
+                lambdatrace.metric("Worked", 1, unit="Count")
+                lambdatrace.current_span().set_attribute("a", 1)
+            return [*lambdatrace.messages({})]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    """
+    name = deploy(source)
+    invoke_frozen(harness, name)
+    assert invoke_frozen(harness, name, {"first": "use"}).json() == []
+    assert attributes(receiver.one("work"))["a"] == 1

@@ -99,6 +99,7 @@ print(json.dumps({
     "compiled": compiled,
     "files": sorted({m.__file__ for m in loaded.values()}),
     "loaders": sorted({type(m.__loader__).__name__ for m in loaded.values()}),
+    "meta path": sum(type(each).__name__ == "_Finder" for each in sys.meta_path),
     "doc": lambdatrace.current_span.__doc__,
     "source": lambdatrace.instrument.__globals__["__loader__"].get_source("lambdatrace.metrics"),
 }))
@@ -199,6 +200,7 @@ def test_a_cold_start_on_any_runtime_compiles_one_small_file_and_after_it_source
     assert set(facts["cold start"]) <= set(COLD_START)
     assert facts["doc"] is None
     assert facts["loaders"] == ["_Finder"]
+    assert facts["meta path"] == 0
     folder = f"{opt}/python/lambdatrace/"
     assert all(file.startswith(folder) for file in facts["files"])
     assert {f"{folder}metrics.py", f"{folder}sinks/__init__.py"} <= set(facts["compiled"])
@@ -215,6 +217,30 @@ def test_a_layer_for_one_runtime_is_small_and_one_small_file_of_it_is_compiled(
     assert facts["compiled"] == [f"{opt}/python/lambdatrace/__init__.py"]
     assert "lambdatrace.metrics" in facts["after it"]
     assert facts["source"] is None
+
+
+def test_a_function_that_puts_back_how_modules_are_found_keeps_the_sdk(tmp_path: Path) -> None:
+    opt = unpacked(tmp_path, [HERE], is_all_bundled=True)
+    program = """
+import importlib, runpy, sys
+found_by = [*sys.meta_path]
+import lambdatrace
+sys.meta_path[:] = found_by
+sys.path_importer_cache.clear()
+importlib.invalidate_caches()
+lambdatrace.instrument(lambda event, context: None)
+assert lambdatrace.metric.__module__ == "lambdatrace.recording"
+assert runpy.run_module("lambdatrace.flushing")["__name__"] == "lambdatrace.flushing"
+assert importlib.util.find_spec("lambdatrace.sinks").submodule_search_locations
+assert importlib.util.find_spec("lambdatrace.nothing") is None
+"""
+    subprocess.run(
+        [HERE.path, "-S", "-B", "-c", program],
+        cwd=opt,
+        env={"PYTHONPATH": str(opt / "python")},
+        check=True,
+        timeout=60,
+    )
 
 
 def test_on_a_python_without_bytecode_the_sources_are_loaded(tmp_path: Path) -> None:

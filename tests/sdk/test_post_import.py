@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module, reload
+from threading import Barrier, Thread
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,36 @@ def test_a_door_that_fails_costs_nobody_the_module(folder: Path) -> None:
     arm({"watched": "no_such_door"}, Guard(write=said.append))
     assert import_module("watched").__name__ == "watched"
     (line,) = said
-    assert line == "import_module: ModuleNotFoundError: No module named 'no_such_door' (said once)"
+    assert line == "import_door: ModuleNotFoundError: No module named 'no_such_door' (said once)"
+
+
+def test_doors_that_share_modules_are_whole_whichever_threads_import_what_they_are_for(
+    folder: Path,
+) -> None:
+    # One thread is at a door that imports what the other thread is importing: if that waited for a
+    # module of the doors', the interpreter would have to give one of them a half-made one.
+    (folder / "watched_a.py").write_text("import time; time.sleep(0.2)\n")
+    (folder / "watched_b.py").write_text("import time; time.sleep(0.05)\n")
+    (folder / "shared.py").write_text("import watched_a\nS = 1\n")
+    for name in ("a", "b"):
+        (folder / f"door_{name}.py").write_text(
+            "from shared import S\ndef attach(module): module.is_attached = True\n"
+        )
+    said: list[str] = []
+    arm({"watched_a": "door_a", "watched_b": "door_b"}, Guard(write=said.append))
+    both = Barrier(2)
+
+    def load(name: str) -> None:
+        both.wait(10)
+        import_module(name)
+
+    threads = [Thread(target=load, args=(f"watched_{name}",)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert said == []
+    assert [sys.modules[f"watched_{name}"].is_attached for name in ("a", "b")] == [True, True]
 
 
 def test_a_module_that_is_not_there_is_still_not_there() -> None:
