@@ -198,6 +198,20 @@ def test_data_points_come_back_as_they_were_sent(
     assert expected == flattened(stored(collector, f"namespace={own}"))
 
 
+def test_negative_zeros_come_back_as_such(collector: Collector, unique: str) -> None:
+    request, metrics = metrics_of(unique)
+    now_ns = time.time_ns()
+    point = metrics.add(name="s").summary.data_points.add(time_unix_nano=now_ns, count=1, sum=-0.0)
+    point.quantile_values.add(quantile=-0.0, value=0.0)
+    collector.post("/v1/metrics", request.SerializeToString(), PROTOBUF)
+
+    (scope,) = stored(collector, f"namespace={unique}")[0]["scopeMetrics"]
+    expected = {"timeUnixNano": str(now_ns), "count": "1", "sum": -0.0}
+    expected["quantileValues"] = [{"quantile": -0.0}]
+    # As text, in which they differ from zero.
+    assert repr([expected]) == repr(scope["metrics"][0]["summary"]["dataPoints"])
+
+
 def metrics_of(service: str) -> tuple[ExportMetricsServiceRequest, Any]:
     request = ExportMetricsServiceRequest()
     resource_metrics = request.resource_metrics.add()

@@ -168,8 +168,15 @@ def key_values_json(pairs: Sequence[KeyValue]) -> list[Json]:
 
 
 def present(**members: Any) -> Json:
-    """The members that differ from protobuf's default; an empty message counts as absent."""
-    return {name: value for name, value in members.items() if value}
+    """The members that differ from protobuf's default; an empty message counts as absent.
+
+    Negative zero is not the default of a double: protobuf compares bits.
+    """
+    return {name: value for name, value in members.items() if value or _is_negative_zero(value)}
+
+
+def _is_negative_zero(value: object) -> bool:
+    return isinstance(value, float) and value == 0 and math.copysign(1, value) < 0
 
 
 def int64(value: int) -> str | None:
