@@ -7,7 +7,7 @@ CollectorError
 │   ├── StoreFolderError         the folder cannot be written
 │   ├── StoreLockedError         another collector has the folder
 │   ├── StoreConnectionError     the ClickHouse server does not answer
-│   └── StoreVersionError        the store was made by a newer collector
+│   └── StoreVersionError        the store was made by another version of the collector
 ├── RequestError                 the client's: answered with its `status` in its protocol's shape
 │   ├── BadRequestError          400: the bytes are not what the protocol says
 │   ├── NotFoundError            404
@@ -70,7 +70,7 @@ class StoreConnectionError(StartupError):
 
 
 class StoreVersionError(StartupError):
-    """The store's schema is newer than this collector."""
+    """The store's schema is newer than this collector, or another one."""
 
 
 class RequestError(CollectorError):

@@ -9,10 +9,12 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import clickhouse_connect
 import pytest
 
-from lambdatrace_collector.errors import StoreConnectionError
+from lambdatrace_collector.errors import StoreConnectionError, StoreVersionError
 from lambdatrace_collector.store.engine import open_store
+from lambdatrace_collector.store.readiness import Readiness
 from lambdatrace_collector.store.url import parse_store_url
 from tests.collector.conftest import USER
 
@@ -141,3 +143,41 @@ def test_a_server_that_cannot_be_worked_with_is_one_line_at_start(
     start_restricted(own_clickhouse, profile=profile, rights=rights)
     where = f"--store clickhouse://{USER}@127.0.0.1:{own_clickhouse.port}/lambdatrace"
     assert opening_fails(own_clickhouse.url) == where + reason
+
+
+@pytest.mark.parametrize("digest", ["", "digest String DEFAULT 'of others',"])
+def test_a_store_with_tables_of_another_collector_is_refused_and_left_as_it_is(
+    clickhouse: ClickHouse, unique: str, digest: str
+) -> None:
+    # As collectors made it before digests were kept, or from other statements than ours.
+    database = unique.replace("-", "_")
+    url = clickhouse.url.replace("/lambdatrace", f"/{database}")
+    dsn = clickhouse.url.replace("clickhouse:", "http:")
+    client: Any = clickhouse_connect.get_client(dsn=dsn, database="system")
+    client.command(f"CREATE DATABASE {database}")
+    client.command(
+        f"CREATE TABLE {database}.schema_versions (version UInt32, name String, {digest}"
+        " applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY version"
+    )
+    client.command(f"INSERT INTO {database}.schema_versions (version, name) VALUES (1, 'x')")
+    for _ in range(2):  # to be refused once must not make its tables ours
+        with pytest.raises(StoreVersionError) as refused:
+            open_store(parse_store_url(url))
+        assert str(refused.value) == (
+            f"--store {parse_store_url(url).shown} has other tables than this collector"
+            " (0001_traces.sql has changed since it was applied): use the collector that made"
+            " them, or another database"
+        )
+    rows = client.query(f"SELECT version, name FROM {database}.schema_versions").result_rows
+    tables = client.query(f"SHOW TABLES FROM {database}").result_rows
+    client.close()
+    assert (rows, tables) == ([(1, "x")], [("schema_versions",)])
+
+
+def test_a_store_opens_again_after_it_was_asked_whether_it_takes_rows(
+    clickhouse: ClickHouse,
+) -> None:
+    store = open_store(parse_store_url(clickhouse.url))
+    asyncio.run(Readiness(store).require())  # writes the newest schema version once more
+    store.close()
+    open_store(parse_store_url(clickhouse.url)).close()

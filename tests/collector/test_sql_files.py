@@ -27,6 +27,18 @@ def without_comments(text: str) -> str:
     return re.sub(r"--.*", "", text)
 
 
+def test_a_schema_file_is_the_same_with_other_comments_and_another_with_other_statements() -> None:
+    def digest(text: str) -> str:
+        return sql_files.SchemaFile(1, "x", sql_files.split_statements(text)).digest
+
+    plain = "CREATE TABLE t (a String DEFAULT '-- it\\'s');\n"
+    commented = "-- it's a table\nCREATE TABLE t (a\n  String DEFAULT '-- it\\'s' -- a's\n);\n"
+    assert digest(plain) == digest(commented.replace(" -- a's\n", ""))
+    assert digest(plain.replace(");", "\n);")) == digest(commented)
+    assert digest(plain) != digest(plain.replace("it", "is"))
+    assert digest(plain) != digest(plain.replace("String", "UInt8"))
+
+
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_query_is_one_statement_that_both_engines_read(name: str) -> None:
     text = without_comments(sql_files.query_text(name))

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
 _SQL = files("lambdatrace_collector.store") / "sql"
+_STRING_OR_COMMENT = re.compile(r"(?P<string>'(?:[^'\\]|\\.)*')|--[^\n]*")
 
 
 class SchemaFile(NamedTuple):
@@ -13,6 +16,14 @@ class SchemaFile(NamedTuple):
     version: int
     name: str
     statements: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Tells files apart that make other tables: comments and spaces make no difference."""
+        bare = _STRING_OR_COMMENT.sub(
+            lambda found: found["string"] or "", "\n".join(self.statements)
+        )
+        return hashlib.sha256(" ".join(bare.split()).encode()).hexdigest()[:16]
 
 
 @cache

@@ -2,5 +2,6 @@
 CREATE TABLE IF NOT EXISTS schema_versions (
     version UInt32,
     name String,
+    digest String,  -- of its statements: what was made by others is not read or written
     applied DateTime DEFAULT now()
 ) ENGINE = ReplacingMergeTree ORDER BY version;

@@ -1,4 +1,4 @@
-SELECT version, name, toUnixTimestamp(applied) AS applied
+SELECT version, name, digest, toUnixTimestamp(applied) AS applied
 FROM schema_versions
 ORDER BY version DESC
 LIMIT 1
