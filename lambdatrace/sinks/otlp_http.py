@@ -16,7 +16,7 @@ from lambdatrace.sinks.retry_after import retry_after_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from lambdatrace.http1 import Address, Connection, Response
@@ -109,15 +109,16 @@ def _partial_success(response: Response) -> tuple[int, str]:
     """How many an Export…ServiceResponse says were rejected, and why; the same for all signals."""
     if "json" in response.header(b"content-type"):
         return _partial_success_json(response.body)
-    for number, value in _fields(response.body):
-        if number == 1 and isinstance(value, bytes):  # partial_success = 1
-            inner = dict(_fields(value))
-            rejected, message = inner.get(1, 0), inner.get(2, b"")  # rejected_… = 1, error_message
-            return (
-                _signed(rejected) if isinstance(rejected, int) else 0,
-                _readable(message) if isinstance(message, bytes) else "",
-            )
-    return 0, ""
+    rejected, message = 0, b""
+    for number, partial_success in _fields(response.body):
+        if number == 1 and isinstance(partial_success, bytes):
+            for inner, value in _fields(partial_success):
+                if inner == 1 and isinstance(value, int):  # rejected_spans and its like
+                    rejected = value
+                elif inner == 2 and isinstance(value, bytes):  # noqa: PLR2004 - error_message
+                    message = value
+            break
+    return _signed(rejected), _readable(message)
 
 
 def _partial_success_json(body: bytes) -> tuple[int, str]:
@@ -137,21 +138,19 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
-def _fields(body: bytes) -> list[tuple[int, int | bytes]]:
+def _fields(body: bytes) -> Iterator[tuple[int, int | bytes]]:
     """The varint and length-delimited fields of a protobuf message; what is malformed ends it."""
-    fields: list[tuple[int, int | bytes]] = []
     position = 0
     while position < len(body):
         tag, position = _varint(body, position)
         value, position = _varint(body, position)
         if tag & 7 == 0:
-            fields.append((tag >> 3, value))
+            yield tag >> 3, value
         elif tag & 7 == 2:  # noqa: PLR2004 - wire type: length-delimited
-            fields.append((tag >> 3, body[position : position + value]))
+            yield tag >> 3, body[position : position + value]
             position += value
         else:
             break
-    return fields
 
 
 def _varint(body: bytes, position: int) -> tuple[int, int]:

@@ -180,10 +180,32 @@ def test_a_peer_that_does_not_answer_is_given_up_after_the_timeout() -> None:
 
 
 def test_a_body_in_very_small_chunks_is_read_whole() -> None:
-    count = 200_000
+    count = 60_000
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * count
     with serving([answer + b"0\r\n\r\n"]) as (_, connection):
         assert post(connection) == (200, b"x" * count)
+
+
+ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ENDLESS + b"x" * 100_000,
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000,
+        CHUNKED + b"1\r\nx\r\n" * 100_000,
+        CHUNKED + b"FFFFFFFF\r\n" + b"x" * 100_000,
+    ],
+)
+def test_of_a_body_without_end_the_beginning_is_read_and_the_connection_closed(
+    answer: bytes,
+) -> None:
+    with serving([answer], [OK]) as (server, connection):
+        assert post(connection) == (200, b"x" * 65_536)
+        assert post(connection) == (200, b"ok")
+    assert len(server.requests) == 2
 
 
 def test_chunks_that_have_come_are_not_read_on_when_there_is_no_time_left() -> None:

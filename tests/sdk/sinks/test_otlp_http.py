@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import tracemalloc
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
@@ -222,6 +223,21 @@ def test_a_partial_success_tells_how_many_were_rejected_and_why() -> None:
         server.answer = response.SerializeToString()
         outcome = send(server, [span("a"), span("b")])
     assert (outcome.is_accepted, outcome.rejected, outcome.message) == (True, 1, "too old")
+
+
+def test_an_answer_of_megabytes_is_taken_by_its_status_in_little_memory() -> None:
+    response = ExportTraceServiceResponse()
+    response.partial_success.rejected_spans = 1
+    with endpoint() as server:
+        server.answer = b"\x10\x01" * 500_000 + response.SerializeToString()
+        tracemalloc.start()
+        try:
+            outcome = send(server, [span("a")])
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert (outcome.is_accepted, outcome.rejected) == (True, 0)
+    assert peak_bytes < 3_000_000, "with the answer itself"
 
 
 @pytest.mark.parametrize(("told", "counted"), [(-1, 0), (2**62, 2)])
