@@ -26,6 +26,20 @@ NOT_SHOWN = "what may be a secret is not shown here"
 _HEADER_NAME_LENGTH_MAX = 40  # of one that is told; a key in base64 has digits, or is shorter
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 
+_NAME_SIGNS = frozenset("!#$%&'*+-.^_`|~")  # with letters and digits: a token (RFC 9110, 5.6.2)
+# What a request says of its own frame, connection and body: a second one of these is an attack on
+# whoever stands between, and another value makes the request one that nobody can read.
+_OF_THE_REQUEST = frozenset(
+    (
+        *("host", "content-length", "transfer-encoding", "content-type", "content-encoding"),
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "expect"),
+    )
+)
+_HEADERS_EXPECTED = (
+    "names of letters, digits and signs such as -, and none that each request has by itself, "
+    f"such as Host, Content-Length and Content-Type; {NOT_SHOWN}"
+)
+
 
 def _url(name: str, value: str) -> str:
     if not value:
@@ -55,7 +69,10 @@ def _protocol(name: str, value: str) -> str:
 
 
 def _headers(name: str, value: str) -> dict[str, str]:
-    """Pairs that may stand in an HTTP request."""
+    """Pairs that may stand in an HTTP request beside those it has by itself.
+
+    Raises SettingError, with the others where some may not.
+    """
     for item in value.split(","):
         key, equals, _ = item.partition("=")
         if item.strip() and not (equals and key.strip()):
@@ -70,7 +87,16 @@ def _headers(name: str, value: str) -> dict[str, str]:
     if not letters.isprintable():
         expected = f"printable characters of ISO 8859-1 in keys and values; {NOT_SHOWN}"
         raise SettingError(name, _without_values(value), expected)
+    kept = {key: text for key, text in found.items() if _may_be_added(key)}
+    if len(kept) < len(found):
+        refused = ",".join(f"{key}=" for key in found if key not in kept)
+        raise SettingError(name, _without_values(refused), _HEADERS_EXPECTED, kept or None)
     return found
+
+
+def _may_be_added(name: str) -> bool:
+    is_token = all((sign.isascii() and sign.isalnum()) or sign in _NAME_SIGNS for sign in name)
+    return is_token and name.lower() not in _OF_THE_REQUEST
 
 
 def _without_values(headers: str) -> str:
@@ -276,6 +302,9 @@ class ExporterSettings:
         try:
             return parse(name, value)
         except SettingError as error:
-            error.taken = shown
             self.errors.append(error)
-            return default
+            if error.instead is None:
+                error.taken = shown
+                return default
+            error.taken = "the others"
+            return error.instead

@@ -6,7 +6,7 @@ import time
 
 from lambdatrace.errors import SendError, SettingError
 from lambdatrace.http1 import Address, Connection
-from lambdatrace.sinks.otlp_http import OtlpHttpSink
+from lambdatrace.sinks.otlp_http import OtlpHttpSink, merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,17 +47,19 @@ def otlp_sink(
             on_error(error.fact, error.remedy)
     headers, target = settings.headers, ""
     if proxy is not None and not address.is_tls:
-        headers = {**proxy.headers(), **headers}
+        headers = merged(proxy.headers(), headers)
         target = f"http://{address.authority}{address.path}"
     sign = None
     if sigv4 == "true" or (sigv4 == "auto" and ".amazonaws.com" in address.host.lower()):
         sign = signer(signal, address, environ, is_certain=sigv4 == "true")
         if sign is not None and signal == "logs":
-            headers = {
-                "x-aws-log-group": function.log_group,
-                "x-aws-log-stream": function.log_stream,
-                **{name.lower(): value for name, value in headers.items()},
-            }
+            headers = merged(
+                {
+                    "x-aws-log-group": function.log_group,
+                    "x-aws-log-stream": function.log_stream,
+                },
+                headers,
+            )
     return OtlpHttpSink(
         address,
         _connection(address, settings, proxy),

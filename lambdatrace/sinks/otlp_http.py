@@ -52,12 +52,13 @@ class OtlpHttpSink:
         self._is_gzip = is_gzip
         self._target = target or address.path
         self._sign = sign
-        self._headers = {
-            "Content-Type": encoder.content_type,
-            "User-Agent": f"lambdatrace/{__version__}",
-            **({"Content-Encoding": "gzip"} if is_gzip else {}),
-            **headers,
-        }
+        # What says how to read the body is ours alone. Who sends it may be told as the user likes.
+        self._headers = merged(
+            {"User-Agent": f"lambdatrace/{__version__}"},
+            headers,
+            {"Content-Type": encoder.content_type},
+            {"Content-Encoding": "gzip"} if is_gzip else {},
+        )
         self._head = post_head(address, self._target, self._headers)
 
     def send(self, records: list[Any], timeout_s: float, meanwhile: Callable[[], None]) -> Outcome:
@@ -74,7 +75,7 @@ class OtlpHttpSink:
         head = self._head
         if self._sign is not None:
             signed = self._sign(self._headers, body)
-            head = post_head(self._address, self._target, {**self._headers, **signed})
+            head = post_head(self._address, self._target, merged(self._headers, signed))
         try:
             response = self._connection.post(head, body, timeout_s, meanwhile)
         except SendError as error:
@@ -103,6 +104,12 @@ class OtlpHttpSink:
             wait_s = retry_after_s(response.header(b"retry-after"), time.time())
             return Outcome(is_accepted=False, retry_after_s=wait_s, message=message)
         return Outcome(is_accepted=True, rejected=sent, unencodable=unencodable, message=message)
+
+
+def merged(*parts: Mapping[str, str]) -> dict[str, str]:
+    """Headers of all `parts`, each name once in whatever case; a later part goes before."""
+    found = {name.lower(): (name, value) for part in parts for name, value in part.items()}
+    return dict(found.values())
 
 
 def _partial_success(response: Response) -> tuple[int, str]:

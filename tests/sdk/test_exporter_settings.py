@@ -215,6 +215,44 @@ def test_a_value_that_cannot_be_used_is_named_once_and_the_default_taken(
     assert of_traces({name: value}) == DEFAULTS
 
 
+HEADERS = (
+    "expected names of letters, digits and signs such as -, and none that each request has by "
+    "itself, such as Host, Content-Length and Content-Type; what may be a secret is not shown here"
+)
+
+
+@pytest.mark.parametrize(
+    ("refused", "shown"),
+    [
+        *((name, f"{name}=(hidden)") for name in ("Host", "content-length", "Transfer-Encoding")),
+        *((name, f"{name}=(hidden)") for name in ("connection", "content-type", "TE")),
+        ("é", "é=(hidden)"),
+        *((name, "(hidden)") for name in ("a b", "x:y", "(a)", '"a"')),
+    ],
+)
+def test_a_header_that_no_request_may_have_is_named_and_the_others_are_sent(
+    refused: str, shown: str
+) -> None:
+    environ = {"OTEL_EXPORTER_OTLP_HEADERS": f"api-key=s3cr3t,{refused}=other,user-agent=mine"}
+    assert errors(environ) == [
+        f"OTEL_EXPORTER_OTLP_HEADERS is '{shown}': {HEADERS}; taken: the others"
+    ]
+    assert of_traces(environ)["headers"] == {"api-key": "s3cr3t", "user-agent": "mine"}
+
+
+def test_when_no_header_is_left_it_is_as_without_any() -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_HEADERS": "api-key=s3cr3t",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "Host=a,te=b",
+    }
+    (error,) = errors(environ)
+    assert error == (
+        f"OTEL_EXPORTER_OTLP_TRACES_HEADERS is 'Host=(hidden),te=(hidden)': {HEADERS}; "
+        "taken: what OTEL_EXPORTER_OTLP_HEADERS says"
+    )
+    assert of_traces(environ)["headers"] == {"api-key": "s3cr3t"}
+
+
 def test_a_key_that_the_functions_init_has_fetched_counts_and_later_ones_do_not() -> None:
     environ = dict(ENVIRONMENT)
     telemetry = Telemetry(environ)

@@ -107,6 +107,23 @@ def test_spans_are_posted_as_otlp_protobuf(is_gzip: bool) -> None:
     assert (outcome.is_accepted, outcome.rejected) == (True, 0)
 
 
+def test_each_header_is_sent_once_in_whatever_case_it_was_given() -> None:
+    address = Address("http://127.0.0.1:1/v1/traces")
+    given = {"user-agent": "mine", "content-TYPE": "text/plain", "Api-Key": "1", "api-key": "2"}
+    sink = OtlpHttpSink(
+        address, Connection(address), given, span_encoder({}, lambda *_: None), is_gzip=True
+    )
+    assert sink._head == (
+        b"POST /v1/traces HTTP/1.1\r\n"
+        b"Host: 127.0.0.1:1\r\n"
+        b"user-agent: mine\r\n"
+        b"Content-Type: application/x-protobuf\r\n"
+        b"api-key: 2\r\n"
+        b"Content-Encoding: gzip\r\n"
+        b"Content-Length: "
+    )
+
+
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_retryable_answers_ask_for_a_retry_when_they_say(status: int) -> None:
     with endpoint() as server:
