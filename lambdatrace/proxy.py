@@ -6,14 +6,15 @@ Authorization).
 
 from __future__ import annotations
 
+import _socket
 from binascii import b2a_base64
 
 from lambdatrace.errors import SendError, SettingError
-from lambdatrace.http1 import Address, Response, set_timeout
+from lambdatrace.http1 import Address, Response, open_socket, set_timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 _OK_FIRST, _OK_LAST = 200, 299
@@ -21,20 +22,64 @@ _HEAD_BYTES_MAX = 16 * 1024
 
 
 class Proxy:
-    """A proxy at `address`; `authorization` is the value of its header, empty without a user."""
+    """A proxy at `address`, which `variable` names; as text, it says both.
 
-    __slots__ = ("address", "authorization")
+    `authorization` is the value of its header, empty without a user.
+    """
 
-    def __init__(self, address: Address, authorization: str = "") -> None:
+    __slots__ = ("address", "authorization", "variable")
+
+    def __init__(self, address: Address, variable: str, authorization: str = "") -> None:
         self.address = address
+        self.variable = variable
         self.authorization = authorization
+
+    def __str__(self) -> str:
+        return f"the proxy {self.address.authority} ({self.variable})"
 
     def headers(self) -> dict[str, str]:
         """What a request to the proxy itself carries besides."""
         return {"Proxy-Authorization": self.authorization} if self.authorization else {}
 
+    def dial(
+        self,
+        deadline_s: float | None,
+        new_socket: Callable[[int, int, int], Any],
+        finish: Callable[[Any], Any],
+    ) -> Any:
+        """What `finish` makes of a connection to the proxy. Raises SendError if there is none.
+
+        Raises what `finish` raises.
+        """
+        reached: list[Any] = []
+
+        def finish_reached(plain: Any) -> Any:
+            reached.append(plain)
+            return finish(plain)
+
+        try:
+            return open_socket(self.address, deadline_s, new_socket, finish_reached)
+        except OSError as error:
+            if reached:
+                raise
+            raise SendError(f"{self} {_unreachable(error)}") from error
+
+    def dial_plain(self, _address: Address, deadline_s: float | None) -> Any:
+        """A connection to the proxy itself. Raises SendError."""
+        return self.dial(deadline_s, _socket.socket, lambda plain: plain)
+
     def open_tunnel(self, plain: Any, address: Address, deadline_s: float | None) -> None:
-        """Have the proxy connect `plain` to `address`. Raises SendError, OSError."""
+        """Have the proxy connect `plain` to `address`. Raises SendError."""
+        try:
+            status = self._ask_for_tunnel(plain, address, deadline_s)
+        except TimeoutError:
+            raise SendError(f"{self} did not open a way to it in time") from None
+        except (OSError, ValueError) as error:
+            raise SendError(f"{self}: {getattr(error, 'strerror', None) or error}") from error
+        if not _OK_FIRST <= status <= _OK_LAST:
+            raise SendError(f"{self} answered HTTP {status}")
+
+    def _ask_for_tunnel(self, plain: Any, address: Address, deadline_s: float | None) -> int:
         host = f"[{address.host}]" if ":" in address.host else address.host
         lines = [f"CONNECT {host}:{address.port} HTTP/1.1", f"Host: {host}:{address.port}"]
         lines += [f"{name}: {value}" for name, value in self.headers().items()]
@@ -46,11 +91,20 @@ class Proxy:
             # Byte by byte, since what follows is no longer the proxy's: a few dozen bytes, once.
             byte = plain.recv(1)
             if not byte or len(received) > _HEAD_BYTES_MAX:
-                raise SendError(f"the proxy {self.address.authority} broke off its answer")
+                raise SendError(f"{self} broke off its answer")
             received += byte
-        status = Response(received[:-4]).status
-        if not _OK_FIRST <= status <= _OK_LAST:
-            raise SendError(f"the proxy {self.address.authority} answered HTTP {status}")
+        return Response(received[:-4]).status
+
+
+def _unreachable(error: OSError) -> str:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "gaierror" in kinds:
+        return "has a name that cannot be resolved"
+    if "TimeoutError" in kinds:
+        return "does not take connections in time"
+    if "ConnectionRefusedError" in kinds:
+        return "is not there: nothing listens"
+    return f"cannot be reached: {error.strerror or error}"
 
 
 def proxy_for(address: Address, environ: Mapping[str, str]) -> Proxy | None:
@@ -80,7 +134,7 @@ def read_proxy(name: str, url: str) -> Proxy:
     if address is None:
         # The value may hold a password.
         raise SettingError(name, "…", "http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
-    return Proxy(address, _basic(user) if at else "")
+    return Proxy(address, name, _basic(user) if at else "")
 
 
 def _basic(user: str) -> str:

@@ -49,8 +49,9 @@ class Tls:
             set_timeout(plain, deadline_s)  # the handshake takes it as a whole
             return context.wrap_socket(plain, server_hostname=address.host)
 
-        target = self._proxy.address if self._proxy is not None else address
-        return open_socket(target, deadline_s, socket.socket, shake_hands)
+        if self._proxy is not None:
+            return self._proxy.dial(deadline_s, socket.socket, shake_hands)
+        return open_socket(address, deadline_s, socket.socket, shake_hands)
 
     def _new_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self._certificate or None)

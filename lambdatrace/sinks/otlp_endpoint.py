@@ -45,10 +45,10 @@ def otlp_sink(
         except SettingError as error:
             error.taken = "no proxy"
             on_error(error.fact, error.remedy)
-    headers, target = settings.headers, ""
+    headers, target, on_the_way = settings.headers, "", ""
     if proxy is not None and not address.is_tls:
         headers = merged(proxy.headers(), headers)
-        target = f"http://{address.authority}{address.path}"
+        target, on_the_way = f"http://{address.authority}{address.path}", str(proxy)
     sign = None
     if sigv4 == "true" or (sigv4 == "auto" and ".amazonaws.com" in address.host.lower()):
         sign = signer(signal, address, environ, is_certain=sigv4 == "true")
@@ -67,13 +67,16 @@ def otlp_sink(
         encoder,
         is_gzip=settings.compression == "gzip",
         target=target,
+        on_the_way=on_the_way,
         sign=sign,
     )
 
 
 def _connection(address: Address, settings: SignalSettings, proxy: Proxy | None) -> Connection:
     if not address.is_tls:
-        return Connection(address if proxy is None else proxy.address)
+        if proxy is None:
+            return Connection(address)
+        return Connection(proxy.address, proxy.dial_plain)
     from lambdatrace.tls import Tls
 
     tls = Tls(settings.certificate, settings.client_certificate, settings.client_key, proxy)

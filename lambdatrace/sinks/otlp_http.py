@@ -31,8 +31,8 @@ _MESSAGE_LENGTH_MAX = 200
 class OtlpHttpSink:
     """Posts what `encoder` makes of a batch to `address` over one kept-alive `connection`.
 
-    Through a proxy for plain HTTP, `target` is the whole URL. `sign` gives, of the headers and the
-    body of a request, those that are still missing.
+    Through a proxy for plain HTTP, called `on_the_way` in messages, `target` is the whole URL. `sign`
+    gives, of the headers and the body of a request, those that are still missing.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class OtlpHttpSink:
         *,
         is_gzip: bool = False,
         target: str = "",
+        on_the_way: str = "",
         sign: Callable[[Mapping[str, str], bytes], Mapping[str, str]] | None = None,
     ) -> None:
         self._address = address
@@ -51,6 +52,7 @@ class OtlpHttpSink:
         self._encoder = encoder
         self._is_gzip = is_gzip
         self._target = target or address.path
+        self._on_the_way = on_the_way
         self._sign = sign
         # What says how to read the body is ours alone. Who sends it may be told as the user likes.
         self._headers = merged(
@@ -81,7 +83,7 @@ class OtlpHttpSink:
         except SendError as error:
             from lambdatrace.sinks.send_failure import unreachable
 
-            raise SendError(unreachable(self._address, error)) from error
+            raise SendError(unreachable(self._address, error, self._on_the_way)) from error
         return self._outcome(response, len(records) - unencodable, unencodable)
 
     def close(self) -> None:
@@ -99,7 +101,9 @@ class OtlpHttpSink:
             return Outcome(is_accepted=False, is_too_large=True)
         from lambdatrace.sinks.send_failure import refused
 
-        message = refused(self._address, response.status, _readable(response.body))
+        message = refused(
+            self._address, response.status, _readable(response.body), self._on_the_way
+        )
         if response.status in RETRYABLE:
             wait_s = retry_after_s(response.header(b"retry-after"), time.time())
             return Outcome(is_accepted=False, retry_after_s=wait_s, message=message)

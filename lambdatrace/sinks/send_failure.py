@@ -22,11 +22,11 @@ _OF_STATUS = {
     429: "it has too much to do, or a quota is used up",
 }
 _SERVER_ERROR = 500
+_OF_PROXY = "check that variable and NO_PROXY"
 _OF_TEXT = (
     ("WRONG_VERSION_NUMBER", f"it does not speak TLS: use http:// in {_SETTING}"),
     ("CERTIFICATE_VERIFY_FAILED", "OTEL_EXPORTER_OTLP_CERTIFICATE names certificates to trust"),
     ("ALERT_CERTIFICATE_REQUIRED", "it wants OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"),
-    ("proxy", "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"),
     (
         "not answer",
         "is it reachable from the function's VPC? OTEL_EXPORTER_OTLP_TIMEOUT is for slow ones",
@@ -43,12 +43,20 @@ def endpoint_of(address: Address) -> str:
     return f"{scheme}://{address.authority}{last if last == path else '/…' + last}"
 
 
-def unreachable(address: Address, error: Exception) -> str:
-    """What is said of a SendError `error`: endpoint, cause and remedy."""
+def unreachable(address: Address, error: Exception, on_the_way: str = "") -> str:
+    """What is said of a SendError `error`: endpoint, cause and remedy.
+
+    `on_the_way` is the proxy that requests are sent to, if one is.
+    """
     cause = error.__cause__
     text = str(error)
     kinds = {kind.__name__ for kind in type(cause).__mro__}
-    if "ConnectionRefusedError" in kinds:
+    if text.startswith("the proxy "):
+        said, remedy = text, _OF_PROXY
+    elif on_the_way:  # it has been reached
+        peer, _, rest = text.partition(" ")
+        said, remedy = f"{on_the_way}{':' * peer.endswith(':')} {rest}", _OF_PROXY
+    elif "ConnectionRefusedError" in kinds:
         said, remedy = "nothing listens there", f"start a collector, or set {_SETTING}"
     elif "gaierror" in kinds:
         said, remedy = "its name cannot be resolved", f"check {_SETTING}"
@@ -58,8 +66,9 @@ def unreachable(address: Address, error: Exception) -> str:
     return f"{endpoint_of(address)}: {said}; {remedy}"
 
 
-def refused(address: Address, status: int, text: str) -> str:
-    """What is said of an answer with `status`, and the text in it."""
+def refused(address: Address, status: int, text: str, on_the_way: str = "") -> str:
+    """What is said of an answer with `status`, and the text in it; also if it may be a proxy's."""
     said = f"HTTP {status} {text}".rstrip()
     remedy = _OF_STATUS.get(status, "it has failed itself" if status >= _SERVER_ERROR else "")
-    return f"{endpoint_of(address)}: {said}" + (f"; {remedy}" if remedy else "")
+    asked = f", asked through {on_the_way}" if on_the_way else ""
+    return f"{endpoint_of(address)}{asked}: {said}" + (f"; {remedy}" if remedy else "")

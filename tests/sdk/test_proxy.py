@@ -11,7 +11,7 @@ from lambdatrace.errors import SendError, SettingError
 from lambdatrace.exporter_settings import ExporterSettings
 from lambdatrace.http1 import Address, Connection, post_head
 from lambdatrace.invocation import Function
-from lambdatrace.proxy import Proxy, is_bypassed, proxy_for
+from lambdatrace.proxy import is_bypassed, proxy_for
 from lambdatrace.records import Span, SpanContext
 from lambdatrace.sinks.otlp_endpoint import otlp_sink
 from lambdatrace.tls import Tls
@@ -154,11 +154,92 @@ def test_https_goes_through_a_tunnel_which_the_proxy_cannot_read(tmp_path: Path)
     assert b"Proxy-Authorization" not in received[0]
 
 
-def test_a_proxy_that_refuses_is_a_send_error_with_its_status() -> None:
-    with proxy(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as (port, _):
-        tls = Tls(proxy=Proxy(Address(f"http://127.0.0.1:{port}")))
-        with pytest.raises(SendError, match=rf"the proxy 127\.0\.0\.1:{port} answered HTTP 407"):
-            Connection(HTTPS, tls.dial).post(post_head(HTTPS, "/", {}), b"", 5)
+def sent_to(url: str, proxy_url: str, timeout_s: float = 5) -> str:
+    """What is said of a span that goes to `url` by way of `proxy_url`."""
+    variable = "HTTPS_PROXY" if url.startswith("https") else "HTTP_PROXY"
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, variable: proxy_url}
+    sink = otlp_sink(
+        "traces",
+        ExporterSettings(environ).of("traces"),
+        span_encoder({}, fail),
+        Function({}),
+        environ,
+        sigv4="auto",
+        on_error=fail,
+    )
+    try:
+        span = Span("a", SpanContext("1" * 32, "2" * 16), None, 1)
+        return sink.send([span], timeout_s, lambda: None).message
+    except SendError as error:
+        return str(error)
+    finally:
+        sink.close()
+
+
+REMEDY = "check that variable and NO_PROXY"
+
+
+@pytest.mark.parametrize("url", ["http://otlp.example.com:4318", "https://otlp.example.com"])
+def test_a_proxy_that_cannot_be_reached_is_named_with_its_variable(url: str) -> None:
+    variable = "HTTPS_PROXY" if url.startswith("https") else "HTTP_PROXY"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert sent_to(url, f"http://me:5ecret@127.0.0.1:{port}") == (
+        f"{url}/v1/traces: the proxy 127.0.0.1:{port} ({variable}) is not there: nothing listens; "
+        f"{REMEDY}"
+    )
+    assert sent_to(url, "http://proxy.invalid:1") == (
+        f"{url}/v1/traces: the proxy proxy.invalid:1 ({variable}) has a name that cannot be "
+        f"resolved; {REMEDY}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", " answered HTTP 407"),
+        (b"HTTP/1.1 200", " broke off its answer"),
+        (b"SSH-2.0\r\n\r\n", ": not an HTTP/1.1 answer: b'SSH-2.0'"),
+    ],
+)
+def test_a_proxy_that_opens_no_way_is_named_with_its_variable(answer: bytes, said: str) -> None:
+    with proxy(answer) as (port, _):
+        assert sent_to("https://otlp.example.com", f"http://127.0.0.1:{port}") == (
+            f"https://otlp.example.com/v1/traces: the proxy 127.0.0.1:{port} (HTTPS_PROXY){said}; "
+            f"{REMEDY}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://otlp.example.com", "did not open a way to it in time"),
+        ("http://otlp.example.com", "did not answer within 0.1 s"),
+    ],
+)
+def test_a_proxy_that_says_nothing_is_named_with_its_variable(url: str, said: str) -> None:
+    variable = "HTTPS_PROXY" if url.startswith("https") else "HTTP_PROXY"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert sent_to(url, f"http://127.0.0.1:{port}", 0.1) == (
+            f"{url}/v1/traces: the proxy 127.0.0.1:{port} ({variable}) {said}; {REMEDY}"
+        )
+
+
+def test_an_answer_by_way_of_a_proxy_may_be_the_proxys() -> None:
+    answer = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
+    with proxy(answer) as (port, _):
+        assert sent_to("http://otlp.example.com", f"http://127.0.0.1:{port}") == (
+            f"http://otlp.example.com/v1/traces, asked through the proxy 127.0.0.1:{port} "
+            "(HTTP_PROXY): HTTP 403; check the credentials in OTEL_EXPORTER_OTLP_HEADERS"
+        )
+
+
+def test_a_peer_behind_a_proxy_that_breaks_the_handshake_is_not_the_proxys_fault() -> None:
+    with proxy(b"HTTP/1.1 200 OK\r\n\r\n") as (port, _):
+        said = sent_to("https://otlp.example.com", f"http://127.0.0.1:{port}")
+    assert said.startswith("https://otlp.example.com/v1/traces: ")
+    assert "proxy" not in said
 
 
 def test_plain_http_asks_the_proxy_for_the_whole_url() -> None:

@@ -203,9 +203,12 @@ NoNameError.__name__ = "gaierror"
             ),
         ),
         (
-            "the proxy 10.0.0.1 answered HTTP 403",
+            "the proxy 10.0.0.1 (HTTPS_PROXY) answered HTTP 403",
             None,
-            "the proxy 10.0.0.1 answered HTTP 403; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
+            (
+                "the proxy 10.0.0.1 (HTTPS_PROXY) answered HTTP 403; "
+                "check that variable and NO_PROXY"
+            ),
         ),
         (
             "example.com: Name or service not known",
