@@ -44,19 +44,19 @@ _HEADERS_EXPECTED = (
 def _url(name: str, value: str) -> str:
     if not value:
         return value
-    from lambdatrace.http1 import Address
+    from lambdatrace.http1 import Address, host_and_port
 
     try:
         Address(value)
     except ValueError as error:
-        # What stands before the @ may be a password, and a path or query hold a key.
+        # What stands before the @ may be a password, and what follows the host hold a key.
         scheme, separator, rest = value.rpartition("://")
-        authority, slash, _ = rest.partition("?")[0].partition("/")
+        authority = host_and_port(rest)
         shown = authority.rpartition("@")[2]
         if "@" in authority:
             shown = f"{HIDDEN}@{shown}"
         else:
-            shown = f"{scheme}{separator}{shown}" + ("/…" if slash or "?" in rest else "")
+            shown = f"{scheme}{separator}{shown}" + ("/…" if authority != rest else "")
         raise SettingError(name, shown, str(error).removeprefix("expected ")) from None
     return value
 

@@ -73,7 +73,7 @@ class Address:
         if scheme.lower() not in ("http", "https") or not separator:
             raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
         self.is_tls = scheme.lower() == "https"
-        authority, slash, path = rest.partition("/")
+        authority = host_and_port(rest)
         if "@" in authority:
             raise ValueError("expected no user and password in the URL, but in the headers")
         host, colon, port = authority.rpartition(":")
@@ -81,15 +81,25 @@ class Address:
             host, port = authority, "443" if self.is_tls else "80"
         self.host = host_name(host)
         self.port = port_number(port)
-        if not path.isascii() or " " in path or not path.isprintable():
-            raise ValueError("expected a path of ASCII letters without spaces, percent-encoded")
-        self.path = slash + path or "/"
+        path = rest[len(authority) :]
+        if not path.isascii() or " " in path or "#" in path or not path.isprintable():
+            raise ValueError(
+                "expected a path of ASCII letters without spaces, percent-encoded, and no fragment"
+            )
+        self.path = path if path.startswith("/") else "/" + path
 
     @property
     def authority(self) -> str:
         """Host and port for the Host header; without the port if it is the scheme's."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
+
+
+def host_and_port(rest: str) -> str:
+    """What of a URL stands between its scheme and path, query or fragment (RFC 3986, 3.2)."""
+    for sign in "/?#":
+        rest = rest.partition(sign)[0]
+    return rest
 
 
 def host_name(text: str) -> str:

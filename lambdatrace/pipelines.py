@@ -237,6 +237,7 @@ class Pipelines:
             self._function,
             self._environ,
             sigv4=self._exporters.sigv4,
+            redaction=self._redaction,
             on_error=self._guard.report,
         )
 

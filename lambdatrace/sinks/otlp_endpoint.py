@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lambdatrace.exporter_settings import SignalSettings
     from lambdatrace.invocation import Function
     from lambdatrace.proxy import Proxy
+    from lambdatrace.redaction import Redaction
     from lambdatrace.sinks import Encoder
 
     Sign = Callable[[Mapping[str, str], bytes], Mapping[str, str]]
@@ -32,6 +33,7 @@ def otlp_sink(
     environ: Mapping[str, str],
     *,
     sigv4: str,
+    redaction: Redaction | None = None,
     on_error: Callable[[str, object], None],
 ) -> OtlpHttpSink:
     """What posts the records of `signal`; a proxy variable nobody can use is told to `on_error`."""
@@ -68,6 +70,7 @@ def otlp_sink(
         is_gzip=settings.compression == "gzip",
         target=target,
         on_the_way=on_the_way,
+        redaction=redaction,
         sign=sign,
     )
 

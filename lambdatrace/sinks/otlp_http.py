@@ -20,19 +20,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.http1 import Address, Connection, Response
+    from lambdatrace.redaction import Redaction
     from lambdatrace.sinks import Encoder
 
 TOO_LARGE = 413
 RETRYABLE = frozenset((429, 502, 503, 504))
 _SUCCESS_FIRST, _SUCCESS_LAST = 200, 299
-_MESSAGE_LENGTH_MAX = 200
 
 
 class OtlpHttpSink:
     """Posts what `encoder` makes of a batch to `address` over one kept-alive `connection`.
 
-    Through a proxy for plain HTTP, called `on_the_way` in messages, `target` is the whole URL. `sign`
-    gives, of the headers and the body of a request, those that are still missing.
+    Through a proxy for plain HTTP, `target` is the whole URL, and `on_the_way` what the proxy is
+    called. `sign` gives, of the headers and the body of a request, those that are still missing.
+    What an endpoint says is told without the request's credentials and what `redaction` finds.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class OtlpHttpSink:
         is_gzip: bool = False,
         target: str = "",
         on_the_way: str = "",
+        redaction: Redaction | None = None,
         sign: Callable[[Mapping[str, str], bytes], Mapping[str, str]] | None = None,
     ) -> None:
         self._address = address
@@ -53,6 +55,7 @@ class OtlpHttpSink:
         self._is_gzip = is_gzip
         self._target = target or address.path
         self._on_the_way = on_the_way
+        self._redaction = redaction
         self._sign = sign
         # What says how to read the body is ours alone. Who sends it may be told as the user likes.
         self._headers = merged(
@@ -74,26 +77,29 @@ class OtlpHttpSink:
             # wbits 31: deflate in gzip's frame; the gzip module costs 1 ms and adds nothing here.
             compressor = zlib.compressobj(wbits=31)
             body = compressor.compress(body) + compressor.flush()
-        head = self._head
+        head, headers = self._head, self._headers
         if self._sign is not None:
-            signed = self._sign(self._headers, body)
-            head = post_head(self._address, self._target, merged(self._headers, signed))
+            headers = merged(headers, self._sign(headers, body))
+            head = post_head(self._address, self._target, headers)
         try:
             response = self._connection.post(head, body, timeout_s, meanwhile)
         except SendError as error:
             from lambdatrace.sinks.send_failure import unreachable
 
             raise SendError(unreachable(self._address, error, self._on_the_way)) from error
-        return self._outcome(response, len(records) - unencodable, unencodable)
+        return self._outcome(response, headers, len(records) - unencodable, unencodable)
 
     def close(self) -> None:
         """Close the connection; a later `send` opens another."""
         self._connection.close()
 
-    def _outcome(self, response: Response, sent: int, unencodable: int) -> Outcome:
+    def _outcome(
+        self, response: Response, headers: Mapping[str, str], sent: int, unencodable: int
+    ) -> Outcome:
         if _SUCCESS_FIRST <= response.status <= _SUCCESS_LAST:
-            rejected, message = _partial_success(response)
+            rejected, said = _partial_success(response)
             rejected = max(0, min(rejected, sent))  # whatever an endpoint says
+            message = self._told(said, headers) if said else ""
             return Outcome(
                 is_accepted=True, rejected=rejected, unencodable=unencodable, message=message
             )
@@ -101,13 +107,17 @@ class OtlpHttpSink:
             return Outcome(is_accepted=False, is_too_large=True)
         from lambdatrace.sinks.send_failure import refused
 
-        message = refused(
-            self._address, response.status, _readable(response.body), self._on_the_way
-        )
+        text = self._told(response.body, headers)
+        message = refused(self._address, response.status, text, self._on_the_way)
         if response.status in RETRYABLE:
             wait_s = retry_after_s(response.header(b"retry-after"), time.time())
             return Outcome(is_accepted=False, retry_after_s=wait_s, message=message)
         return Outcome(is_accepted=True, rejected=sent, unencodable=unencodable, message=message)
+
+    def _told(self, said: bytes, headers: Mapping[str, str]) -> str:
+        from lambdatrace.sinks.send_failure import told
+
+        return told(said, self._address, headers, self._redaction)
 
 
 def merged(*parts: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +126,7 @@ def merged(*parts: Mapping[str, str]) -> dict[str, str]:
     return dict(found.values())
 
 
-def _partial_success(response: Response) -> tuple[int, str]:
+def _partial_success(response: Response) -> tuple[int, bytes]:
     """How many an Export…ServiceResponse says were rejected, and why; the same for all signals."""
     if "json" in response.header(b"content-type"):
         return _partial_success_json(response.body)
@@ -129,18 +139,18 @@ def _partial_success(response: Response) -> tuple[int, str]:
                 elif inner == 2 and isinstance(value, bytes):  # noqa: PLR2004 - error_message
                     message = value
             break
-    return _signed(rejected), _readable(message)
+    return _signed(rejected), message
 
 
-def _partial_success_json(body: bytes) -> tuple[int, str]:
+def _partial_success_json(body: bytes) -> tuple[int, bytes]:
     import json
 
     try:
         partial = json.loads(body)["partialSuccess"]
         counts = [int(partial[name]) for name in partial if name.startswith("rejected")]
-        return sum(counts), _readable(str(partial.get("errorMessage", "")).encode())
+        return sum(counts), str(partial.get("errorMessage", "")).encode("utf-8", "replace")
     except (ValueError, OverflowError, RecursionError, KeyError, TypeError, AttributeError):
-        return 0, ""  # there is none, or it says nothing that can be read
+        return 0, b""  # there is none, or it says nothing that can be read
 
 
 def _signed(number: int) -> int:
@@ -175,8 +185,3 @@ def _varint(body: bytes, position: int) -> tuple[int, int]:
             break
         shift += 7
     return number, position
-
-
-def _readable(body: bytes) -> str:
-    text = body[:_MESSAGE_LENGTH_MAX].decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lambdatrace.http1 import Address
+    from lambdatrace.redaction import Redaction
 
 _SETTING = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _OF_STATUS = {
@@ -22,6 +25,13 @@ _OF_STATUS = {
     429: "it has too much to do, or a quota is used up",
 }
 _SERVER_ERROR = 500
+_MESSAGE_LENGTH_MAX = 200
+# A shorter text is no key, and may be any word of a message.
+_CREDENTIAL_LENGTH_MIN, _WORD_LENGTH_MIN = 6, 8
+_BETWEEN_WORDS = str.maketrans("/&=", "   ")
+_NO_CREDENTIALS = frozenset(
+    ("user-agent", "content-type", "content-encoding", "x-aws-log-group", "x-aws-log-stream")
+)
 _OF_PROXY = "check that variable and NO_PROXY"
 _OF_TEXT = (
     ("WRONG_VERSION_NUMBER", f"it does not speak TLS: use http:// in {_SETTING}"),
@@ -72,3 +82,54 @@ def refused(address: Address, status: int, text: str, on_the_way: str = "") -> s
     remedy = _OF_STATUS.get(status, "it has failed itself" if status >= _SERVER_ERROR else "")
     asked = f", asked through {on_the_way}" if on_the_way else ""
     return f"{endpoint_of(address)}{asked}: {said}" + (f"; {remedy}" if remedy else "")
+
+
+def told(
+    said: bytes, address: Address, headers: Mapping[str, str], redaction: Redaction | None
+) -> str:
+    """The beginning of what an endpoint has `said`, without the secrets it may have echoed.
+
+    They are the values of the request's `headers`, what of its URL is not told either, and what
+    `redaction` finds; the built-in rules hold where there is none.
+    """
+    if redaction is None:
+        from lambdatrace.redaction import Redaction
+
+        redaction = Redaction()
+    from lambdatrace.redaction import REDACTED
+
+    text = said.decode("utf-8", "replace")
+    for secret in sorted(_credentials(address, headers), key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    text = redaction.text(text)[:_MESSAGE_LENGTH_MAX]
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+
+
+def _credentials(address: Address, headers: Mapping[str, str]) -> set[str]:
+    """Texts that are none to be told, whole and in the parts that may come alone."""
+    from urllib.parse import unquote
+
+    path, _, query = address.path.partition("?")
+    before = path[: path.rfind("/v1/")] if "/v1/" in path else path
+    whole, words = [before, query], f"{before} {query}".translate(_BETWEEN_WORDS).split()
+    whole += map(unquote, whole[:])
+    words += map(unquote, words[:])
+    for name, value in headers.items():
+        if name.lower() not in _NO_CREDENTIALS:
+            whole.append(value)
+            for word in value.replace(",", " ").replace(";", " ").split():
+                words += [word, word.partition("=")[2], _password(word)]
+    return {
+        *(text for text in whole if len(text) >= _CREDENTIAL_LENGTH_MIN),
+        *(word for word in words if len(word) >= _WORD_LENGTH_MIN),
+    }
+
+
+def _password(word: str) -> str:
+    """What HTTP's Basic scheme has behind the user's name (RFC 7617); empty if `word` is none."""
+    from binascii import a2b_base64
+
+    try:
+        return a2b_base64(word).decode().partition(":")[2]
+    except ValueError:
+        return ""

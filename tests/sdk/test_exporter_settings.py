@@ -157,6 +157,16 @@ PORT = "expected a port from 1 to 65535"
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:65536", f"'http://h:65536': {PORT}"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:0", f"'http://h:0': {PORT}"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h:99999/x", f"'http://h:99999/…': {PORT}"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:x#s3cr3t", f"'http://h:x/…': {PORT}"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:x?s3cr3t", f"'http://h:x/…': {PORT}"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://h#s3cr3t",
+            (
+                "'http://h/…': expected a path of ASCII letters without spaces, percent-encoded, "
+                "and no fragment"
+            ),
+        ),
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "https://otlp..example",

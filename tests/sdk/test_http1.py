@@ -228,6 +228,7 @@ def test_nobody_listening_is_a_send_error_that_names_the_address() -> None:
         ("http://localhost:4318/v1/traces", (False, "localhost", 4318, "/v1/traces")),
         ("https://otlp.example", (True, "otlp.example", 443, "/")),
         ("HTTP://h/p?q=1", (False, "h", 80, "/p?q=1")),
+        ("http://h?q=1/2", (False, "h", 80, "/?q=1/2")),
         ("http://[::1]:4318/x", (False, "::1", 4318, "/x")),
         ("http://[::1]/x", (False, "::1", 80, "/x")),
         ("http://bücher.example.:1", (False, "xn--bcher-kva.example.", 1, "/")),
@@ -244,7 +245,7 @@ def test_an_address_is_what_the_url_says(url: str, expected: tuple[bool, str, in
         *("", "localhost:4318", "ftp://h", "http://", "http://h:port", "http://u:p@h"),
         *("http://h:0", "http://h:65536", "http://h:", "http://h:" + "9" * 5000, "http://:80"),
         *("http://a..b", "http://" + "a" * 64, "http://ö..b", "http://a b", "http://[::1"),
-        *("http://h/a b", "http://h/\r\nx: y", "http://h/€"),
+        *("http://h/a b", "http://h/\r\nx: y", "http://h/€", "http://h#x", "http://h/#x"),
     ],
 )
 def test_a_url_that_is_none_is_refused(url: str) -> None:

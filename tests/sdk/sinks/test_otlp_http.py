@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import threading
 import tracemalloc
+from base64 import b64encode
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from lambdatrace.errors import SendError
 from lambdatrace.http1 import Address, Connection
 from lambdatrace.records import Span, SpanContext
 from lambdatrace.sinks.otlp_http import OtlpHttpSink
-from lambdatrace.sinks.send_failure import unreachable
+from lambdatrace.sinks.send_failure import told, unreachable
 from lambdatrace.wire.otlp_protobuf import span_encoder
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def send(server: Endpoint, spans: list[Span], *, is_gzip: bool = False) -> Outco
     sink = OtlpHttpSink(
         address,
         Connection(address),
-        {"authorization": "Basic abc"},
+        {"authorization": "Bearer 5ecret-5ecret"},
         span_encoder(
             {"service.name": "orders"},
             lambda place, error: errors.append(f"{place}: {error}"),
@@ -102,7 +103,7 @@ def test_spans_are_posted_as_otlp_protobuf(is_gzip: bool) -> None:
     assert path == "/v1/traces"
     assert headers["Content-Type"] == "application/x-protobuf"
     assert headers["User-Agent"] == f"lambdatrace/{__version__}"
-    assert headers["authorization"] == "Basic abc"
+    assert headers["authorization"] == "Bearer 5ecret-5ecret"
     assert headers.get("Content-Encoding") == ("gzip" if is_gzip else None)
     assert (outcome.is_accepted, outcome.rejected) == (True, 0)
 
@@ -157,6 +158,46 @@ def test_other_failures_are_final_and_say_where_and_what_to_do(status: int, reme
         2,
         f"http://127.0.0.1:{server.server_port}/v1/traces: HTTP {status} no{remedy}",
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ('{"error": "bad key SEKRET-123"}', '{"error": "bad key REDACTED"}'),
+        ("no user SEKRET-123 here", "no user REDACTED here"),
+        ("authorization: Token token=SEKRET-123", "authorization: REDACTED"),
+        ("nobody has the password pass-word", "nobody has the password REDACTED"),
+        ("nothing at /t/SEKRET-456/v1/traces", "nothing at REDACTED/v1/traces"),
+        ("no tenant SEKRET-456 or SEKRET 789", "no tenant REDACTED or REDACTED"),
+        ('{"api_key":"Z9"}', '{"api_key":"REDACTED"}'),
+        ("x" * 196 + "SEKRET-123", "x" * 196 + "REDA"),
+        ("use application/x-protobuf", "use application/x-protobuf"),
+    ],
+)
+def test_what_an_endpoint_says_is_told_without_the_credentials_it_echoes(
+    said: str, shown: str
+) -> None:
+    address = Address("http://h/t/SEKRET-456/v1/traces?key=SEKRET%20789")
+    headers = {
+        "x-auth": "Token token=SEKRET-123",
+        "proxy-authorization": "Basic " + b64encode(b"me:pass-word").decode(),
+        "content-type": "application/x-protobuf",
+    }
+    assert told(said.encode(), address, headers, None) == shown
+
+
+def test_neither_a_refusal_nor_a_partial_success_tells_a_header() -> None:
+    with endpoint() as server:
+        server.status, server.answer = 401, b"bad key 5ecret-5ecret"
+        refusal = send(server, [span("a")])
+        server.status = 200
+        server.answer_headers = {"Content-Type": "application/json"}
+        server.answer = (
+            b'{"partialSuccess": {"rejectedSpans": 1, "errorMessage": "of 5ecret-5ecret"}}'
+        )
+        partial = send(server, [span("a")])
+    assert "/v1/traces: HTTP 401 bad key REDACTED; check" in refusal.message
+    assert partial.message == "of REDACTED"
 
 
 def test_an_endpoint_where_nothing_listens_is_told_with_a_remedy_and_without_its_secrets() -> None:
