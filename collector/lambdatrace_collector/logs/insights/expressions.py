@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lambdatrace_collector.logs.insights.aggregates import AGGREGATES, compile_aggregate
 from lambdatrace_collector.logs.insights.function_table import Context
-from lambdatrace_collector.logs.insights.functions import compile_call, contains
+from lambdatrace_collector.logs.insights.functions import compile_call
 from lambdatrace_collector.logs.insights.syntax import (
     Binary,
     Call,
@@ -22,6 +22,7 @@ from lambdatrace_collector.logs.insights.syntax import (
     Text,
     Unary,
 )
+from lambdatrace_collector.logs.insights.texts import contains
 from lambdatrace_collector.logs.insights.values import (
     Kind,
     Value,

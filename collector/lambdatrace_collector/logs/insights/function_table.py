@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from lambdatrace_collector.logs.insights.values import Kind, Value
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lambdatrace_collector.logs.insights.selection import Selection
     from lambdatrace_collector.logs.insights.syntax import Call, Node
-    from lambdatrace_collector.logs.insights.values import Value
+    from lambdatrace_collector.store.compiled_query import Expression
 
 
 class Function(NamedTuple):
@@ -35,3 +37,8 @@ class Context(NamedTuple):
     compile: Callable[[Node], Value]
     timestamp: Callable[[Call], Value]
     selection: Selection
+
+
+def condition(make: Callable[..., Expression]) -> Callable[..., Value]:
+    """A function that is true or false, of what makes its expression of values."""
+    return lambda *values: Value(make(*values), Kind.BOOLEAN)

@@ -234,3 +234,8 @@ def natural_order(text: Expression) -> Expression:
     key = Lambda(("part",), call("tuple", is_digits, length, part))
     parts = call("extractAll", call("ifNull", text, string("")), string("[0-9]+|[^0-9]+"))
     return call("arrayMap", key, parts)
+
+
+def is_true(condition: Value) -> Expression:
+    """A condition that is neither true nor false counts as false."""
+    return call("ifNull", as_boolean(condition), Parameter(0, "UInt8"))
