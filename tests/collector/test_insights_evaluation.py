@@ -2,6 +2,7 @@
 
 The evaluator is written from the documentation alone: a missing field is neither true nor false,
 texts that are numbers compare as numbers, aggregates leave out what is no number.
+LAMBDATRACE_TEST_EXAMPLES says how many are tried of each property.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import itertools
 import json
 import math
 import operator
+import os
 import re
 import statistics
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -358,7 +360,9 @@ def comparable(row: dict[str, str]) -> dict[str, Any]:
 
 
 EXAMPLES = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=int(os.environ.get("LAMBDATRACE_TEST_EXAMPLES", "12")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

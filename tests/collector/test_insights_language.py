@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
 from random import Random
@@ -236,6 +237,8 @@ def test_functions_and_operators_give_what_is_documented(store: Store) -> None:
 ARGUMENTS = ("n", "s", "nothing", "'a'", "''", "-2.5", "1e300", "@timestamp", "n > 1", "true", "5m")
 JSON_ARGUMENTS = ("jsonParse(@message)", "jsonParse(@message).list", "@message", "'10.0.0.0/8'")
 
+# Tried of each function and number of arguments; more are tried when told.
+CALLS = int(os.environ.get("LAMBDATRACE_TEST_EXAMPLES", "8"))
 # What several functions take alone, after their first value.
 CONSTANTS = ("'a'", "5m", "'10.0.0.0/8'", "'fe80::/10'")
 
@@ -247,10 +250,10 @@ def calls_of(name: str, chance: Random) -> list[str]:
     selection = Selection("1", "r", ("g",), 0, 2**42, 0)
     found = []
     for count in range(function.at_least if function else 0, most + 1):
-        for _ in range(24):
+        for number in range(CALLS):
             chosen = chance.choices((*ARGUMENTS, *JSON_ARGUMENTS), k=count)
-            if count > 1 and chance.random() < 0.5:
-                chosen[1:] = chance.choices(CONSTANTS) * (count - 1)
+            if number % 2:
+                chosen[1:] = [CONSTANTS[number // 2 % len(CONSTANTS)]] * (count - 1)
             written = f"{name}({', '.join(chosen)})"
             try:
                 plan_query(parse_query(f"display {written}"), f"display {written}", selection, 1)

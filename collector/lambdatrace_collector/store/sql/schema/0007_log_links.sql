@@ -2,6 +2,8 @@
 -- for. To keep them as columns took 2.3 µs and 16 bytes for each event that PutLogEvents takes, beside 7.5 µs and
 -- 30 bytes for all else; to keep them in bloom filters alone 2.4 µs, since each merge makes them anew. Who looks
 -- for an id asks for its characters in the message first, which takes 0.02 µs an event.
+-- Each SELECT from the table is planned with both, whether it names them or not: 1.8 ms of processor and 0.4 of
+-- the 300 MB that a query may have, where 0.9 ms and 0.06 MB are all else of the smallest.
 -- The order of conditions is one of cost: JSON is parsed only where a member of such a name is in it.
 --
 -- request_id: of Lambda's own lines (START, END, REPORT, `TIME ID Task timed out`), of its runtimes' loggers
