@@ -155,7 +155,8 @@ class Deployment:
         if wrapper:
             wanted.append(str(Path(wrapper).parent))
         below = sorted({f for f in wanted if f.startswith("/tmp/")})  # noqa: S108 - Lambda's own
-        return tuple(f for f in below if Path(f).is_dir())
+        folders = [f for f in below if Path(f).is_dir()]
+        return tuple(f for f in folders if not any(str(p) in folders for p in Path(f).parents))
 
 
 def deploy(

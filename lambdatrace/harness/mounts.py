@@ -36,7 +36,8 @@ def own_file_system(private: str, message: dict[str, Any]) -> None:
     """Gives this process its own /tmp, its layers as /opt, and names in /etc/hosts.
 
     All in a mount namespace, so that nobody else sees them. Folders in `keep` that live under the
-    old /tmp (code, interpreter) stay where they were; those in `read_only` cannot be written to.
+    old /tmp (code, interpreter) stay where they were, and can no more be written to, or removed by
+    a function that empties /tmp, than those in `read_only`.
     """
     unshare(private)
     kept = [(folder, os.open(folder, os.O_PATH)) for folder in message["keep"]]
@@ -49,6 +50,7 @@ def own_file_system(private: str, message: dict[str, Any]) -> None:
         os.makedirs(folder, exist_ok=True)
         bind(f"/proc/self/fd/{fd}", folder)
         os.close(fd)
+        make_read_only(folder)
     for folder in message["read_only"]:
         make_read_only(folder)
 

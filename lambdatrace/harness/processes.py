@@ -37,9 +37,9 @@ SUPERVISOR_STOP_S = 10.0
 @dataclass(frozen=True)
 class Launch:
     """A process to start. `tmp` becomes its /tmp, of `tmp_mb`, and `opt` its /opt where that can be
-    had; `keep` are folders under /tmp that must stay visible, `read_only` are not to be written to.
-    `groups` are the control groups it joins. `sandbox_address` is what the process knows as
-    sandbox.localdomain, if /etc/hosts can be had.
+    had; `keep` are folders under /tmp that must stay visible; neither these nor `read_only` can be
+    written to. `groups` are the control groups it joins. `sandbox_address` is what the process
+    knows as sandbox.localdomain, if /etc/hosts can be had.
     """
 
     argv: list[str]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -140,6 +142,39 @@ def test_the_code_and_the_layers_cannot_be_written_to(run: Run, tmp_path: Path) 
         None,
     ]
     (tmp_path / "code" / "file").write_text("ours is still writable")
+
+
+def test_a_function_that_empties_tmp_spares_the_interpreter_that_lies_below_it(
+    run: Run, tmp_path: Path
+) -> None:
+    venv = tmp_path / "venv"
+    venv.mkdir()
+    (venv / "module.py").touch()
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={venv} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    source = """
+        import os, shutil, sys
+
+        def handler(event, context):
+            open("/tmp/own", "w").close()
+            errors = []
+            for name in os.listdir("/tmp"):
+                path = os.path.join("/tmp", name)
+                if os.path.isdir(path):
+                    shutil.rmtree(path, onerror=lambda *failure: errors.append(failure[2][1].errno))
+                else:
+                    os.remove(path)
+            return [event in sys.path, os.path.exists("/tmp/own"), sorted(set(errors))]
+    """
+    with run(source, python=str(python)) as harness:
+        needs(harness, able=READ_ONLY)
+        result = harness.invoke("app", str(venv))
+    is_on_path, is_own_left, errors = result.json()
+    assert (is_on_path, is_own_left, errno.EROFS in errors) == (True, False, True)
+    assert (venv / "module.py").exists()
+    assert python.exists()
 
 
 def test_a_process_has_1024_descriptors(run: Run) -> None:
