@@ -115,24 +115,28 @@ class Alias:
 
 @dataclass(frozen=True)
 class StoredEventInvokeConfig:
-    """A FunctionEventInvokeConfig. What was not given is None, or empty for a destination."""
+    """A FunctionEventInvokeConfig. What was not given is None, or empty for a destination.
+
+    `effective` has Lambda's own values for what was not given. Raises FunctionConfigurationError
+    for what Lambda refuses, so that no event meets it.
+    """
 
     maximum_retry_attempts: int | None = None
     maximum_event_age_in_seconds: int | None = None
     on_success: str = ""
     on_failure: str = ""
     last_modified: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    effective: EventInvokeConfig = field(init=False)
 
-    @property
-    def effective(self) -> EventInvokeConfig:
-        """With Lambda's own values for what was not given."""
+    def __post_init__(self) -> None:
         retries, age_s = self.maximum_retry_attempts, self.maximum_event_age_in_seconds
-        return EventInvokeConfig(
+        effective = EventInvokeConfig(
             RETRY_ATTEMPTS_MAX if retries is None else retries,
             EVENT_AGE_S_MAX if age_s is None else age_s,
             self.on_success,
             self.on_failure,
         )
+        object.__setattr__(self, "effective", effective)
 
 
 @dataclass(frozen=True)

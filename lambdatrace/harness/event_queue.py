@@ -7,6 +7,7 @@ their samples for `AWS/Lambda`. An event is held until its last delivery is sett
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 from lambdatrace.harness import async_event
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from lambdatrace.harness.clock import Clock, Timer
     from lambdatrace.harness.event_invoke_config import EventInvokeConfig
     from lambdatrace.harness.invocation import Invocation, Outcome
+
+_log = logging.getLogger("lambdatrace.harness")
 
 QUEUED_MAX = 10_000  # events held, over all functions
 QUEUED_BYTES_MAX = 64 * 1024 * 1024  # of their payloads: what a harness may hold in memory for them
@@ -143,7 +146,11 @@ class EventQueue:
         attempt = event.invocation.attempt(event.attempts + 1)
         attempt.answer = lambda outcome: self._executed(event, outcome, attempt.executed_version)
         attempt.refuse = lambda error: self._refused(event, error)
-        self._submit(attempt)
+        try:
+            self._submit(attempt)
+        except Exception:  # noqa: BLE001 - a fault of the harness is no reason to lose an event
+            _log.exception("an event of %s could not be started", event.function_arn)
+            self._refused(event, InvokeError(500, "ServiceException", "Internal error"))
 
     def _executed(self, event: AsyncEvent, outcome: Outcome, executed_version: str) -> None:
         if outcome.is_cut_short:  # the service's fault, or its end: no attempt of the function's

@@ -13,7 +13,7 @@ from lambdatrace.harness.event_queue import EventQueue
 from lambdatrace.harness.invocation import Invocation, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from lambdatrace.harness.destinations import AwsCall
     from lambdatrace.harness.metrics import Sample
@@ -27,8 +27,10 @@ THROTTLED = InvokeError(429, "TooManyRequestsException", "Rate Exceeded.")
 class Bench:
     """An EventQueue whose function gives `results` one after the other, at once."""
 
-    def __init__(self, results: list[Outcome | InvokeError | None], **config: Any) -> None:
-        self.results = results
+    def __init__(
+        self, results: Sequence[Outcome | ValueError | InvokeError | None], **config: Any
+    ) -> None:
+        self.results = list(results)
         self.config = EventInvokeConfig(**config)
         self.target = ""
         self.is_without_concurrency = False
@@ -42,6 +44,8 @@ class Bench:
     def submit(self, invocation: Invocation) -> None:
         self.attempts.append((self.clock.now_s(), invocation))
         result = self.results.pop(0)
+        if isinstance(result, ValueError):
+            raise result
         if isinstance(result, Outcome):
             invocation.answer(result)
         elif result is not None:
@@ -163,6 +167,18 @@ def test_a_function_without_concurrency_is_not_tried() -> None:
         assert bench.samples == [("AsyncEventsReceived", 1.0), ("AsyncEventsDropped", 1.0)]
 
     play(scene)
+
+
+def test_a_fault_in_starting_an_event_does_not_lose_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        bench = Bench([ValueError("of the harness"), OK])
+        await bench.put()
+        bench.clock.move_to(1000.0)
+        assert bench.times_s == [0.0, 1.0]
+        assert bench.samples[-1] == ("AsyncEventsDropped", 0.0)
+
+    play(scene)
+    assert caplog.messages == [f"an event of {ARN}:$LATEST could not be started"]
 
 
 def test_an_event_that_calls_itself_in_a_loop_is_dropped_at_once() -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.harness.deployed_function import StoredEventInvokeConfig
-from lambdatrace.harness.errors import InvokeError
+from lambdatrace.harness.errors import FunctionConfigurationError, InvokeError
 from lambdatrace.harness.function import LATEST
 from lambdatrace.harness.lambda_api.resources import invalid, page
 
@@ -26,7 +26,7 @@ def put_function_event_invoke_config(
     """Sets a configuration whole: what is not given is the default again."""
     target, qualifier = _target(resources, parameters)
     changes = _changes(resources, target, parameters)
-    target.event_invoke_configs[qualifier] = StoredEventInvokeConfig(**changes)
+    target.event_invoke_configs[qualifier] = _apply(StoredEventInvokeConfig(), changes)
     return _describe(target, qualifier)
 
 
@@ -38,7 +38,7 @@ def update_function_event_invoke_config(
     changes = _changes(resources, target, parameters)
     stored = _stored(resources, target, qualifier)
     now = datetime.now(timezone.utc)
-    target.event_invoke_configs[qualifier] = replace(stored, last_modified=now, **changes)
+    target.event_invoke_configs[qualifier] = _apply(stored, {"last_modified": now, **changes})
     return _describe(target, qualifier)
 
 
@@ -116,12 +116,21 @@ def _changes(
     return found
 
 
+def _apply(stored: StoredEventInvokeConfig, changes: dict[str, Any]) -> StoredEventInvokeConfig:
+    """The configuration with members changed. Raises InvokeError for what it cannot be."""
+    try:
+        return replace(stored, **changes)
+    except FunctionConfigurationError as error:
+        raise invalid(str(error)) from error
+
+
 def _check_destinations(
     resources: Resources, target: DeployedFunction, on_success: str, on_failure: str
 ) -> None:
     for arn in filter(None, (on_failure, on_success)):
         service = arn.split(":")[2]
-        if service not in _SERVICES or (service == "s3" and arn == on_success):
+        is_fifo = service in ("sqs", "sns") and arn.endswith(".fifo")  # Lambda sends to none
+        if service not in _SERVICES or is_fifo or (service == "s3" and arn == on_success):
             success = f"OnSuccess(destination={on_success})" if on_success else "null"
             failure = f"OnFailure(destination={on_failure})" if on_failure else "null"
             raise invalid(

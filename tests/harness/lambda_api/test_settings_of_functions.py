@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:app"
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:queue"
+FIFO = f"{QUEUE}.fifo"
 INVALID = "InvalidParameterValueException"
 
 
@@ -88,6 +89,32 @@ def test_an_event_invoke_config_is_put_changed_listed_and_deleted(api: Any, crea
                 (
                     "The provided destination config DestinationConfig(onSuccess="
                     "OnSuccess(destination=arn:aws:s3:::bucket), onFailure=null) is invalid."
+                ),
+            ),
+        ),
+        (
+            {"DestinationConfig": {"OnFailure": {"Destination": FIFO}}},
+            (
+                400,
+                INVALID,
+                (
+                    "The provided destination config DestinationConfig(onSuccess=null, onFailure="
+                    f"OnFailure(destination={FIFO})) is invalid."
+                ),
+            ),
+        ),
+        (
+            {
+                "DestinationConfig": {
+                    "OnSuccess": {"Destination": "arn:aws:sqs:us-east-1:123456789012:"}
+                }
+            },
+            (
+                400,
+                INVALID,
+                (
+                    "success destination 'arn:aws:sqs:us-east-1:123456789012:': expected an ARN of one of "
+                    "sqs, sns, lambda, events"
                 ),
             ),
         ),
