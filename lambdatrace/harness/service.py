@@ -34,6 +34,7 @@ from lambdatrace.harness.errors import (
 )
 from lambdatrace.harness.event_invoke_config import EventInvokeConfig
 from lambdatrace.harness.event_queue import EventQueue
+from lambdatrace.harness.folder_removal import remove_folder
 from lambdatrace.harness.function import LATEST
 from lambdatrace.harness.invocation import Invocation, InvocationFacts, Outcome
 from lambdatrace.harness.lambda_api.code import Code
@@ -314,7 +315,7 @@ class LambdaService:
 
     def remove_temp_dir(self, folder: Path) -> None:
         """Removes it, in another thread: a function may have left many files."""
-        asyncio.get_running_loop().run_in_executor(None, _remove, folder)
+        asyncio.get_running_loop().run_in_executor(None, remove_folder, folder)
 
     def make_room(self) -> None:
         """Closes the environment idle for longest when there are as many as may run at once."""
@@ -410,9 +411,3 @@ class LambdaService:
             clock.move_to(due_s)
             await self.wait_events()
         clock.move_to(target_s)
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

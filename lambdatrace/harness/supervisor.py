@@ -34,7 +34,7 @@ import sys
 import time
 from typing import Any
 
-from lambdatrace.harness import control_groups, mounts
+from lambdatrace.harness import control_groups, folder_removal, mounts
 
 PACKET_BYTES_MAX = 200_000  # below the kernel's default socket buffer of 212,992 bytes
 LOG_FD = 3  # where a runtime finds its framed log pipe
@@ -273,10 +273,8 @@ def main() -> None:
         watch.run()
     finally:
         kill_all(set(watch.pid_by_fd.values()))
-        import shutil
-
         with contextlib.suppress(OSError):
             mounts.unmount_below(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        folder_removal.remove_folder(folder)
         for group in watch.groups:
             control_groups.remove(group)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
 from lambdatrace.harness.errors import LaunchError
+from lambdatrace.harness.folder_removal import remove_folder
 
 _LOCK = "lock"
 
@@ -41,7 +41,7 @@ class TempDirs:
     def close(self) -> None:
         """Removes everything."""
         self._lock.close()
-        shutil.rmtree(self.root, ignore_errors=True)
+        remove_folder(self.root)
 
 
 def remove_stale(base: Path) -> list[Path]:
@@ -49,7 +49,7 @@ def remove_stale(base: Path) -> list[Path]:
     removed = []
     for folder in base.iterdir():
         if folder.is_dir() and not _is_held(folder / _LOCK):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
             removed.append(folder)
     return removed
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import time
 from typing import TYPE_CHECKING
 
+from lambdatrace.harness.folder_removal import remove_folder
 from lambdatrace.harness.log_stream import LineReader
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class WorkerLogs:
         self._server.close()
         for connection in list(self._lines):
             self._close(connection)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_folder(self._folder)
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):

@@ -282,6 +282,23 @@ def test_folders_of_dead_harnesses_are_removed_and_those_of_living_ones_kept(
     assert [f.name for f in tmp_path.iterdir()] == ["alive"]
 
 
+def test_a_folder_left_behind_is_removed_however_deep_and_closed_it_is(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    (base / "dead" / "tmp-1").mkdir(parents=True)
+    (base / "dead" / "to-the-root").symlink_to("/")
+    here = os.open(base / "dead" / "tmp-1", os.O_RDONLY)
+    for _ in range(3000):  # a path longer than the kernel takes, deeper than Python calls itself
+        os.mkdir("folder", dir_fd=here)
+        os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=here))
+        inner = os.open("folder", os.O_RDONLY, dir_fd=here)
+        os.fchmod(here, 0o500)
+        os.close(here)
+        here = inner
+    os.close(here)
+    assert [f.name for f in remove_stale(base)] == ["dead"]
+    assert list(base.iterdir()) == []
+
+
 def test_a_temp_folder_is_private_to_its_harness_and_goes_with_it() -> None:
     first, second = TempDirs(), TempDirs()
     folder = first.make("tmp-1")

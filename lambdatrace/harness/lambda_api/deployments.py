@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import zipfile
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from lambdatrace.harness.deployed_function import (
     Version,
 )
 from lambdatrace.harness.errors import FunctionConfigurationError, HarnessError
+from lambdatrace.harness.folder_removal import remove_folder
 from lambdatrace.harness.lambda_api import code as code_files
 from lambdatrace.harness.lambda_api import provisioned_concurrency
 from lambdatrace.harness.lambda_api.code import Code
@@ -88,7 +88,7 @@ class Deployments:
         }
         for folder in self._folders - used:
             self._folders.discard(folder)
-            asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, folder, True)
+            asyncio.get_running_loop().run_in_executor(None, remove_folder, folder)
 
     async def _deploy(
         self, target: DeployedFunction, version: Version, copy_from: Path | None, *, unpacks: bool
