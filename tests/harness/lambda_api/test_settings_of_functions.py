@@ -113,8 +113,8 @@ def test_an_event_invoke_config_is_put_changed_listed_and_deleted(api: Any, crea
                 400,
                 INVALID,
                 (
-                    "success destination 'arn:aws:sqs:us-east-1:123456789012:': expected an ARN of one of "
-                    "sqs, sns, lambda, events"
+                    "success destination 'arn:aws:sqs:us-east-1:123456789012:': "
+                    "expected an ARN of one of sqs, sns, lambda, events"
                 ),
             ),
         ),
