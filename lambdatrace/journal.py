@@ -62,14 +62,16 @@ if TYPE_CHECKING:
 
 # A file's name goes on with the process's number and its start, which no other has both of.
 PREFIX = ".lambdatrace-"
-NEW = ".new"  # at the end of it while the file is made that is to take its place
 MAGIC = b"lmdtrac2"
-_MAGIC_BYTES = len(MAGIC)
 HEADER_BYTES = 16
 FRAME_BYTES = 12
 END = bytes(4)  # a frame of no length
 SIZE_MAX = 1 << 20  # five thousand spans; the buffer's default is two
 _END_MAX = SIZE_MAX - len(END)
+# At its end, for what makes entries void or concludes them: else what was sent would be sent again.
+# An entry takes 95 bytes or more, and its id or time among those that were sent 21 at most.
+RESERVE = SIZE_MAX // 7
+_CONCLUDING = frozenset(("root", "timeout", "end", "settled", "written", "logged"))
 FULL_SHARE = 0.5  # from here on it is looked through for what has been sent
 FORMAT = 2  # of marshal: the last without back references, 20 % faster
 _ITEMS_MAX = 1_000  # of a list that is written as it is
@@ -82,7 +84,7 @@ NOT_ENDED = bytes(8)
 _END_AT = FRAME_BYTES + 1
 KINDS = "012345"  # of spans
 KEYS = 1 << 63  # what `source_hash` takes
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILES_MAX = 100  # of one process: of what it has loaded anew
 # Headers that say who called; the others of a request may hold secrets.
 _CARRIED = ("traceparent", "tracestate", "baggage", "b3", "x-b3-", "x-amzn-trace-id")
@@ -103,15 +105,15 @@ class Journal:
         "_due",
         "_file",
         "_is_putting",
-        "_kept",
-        "_key",
-        "_mapped",
-        "_places",
         "_settling",
         "_writing",
         "dropped",
         "folder",
+        "kept",
+        "key",
+        "mapped",
         "name",
+        "places",
         "position",
         "settled",
         "ticks",
@@ -126,18 +128,18 @@ class Journal:
         self._due = due
         self.dropped = 0
         self.settled = 0  # entries that are of no use any more, since it was looked through
-        self._kept = 0  # entries that were, then
+        self.kept = 0  # entries that were, then
         # No folder of its own: to make one costs as much as all the rest.
         pid = os.getpid()
         self.ticks = start_ticks(pid)  # since boot, when this process started
-        self._key = int.from_bytes(os.urandom(8), "little") % KEYS
-        self._mapped: Any = None
+        self.key = int.from_bytes(os.urandom(8), "little") % KEYS
+        self.mapped: Any = None
         self.position = HEADER_BYTES  # where the next entry goes
-        self._places = object()  # another once the places of what has begun are void
+        self.places = object()  # another once the places of what has begun are void
         # Until the file is mapped. A signal handler may record in the midst of an entry, which its
         # own then waits for in `_deferred`.
         self._writing = _thread.RLock()
-        self._deferred: list[bytes] = []
+        self._deferred: list[tuple[Any, ...]] = []
         self._is_putting = False
         self._settling = _thread.allocate_lock()
         self.name = f"{PREFIX}{pid}-{self.ticks}"
@@ -156,7 +158,7 @@ class Journal:
         self._due = None
         self._descriptor = self._open_new()
         self._file = _file_of(self._descriptor)
-        self._put_all(MAGIC + self._key.to_bytes(8, "little") + first + END, 0)
+        self._put_all(MAGIC + self.key.to_bytes(8, "little") + first + END, 0)
         self.position += len(first)
 
     def _open_new(self) -> int:
@@ -164,10 +166,10 @@ class Journal:
         name = self.name
         for number in range(1, _FILES_MAX):
             try:
-                return os.open(f"{self.folder}/{self.name}", _FLAGS, 0o600)
+                return os.open(f"{self.folder}/{self.name}", FLAGS, 0o600)
             except FileExistsError:
                 self.name = f"{name}-{number}"
-        return os.open(f"{self.folder}/{self.name}", _FLAGS, 0o600)
+        return os.open(f"{self.folder}/{self.name}", FLAGS, 0o600)
 
     def write(self, entry: Entry) -> None:
         """Add `entry`; values that are no plain ones are written as their `str`."""
@@ -181,53 +183,53 @@ class Journal:
             except Exception:  # noqa: BLE001 - a user's value may do anything
                 self.dropped += 1
                 return
-        self._append(body)
+        self._append(body, 0 if entry[0] in _CONCLUDING else RESERVE)
 
-    def _append(self, body: bytes) -> int:
-        """Where the frame is; 0 while the file is not mapped, and when it is full."""
+    def _append(self, body: bytes, reserve: int = RESERVE) -> int:
+        """Where the frame is; 0 while the file is not mapped, and where it leaves no `reserve`."""
         size = len(body)
         length = LENGTHS[size] if size < LENGTHS_MAX else size.to_bytes(4, "little")
-        frame = b"".join((length, source_hash(self._key, body), body, END))
-        if self._mapped is None:
-            self._put(frame)
+        frame = b"".join((length, source_hash(self.key, body), body, END))
+        if self.mapped is None:
+            self._put(frame, reserve)
             return 0
         start = self.position  # one step from here …
         end = start + FRAME_BYTES + size
-        if end < _END_MAX:
+        if end + reserve < _END_MAX:
             self.position = end
-            self._mapped[start : end + 4] = frame  # … to here
+            self.mapped[start : end + 4] = frame  # … to here
             return start
         self.dropped += 1
         return 0
 
-    def _put(self, frame: bytes) -> None:
+    def _put(self, *frame_and_reserve: Any) -> None:
         with self._writing:
-            self._deferred.append(frame)
+            self._deferred.append(frame_and_reserve)
             if self._is_putting:
                 return
             self._is_putting = True
             try:
                 while self._deferred:
-                    self._put_next(self._deferred.pop(0))
+                    self._put_next(*self._deferred.pop(0))
             finally:
                 self._is_putting = False
 
-    def _put_next(self, frame: bytes) -> None:
-        if self._mapped is not None:  # by another thread, meanwhile
-            self._append(frame[FRAME_BYTES : -len(END)])
+    def _put_next(self, frame: bytes, reserve: int) -> None:
+        if self.mapped is not None:  # by another thread, meanwhile
+            self._append(frame[FRAME_BYTES : -len(END)], reserve)
             return
         try:
             if self._due is not None:
                 self._make()
-            self._put_all(frame, self.position)
+            self._put_all(frame, self.position, reserve)
         except OSError:
             self.dropped += 1
         else:
             self.position += len(frame) - len(END)
 
-    def _put_all(self, data: bytes, position: int) -> None:
+    def _put_all(self, data: bytes, position: int, reserve: int = 0) -> None:
         """Write all of `data`, or raise OSError; half of a frame ends the file as none does."""
-        if position + len(data) > SIZE_MAX:
+        if position + len(data) + reserve > SIZE_MAX:
             raise OSError("the journal is full")
         if not self._is_open():
             raise OSError("the journal was closed")
@@ -275,7 +277,7 @@ class Journal:
             )
         else:
             span.noted = 0
-            places = self._places
+            places = self.places
             at = self._append(
                 f"{OPENED}\0\0\0\0\0\0\0\0{context.span_id}{context.trace_id}{parent.span_id}"
                 f"{KINDS[span.kind]}{span.start_ns} {context.trace_state}\n{spans.request_id}\n"
@@ -317,8 +319,8 @@ class Journal:
             if place is not None:
                 places, at = place
                 end = span.end_ns.to_bytes(8, "little")
-                if places is self._places:  # one step from here …
-                    self._mapped[at : at + 8] = end  # … to here
+                if places is self.places:  # one step from here …
+                    self.mapped[at : at + 8] = end  # … to here
                     return
             line = f"{CLOSED}{span.context.span_id}{span.end_ns} {span.name}"
             self._append(line.encode("utf-8", "replace"))
@@ -331,7 +333,7 @@ class Journal:
 
     def settled_spans(self, span_ids: list[str]) -> None:
         """Note which spans were sent; one of them that is open yet is sent again when it ends."""
-        self._places = object()  # its end is to come behind this entry
+        self.places = object()  # its end is to come behind this entry
         self.write(("settled", span_ids))
 
     def metric(
@@ -364,66 +366,37 @@ class Journal:
         try:
             self._map()
             # What ends from now on is an entry of its own, which moves the position.
-            self._places = object()
+            self.places = object()
             position = self.position
             if is_empty():
                 self._reset(position)
-            elif self.position > FULL_SHARE * SIZE_MAX and self.settled > self._kept // 4:
-                self._compact(keep)
+            elif self.position > FULL_SHARE * SIZE_MAX and self.settled > self.kept // 4:
+                from lambdatrace.journal_compaction import compact
+
+                compact(self, keep)
         finally:
             self._settling.release()
 
     def _reset(self, position: int) -> None:
         """Forget all, unless something was added behind `position`."""
-        if self._mapped is None:
+        if self.mapped is None:
             with self._writing:
                 if self.position == position and self._is_open():
                     self._put_all(END, HEADER_BYTES)
                     self.position = HEADER_BYTES
         elif self.position == position:  # one step from here …
-            self._mapped[HEADER_BYTES : HEADER_BYTES + 4] = END
+            self.mapped[HEADER_BYTES : HEADER_BYTES + 4] = END
             self.position = HEADER_BYTES  # … to here
-        self.settled = self._kept = 0
-
-    def _compact(self, keep: Callable[[list[Entry]], list[Entry]]) -> None:
-        """Hold only what `keep` leaves, in a new file that takes the place of the old at once.
-
-        Raises OSError if there is no room for it; all is as it was then.
-        """
-        old = self._mapped
-        if old is None:
-            return
-        read_to = self.position
-        from lambdatrace.journal_entries import read_entries
-
-        kept = keep(list(read_entries(old[:read_to])))
-        self._kept, self.settled = len(kept), 0
-        body = b"".join(self._frame(entry) for entry in kept)
-        path = f"{self.folder}/{self.name}"
-        new = _new_mapping(path + NEW)
-        try:
-            at, places = HEADER_BYTES + len(body), object()
-            new[len(MAGIC) : at] = self._key.to_bytes(8, "little") + body
-            # With what other threads have added meanwhile: one step from here …
-            end = at + self.position - read_to
-            new[at : end + 4] = old[read_to : self.position + 4]
-            new[:_MAGIC_BYTES] = MAGIC  # it counts from now on, under either name
-            self._mapped = new
-            self._places = places  # what has begun meanwhile has its place in the old one
-            self.position = end  # … to here
-        except IndexError as error:
-            os.unlink(path + NEW)  # noqa: PTH108 - pathlib costs 2.8 ms
-            raise OSError("the journal is full") from error
-        os.rename(path + NEW, path)  # noqa: PTH104 - see above
+        self.settled = self.kept = 0
 
     def _map(self) -> None:
         """Have entries copied into the file's pages from now on, if it can be had."""
-        if self._mapped is None:
+        if self.mapped is None:
             with self._writing:
                 try:
                     if not self._is_open():
                         return
-                    self._mapped = _mapping(self._descriptor)
+                    self.mapped = mapping(self._descriptor)
                 except (OSError, ValueError):
                     return  # no room, or a file system that cannot: entries are written as before
                 self._close_descriptor()
@@ -457,7 +430,7 @@ class Journal:
 
     def _frame(self, entry: Entry) -> bytes:
         body = dumps(entry, FORMAT)
-        return len(body).to_bytes(4, "little") + source_hash(self._key, body) + body
+        return len(body).to_bytes(4, "little") + source_hash(self.key, body) + body
 
 
 def _file_of(descriptor: int) -> tuple[int, int]:
@@ -466,24 +439,12 @@ def _file_of(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _mapping(descriptor: int) -> Any:
+def mapping(descriptor: int) -> Any:
     """The pages of a file, all of which the file system has. Raises OSError or ValueError."""
     from mmap import mmap
 
     os.posix_fallocate(descriptor, 0, SIZE_MAX)
     return mmap(descriptor, SIZE_MAX)
-
-
-def _new_mapping(path: str) -> Any:
-    """The pages of a new file, which is gone again if there is no room. Raises OSError."""
-    descriptor = os.open(path, _FLAGS, 0o600)
-    try:
-        return _mapping(descriptor)
-    except BaseException:
-        os.unlink(path)  # noqa: PTH108 - pathlib costs 2.8 ms
-        raise
-    finally:
-        os.close(descriptor)  # the mapping has its own
 
 
 def span_entry(span: Span) -> Entry:

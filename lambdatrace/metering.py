@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lambdatrace.records import SpanContext
     from lambdatrace.telemetry import Telemetry
 
+_WRITTEN_MAX = 1_000  # of one entry, so that of a full journal the first are those it has room for
+
 
 class Metering:
     """Made at the first metric, or to write what there may be."""
@@ -148,7 +150,8 @@ class Metering:
         if current.journal is not None and recorder.taken:
             written, recorder.taken = recorder.taken, []
             current.journal.settled += len(written)
-            current.journal.write(("written", written))
+            for at in range(0, len(written), _WRITTEN_MAX):
+                current.journal.write(("written", written[at : at + _WRITTEN_MAX]))
 
     def collect(self, spans: InvocationSpans | None = None) -> None:
         """Make records of what the instruments measured since the last time."""

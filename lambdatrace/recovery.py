@@ -14,7 +14,8 @@ import stat
 
 from lambdatrace.initialization import start_ticks
 from lambdatrace.invocation import Invocation
-from lambdatrace.journal import MAGIC, NEW, PREFIX, SIZE_MAX, span_entry
+from lambdatrace.journal import MAGIC, PREFIX, SIZE_MAX, span_entry
+from lambdatrace.journal_compaction import NEW
 from lambdatrace.journal_entries import file_id, read_entries
 from lambdatrace.journal_logs import numbered_entry, record_of
 from lambdatrace.journal_state import Left, span_of

@@ -318,10 +318,10 @@ def test_a_signal_handler_may_record_in_the_midst_of_an_entry(
     journal = Journal(str(tmp_path))
     put = Journal._put_all
 
-    def interrupted(self: Journal, data: bytes, position: int) -> None:
+    def interrupted(self: Journal, *given: Any) -> None:
         monkeypatch.setattr(Journal, "_put_all", put)
         journal.write(("written", [1]))  # as by a handler of SIGALRM, in the same thread
-        put(self, data, position)
+        put(self, *given)
 
     monkeypatch.setattr(Journal, "_put_all", interrupted)
     journal.write(("settled", ["a"]))

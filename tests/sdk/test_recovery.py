@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from contextvars import copy_context
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from lambdatrace.buffer import Buffer
 from lambdatrace.guard import Guard
 from lambdatrace.handler import begin
 from lambdatrace.invocation_spans import InvocationSpans
-from lambdatrace.journal import MAGIC, SIZE_MAX, Journal, span_entry
+from lambdatrace.journal import MAGIC, RESERVE, SIZE_MAX, Journal, span_entry
 from lambdatrace.journal_entries import read_entries
 from lambdatrace.journal_state import Left, compacted
 from lambdatrace.metering import Metering
@@ -36,7 +37,7 @@ from lambdatrace.tracing import enter, leave
 from lambdatrace.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lambdatrace.records import Span
     from lambdatrace.testing import Recorded
@@ -514,6 +515,45 @@ def test_a_process_killed_while_it_recovers_leaves_all_once(
         assert [path.name for path in tmp_path.iterdir()] == [_own_name(after)]
 
 
+def fill(recorded: Recorded, record: Callable[[int], object]) -> None:
+    """Call `record` until its entry has no room in the journal."""
+    for number in count():
+        if own_journal(recorded).dropped:
+            return
+        record(number)
+
+
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_what_was_written_and_sent_of_a_full_journal_does_not_come_again(
+    tmp_path: Path, *, is_mapped: bool
+) -> None:
+    with process(tmp_path, **COUNTING) as recorded:
+        running = start(recorded)
+        if is_mapped:
+            lambdatrace.flush()
+        start_span = recorded.telemetry.tracer.start_span
+        fill(recorded, lambda number: start_span(f"{number}", attributes={"a": "x" * 20_000}))
+        for number in range(400):
+            with lambdatrace.span("ended"):
+                lambdatrace.metric(f"m{number}", 1)
+        assert own_journal(recorded).dropped > 1, "of the small ones too"
+        lambdatrace.flush()
+        running.fail(ValueError("no"))
+        die(recorded)
+    with process(tmp_path, **COUNTING) as after:
+        after.telemetry.flush()
+        names = Counter(span.name for span in recorded.spans + after.spans)
+        metrics = Counter(
+            name
+            for document in recorded.metric_documents + after.metric_documents
+            for name in document
+            if name[0] == "m"
+        )
+        assert metrics == {f"m{number}": 1 for number in range(400)}
+        assert (names["ended"], names["orders"]) == (400, 1)
+        assert counted(recorded, after)["Errors"] == 1
+
+
 def test_what_has_no_room_in_one_entry_is_taken_over_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -523,7 +563,7 @@ def test_what_has_no_room_in_one_entry_is_taken_over_one_by_one(
             pass
         die(recorded)
     with process(tmp_path) as after:
-        monkeypatch.setattr("lambdatrace.journal._END_MAX", 2_000)
+        monkeypatch.setattr("lambdatrace.journal._END_MAX", RESERVE + 2_000)
         journal = after.telemetry.journal
         assert journal is not None
         journal.settle(lambda: False, list)  # mapped, as after a response
@@ -546,10 +586,18 @@ def test_a_compacted_journal_that_was_not_yet_renamed_counts(tmp_path: Path) -> 
         assert [path.name for path in tmp_path.iterdir()] == [_own_name(after)]
 
 
-def _file(recorded: Recorded) -> Path:
+def own_journal(recorded: Recorded) -> Journal:
     journal = recorded.telemetry.journal
     assert journal is not None
-    return Path(journal.folder, journal.name)
+    return journal
+
+
+def _file(recorded: Recorded) -> Path:
+    return Path(own_journal(recorded).folder, own_journal(recorded).name)
+
+
+def held(recorded: Recorded) -> list[Any]:
+    return list(read_entries(_file(recorded).read_bytes()))
 
 
 def _own_name(recorded: Recorded) -> str:
@@ -578,6 +626,26 @@ def test_a_compacted_journal_comes_to_the_same(tmp_path: Path) -> None:
     assert compacted(kept) == kept
     assert json.dumps(kept)
     assert len(kept) < len(entries)
+
+
+def test_a_compacted_journal_takes_no_more_room(tmp_path: Path) -> None:
+    with process(tmp_path) as recorded:
+        start(recorded)
+        lambdatrace.flush()
+        fill(recorded, lambda number: recorded.telemetry.tracer.start_span(f"open {number}"))
+        journal = own_journal(recorded)
+        journal.settled += 1_000_000
+        before, position = Left(held(recorded)), journal.position
+        lines: list[str] = []
+        recorded.telemetry.guard = Guard(write=lines.append)
+        recorded.telemetry.delivery._settle_journal()
+        after = Left(held(recorded))
+        assert journal.position <= position
+        assert (after.spans, after.roots) == (before.spans, before.roots)
+        assert len(after.spans) > 4_000
+        assert [line.partition(":")[0] for line in lines] == [
+            "the journal was full, or the function closed it"
+        ]
 
 
 KEYS = st.sampled_from("abc")
