@@ -111,8 +111,8 @@ class Guard:
         let_through(error)
         try:  # noqa: SIM105 - contextlib is not loaded on 3.10
             self.report(place, error)
-        except Exception:  # noqa: BLE001, S110 - no stack left, at the end of a recursion
-            pass
+        except RecursionError:
+            pass  # no stack left to say it with
 
     def report(self, place: str, error: Any, once_per: str = "") -> None:
         """Count a failure; the first of a place is written out, since a log line costs money.

@@ -8,6 +8,7 @@ from functools import partial, wraps
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
 from lambdatrace import telemetry
+from lambdatrace.guard import let_through
 from lambdatrace.invocation import Invocation, attribute, called
 from lambdatrace.records import CONSUMER, SERVER
 from lambdatrace.runtime_client import watch_responses
@@ -410,7 +411,8 @@ class RunningInvocation:
         try:
             arn, tenant_id = context.invoked_function_arn, context.tenant_id or ""
             deadline_ms = context._epoch_deadline_time_in_ms  # noqa: SLF001 - as the runtime sets it
-        except Exception:  # noqa: BLE001 - another's context
+        except Exception as error:  # noqa: BLE001 - another's context
+            let_through(error)
             arn = tenant_id = deadline_ms = None
         if type(arn) is str and type(deadline_ms) is int and type(tenant_id) is str:
             return arn, deadline_ms * 1_000_000, tenant_id

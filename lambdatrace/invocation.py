@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from lambdatrace.guard import let_through
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +138,8 @@ def attribute(context: Any, name: str) -> Any:
     """What the context has by this name; None if it has not, or fails to give it."""
     try:
         return getattr(context, name, None)
-    except Exception:  # noqa: BLE001 - an object of the user's may do anything
+    except Exception as error:  # noqa: BLE001 - an object of the user's may do anything
+        let_through(error)
         return None
 
 
@@ -144,7 +147,8 @@ def called(function: Any) -> Any:
     """What a method of the context gives; None if it is none, or fails."""
     try:
         return function() if callable(function) else None
-    except Exception:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - as above
+        let_through(error)
         return None
 
 

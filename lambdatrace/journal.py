@@ -48,6 +48,7 @@ import os
 from _imp import source_hash  # SipHash, in the interpreter itself; zlib would cost 0.3 ms
 from marshal import dumps
 
+from lambdatrace.guard import let_through
 from lambdatrace.initialization import start_ticks
 from lambdatrace.records import OWN_SCOPE
 
@@ -175,12 +176,14 @@ class Journal:
         """Add `entry`; values that are no plain ones are written as their `str`."""
         try:
             body = dumps(entry, FORMAT)
-        except ValueError:
+        except ValueError as unplain:
+            let_through(unplain)
             try:
                 from lambdatrace.journal_values import plain
 
                 body = dumps(plain(entry), FORMAT)
-            except Exception:  # noqa: BLE001 - a user's value may do anything
+            except Exception as error:  # noqa: BLE001 - a user's value may do anything
+                let_through(error)
                 self.dropped += 1
                 return
         self._append(body, 0 if entry[0] in _CONCLUDING else RESERVE)
@@ -222,7 +225,8 @@ class Journal:
             if self._due is not None:
                 self._make()
             self._put_all(frame, self.position, reserve)
-        except OSError:
+        except OSError as error:
+            let_through(error)
             self.dropped += 1
         else:
             self.position += len(frame) - len(END)
@@ -397,7 +401,8 @@ class Journal:
                     if not self._is_open():
                         return
                     self.mapped = mapping(self._descriptor)
-                except (OSError, ValueError):
+                except (OSError, ValueError) as error:
+                    let_through(error)
                     return  # no room, or a file system that cannot: entries are written as before
                 self._close_descriptor()
 
@@ -408,7 +413,8 @@ class Journal:
         """
         try:
             return self._descriptor >= 0 and _file_of(self._descriptor) == self._file
-        except OSError:
+        except OSError as error:
+            let_through(error)
             return False
 
     def _close_descriptor(self) -> None:

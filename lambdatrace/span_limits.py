@@ -13,6 +13,7 @@ from operator import is_
 
 from lambdatrace import records
 from lambdatrace.errors import SettingError
+from lambdatrace.guard import let_through
 from lambdatrace.log_record import LogRecord
 from lambdatrace.records import Event, Link, Span
 
@@ -196,7 +197,8 @@ class LimitingSink:
     def _limited(self, record: Any) -> Any:
         try:
             return self._limits.record(record)
-        except Exception:  # noqa: BLE001 - odd values: what encodes the record says and counts it
+        except Exception as error:  # noqa: BLE001 - what encodes the record says and counts it
+            let_through(error)
             return record
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial, wraps
 from types import CodeType
 
+from lambdatrace.guard import let_through
 from lambdatrace.records import ERROR, INTERNAL, OK
 from lambdatrace.tracing import CURRENT_SPAN, activate, deactivate
 
@@ -208,10 +209,10 @@ class SpanScope(SpanHandle):
         token, span = self._token, self._span
         if token is not None:
             self._token = None
-            try:  # noqa: SIM105 - contextlib is not loaded on 3.10
+            try:
                 CURRENT_SPAN.reset(token)
-            except ValueError:
-                pass  # see `deactivate`
+            except ValueError as failure:  # see `deactivate`
+                let_through(failure)
         if span is None:
             return
         # GeneratorExit is how a generator is closed early, not a failure.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _contextvars import ContextVar  # what `contextvars` gives, without its 0.2 ms of import
 from sys import modules
 
+from lambdatrace.guard import let_through
 from lambdatrace.invocation_spans import OPEN_SPANS_MAX, InvocationSpans
 from lambdatrace.records import ERROR, INTERNAL, OWN_SCOPE, Span, SpanContext
 
@@ -49,12 +50,7 @@ def entered() -> InvocationSpans | None:
 
 def leave(token: Token[InvocationSpans | None]) -> None:
     """Undo `enter`."""
-    try:  # noqa: SIM105 - contextlib is not loaded on 3.10
-        _invocation.reset(token)
-    except ValueError:
-        # Ended in another context than begun in (an async generator closed elsewhere): that one
-        # does not know of the invocation.
-        pass
+    _reset(_invocation, token)
 
 
 def activated() -> Span | None:
@@ -69,11 +65,15 @@ def activate(span: Span) -> Token[Span | None]:
 
 def deactivate(token: Token[Span | None]) -> None:
     """Undo `activate`."""
-    try:  # noqa: SIM105 - contextlib is not loaded on 3.10
-        CURRENT_SPAN.reset(token)
-    except ValueError:
+    _reset(CURRENT_SPAN, token)
+
+
+def _reset(variable: ContextVar[Any], token: Token[Any]) -> None:
+    try:
+        variable.reset(token)
+    except ValueError as error:
         # Entered in one context, left in another (a generator closed elsewhere): nothing to undo.
-        pass
+        let_through(error)
 
 
 class Tracer:

@@ -86,7 +86,8 @@ class StandardOutput(logging.Handler):
             sys.stdout.write(self.format(record) + "\n")
         except RecursionError:
             raise
-        except Exception:  # noqa: BLE001 - standard output may be closed or of another encoding
+        except Exception as error:  # noqa: BLE001 - standard output may be closed, for one
+            let_through(error)
             self.handleError(record)
 
 

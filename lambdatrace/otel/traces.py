@@ -15,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.context.context import Context
 
 from lambdatrace import telemetry
+from lambdatrace.guard import let_through
 from lambdatrace.otel import context as shared
 from lambdatrace.otel.context import SPAN_KEY
 from lambdatrace.otel.global_providers import watch
@@ -234,11 +235,11 @@ class CurrentSpan:
         if self._theirs is not None:
             is_handled: bool | None = self._theirs.__exit__(error_type, error, traceback)
             return is_handled
-        try:  # noqa: SIM105 - contextlib is not loaded on 3.10
+        try:
             shared.detach(self._token)
-        except ValueError:
+        except ValueError as failure:
             # Entered in one context, left in another (a generator closed elsewhere).
-            pass
+            let_through(failure)
         span = self._span
         # As in the API, what is no Exception (GeneratorExit, …) is not an error.
         if isinstance(error, Exception) and type(span) is OtelSpan and not span.record.end_ns:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from json.encoder import encode_basestring_ascii
 
+from lambdatrace.guard import let_through
 from lambdatrace.propagation import TRACEPARENT, TRACESTATE
 
 TYPE_CHECKING = False
@@ -273,7 +274,8 @@ def _with_keys(payload: Any, trace: TraceFields) -> tuple[Any, int]:
     try:
         # As UTF-8: json would take UTF-16 too, in which a key cannot be put as bytes.
         value = json.loads(payload.decode() if isinstance(payload, bytes) else payload)
-    except ValueError:
+    except ValueError as error:
+        let_through(error)
         return payload, 0
     if not isinstance(value, dict) or _has_context(value, fields):
         return payload, 0
