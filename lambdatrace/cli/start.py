@@ -64,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="deploy a function again when its code or a layer of it has changed",
+        help="deploy a function again when Python in its folder is made, changed or removed, or "
+        "another file of a layer or of a folder below its own is changed or removed",
     )
     parser.add_argument(
         "--logs", action="store_true", help="print the functions' logs on standard error"

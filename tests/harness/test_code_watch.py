@@ -71,8 +71,27 @@ def test_what_is_not_there_or_leads_round_in_a_circle_does_no_harm(tmp_path: Pat
     (tmp_path / "circle").symlink_to(tmp_path)
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     touch(tmp_path / "app.py")
-    found = files_of([tmp_path, tmp_path / "missing"])
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "circle").symlink_to(tmp_path)
+    found = files_of(tmp_path, [tmp_path / "missing"])
     assert sorted(Path(path).name for path in found) == ["app.py", "circle"]
+
+
+def test_only_python_and_data_that_was_deployed_are_reasons_to_deploy_again(tmp_path: Path) -> None:
+    for name in ("app.py", "out.json", "templates/page.html"):
+        touch(tmp_path / name)
+    watch = CodeWatch([Function("app", "app.handler", code_dir=tmp_path)])
+    others = ("out.json", "new.json", ".app.py.swp", "app.py~", "templates/new.html~", "4913")
+    for no_code in (*others, ".env", ".hidden.py", "templates/.page.html.swp"):
+        touch(tmp_path / no_code)
+        assert watch.changed() == []
+    touch(tmp_path / "templates" / "page.html")
+    assert watch.changed() == ["app"]
+    touch(tmp_path / "templates" / "helpers.py")
+    assert watch.changed() == ["app"]
+    (tmp_path / "templates" / "new.html~").unlink()  # it was there when the last was deployed
+    assert watch.changed() == ["app"]
+    assert watch.changed() == []
 
 
 def test_a_function_deployed_again_runs_its_new_code_and_finishes_what_it_had(
@@ -91,6 +110,24 @@ def test_a_function_deployed_again_runs_its_new_code_and_finishes_what_it_had(
         assert slow.result().json() == ["VERSION", pid]
         with pytest.raises(InvokeError, match="Function not found"):
             harness.deploy_again("nowhere")
+
+
+def test_start_does_not_deploy_again_for_what_it_prints_itself(tmp_path: Path) -> None:
+    # As `lambdatrace start app.handler --watch > logs/start.py` would, the worst of names.
+    source = (
+        "import sys\nfrom pathlib import Path\n"
+        "from lambdatrace.harness import Function\n"
+        "from lambdatrace.harness.code_watch import CodeWatch\n"
+        "watch = CodeWatch([Function('app', 'app.handler', code_dir=Path())])\n"
+        "for _ in range(3):\n"
+        "    print(watch.changed(), flush=True)\n"
+    )
+    touch(tmp_path / "app.py", SOURCE)
+    touch(tmp_path / "logs" / "start.py")
+    with (tmp_path / "logs" / "start.py").open("w") as out:
+        command = [sys.executable, "-c", source]
+        subprocess.run(command, cwd=tmp_path, stdout=out, check=True, timeout=60)
+    assert (tmp_path / "logs" / "start.py").read_text() == "[]\n[]\n[]\n"
 
 
 def test_start_watches_the_code_if_it_is_told_to(tmp_path: Path) -> None:
