@@ -142,7 +142,14 @@ def add_function_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime",
         default="",
-        help="what the functions are told they run on, as python3.12 (default: this Python)",
+        help="what the functions run on, as python3.12: a Python of that version with awslambdaric "
+        "on PATH or of pyenv (default: this Python)",
+    )
+    parser.add_argument(
+        "--python",
+        default="",
+        metavar="PATH",
+        help="run the functions on this interpreter; it needs awslambdaric",
     )
     parser.add_argument(
         "--layer",
@@ -175,6 +182,7 @@ def add_function_arguments(parser: argparse.ArgumentParser) -> None:
 def functions(targets: list[str], arguments: argparse.Namespace) -> list[Function]:
     """The functions a command line describes. Raises FunctionConfigurationError."""
     from lambdatrace.harness import Function, FunctionConfigurationError, LoggingConfig
+    from lambdatrace.harness.function import inspect_interpreter
     from lambdatrace.harness.target import check_handler, parse_target
 
     environment = {}
@@ -198,11 +206,18 @@ def functions(targets: list[str], arguments: argparse.Namespace) -> list[Functio
             ephemeral_storage_mb=arguments.ephemeral_storage,
             environment=environment,
             runtime=arguments.runtime,
+            python=arguments.python,
             layers=arguments.layer,
             tracing=_TRACING[arguments.tracing],
             logging_config=LoggingConfig(arguments.log_format),
             **managed,
         )
+        if arguments.python and arguments.runtime:
+            version = inspect_interpreter(function.python).version
+            if arguments.runtime != f"python{version}":
+                raise FunctionConfigurationError(
+                    f"--python '{arguments.python}' is Python {version}, not {arguments.runtime}"
+                )
         check_handler(function.handler, function.code_dir)
         found.append(function)
     return found

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace.harness import sandbox_network
-from lambdatrace.harness.function import LATEST, Function, Interpreter, inspect_interpreter
+from lambdatrace.harness.function import (
+    LATEST,
+    Function,
+    Interpreter,
+    find_interpreter,
+    inspect_interpreter,
+)
 from lambdatrace.harness.layers import external_extensions, merge_layers
 from lambdatrace.harness.processes import Launch
 from lambdatrace.harness.supervisor import LOG_FD
@@ -168,6 +174,8 @@ def deploy(
     version: str = LATEST,
 ) -> Deployment:
     """Makes a function ready. Raises FunctionConfigurationError for a bad interpreter or layer."""
+    if function.python == function.runtime:  # none was there when it was made
+        function = replace(function, python=find_interpreter(function.runtime))
     interpreter = inspect_interpreter(function.python)
     layers_dir = None
     if function.layers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -32,7 +33,7 @@ LAYERS_MAX = 5
 LATEST = "$LATEST"
 _NAME = re.compile(r"[a-zA-Z0-9-_]{1,64}")
 _HANDLER = re.compile(r"[^\s]{1,128}")
-_RUNTIME = re.compile(r"python3\.\d{1,2}")
+RUNTIMES = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
 _VARIABLE = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 _INTERPRETER_QUERY_S = 30.0
 
@@ -83,8 +84,9 @@ class Function:
 
     `handler` is `module.function` below `code_dir`, which becomes the working directory.
     `timeout_s` may be a fraction, unlike on AWS, so that a timeout can be tested quickly.
-    `python` is the interpreter, with awslambdaric installed. `runtime` (`python3.12`) is what the
-    function is told it runs on; by default the interpreter's version. From `python3.12` on the
+    `runtime` (`python3.12`) is run by an interpreter of that version with awslambdaric: this one,
+    `python3.12` on the path, or one of pyenv's. `python` names the interpreter instead, by default
+    this one; with both, `runtime` is what the function is told it runs on. From `python3.12` on the
     runtime client waits for events in a thread, so that SIGTERM handlers run, and writes JSON
     with unescaped unicode; a warm invoke then takes 0.2 to 0.4 ms longer.
     `layers` are folders or zip files laid over each other as /opt, the last one on top.
@@ -110,7 +112,7 @@ class Function:
     timeout_s: float = 3
     memory_size_mb: int = 128
     environment: Mapping[str, str] = field(default_factory=dict)
-    python: str = sys.executable
+    python: str = ""
     runtime: str = ""
     layers: Sequence[Path | str] = ()
     logging_config: LoggingConfig = field(default_factory=LoggingConfig)
@@ -131,6 +133,7 @@ class Function:
         object.__setattr__(self, "layers", tuple(Path(layer).absolute() for layer in self.layers))
         object.__setattr__(self, "environment", dict(self.environment))
         self._check_identity()
+        object.__setattr__(self, "python", self._interpreter())
         self._check_limits()
         self._check_environment()
 
@@ -166,9 +169,9 @@ class Function:
             raise FunctionConfigurationError(
                 f"handler '{self.handler}' of {self.name}: expected module.function"
             )
-        if self.runtime and not _RUNTIME.fullmatch(self.runtime):
+        if self.runtime and self.runtime not in RUNTIMES:
             raise FunctionConfigurationError(
-                f"runtime '{self.runtime}' of {self.name}: expected python3.N, as python3.12"
+                f"runtime '{self.runtime}' of {self.name}: expected one of {', '.join(RUNTIMES)}"
             )
         if not self.code_dir.is_dir():
             raise FunctionConfigurationError(
@@ -177,6 +180,12 @@ class Function:
         for layer in self.layers:
             if not Path(layer).exists():
                 raise FunctionConfigurationError(f"layer {layer} of {self.name} does not exist")
+
+    def _interpreter(self) -> str:
+        if not self.python:
+            return find_interpreter(self.runtime) if self.runtime else sys.executable
+        # It is run in other folders than this one; a link of a virtual environment stays one.
+        return str(Path(self.python).absolute()) if os.sep in self.python else self.python
 
     def _check_limits(self) -> None:
         if not 0 < self.timeout_s <= TIMEOUT_S_MAX:
@@ -285,6 +294,25 @@ found = importlib.util.find_spec("awslambdaric") is not None
 paths = [p for p in [sys.prefix, sys.base_prefix, *sys.path] if p]
 print(json.dumps([list(sys.version_info[:3]), paths, found]))
 """
+
+
+def find_interpreter(runtime: str) -> str:
+    """The Python that functions of `runtime` (`python3.12`) run on: the first with awslambdaric.
+
+    Raises FunctionConfigurationError if there is none.
+    """
+    from lambdatrace.layer.bytecode import candidates
+
+    refused = []
+    for candidate in candidates(runtime.removeprefix("python")):
+        try:
+            if f"python{inspect_interpreter(candidate).version}" == runtime:
+                return candidate
+        except FunctionConfigurationError as error:
+            refused.append(str(error))
+    has_no_client = [reason for reason in refused if "has no awslambdaric" in reason]
+    remedy = next(iter(has_no_client), f"there is no {runtime} on PATH, nor of pyenv")
+    raise FunctionConfigurationError(f"runtime '{runtime}' cannot be run: {remedy}")
 
 
 @functools.lru_cache(maxsize=32)

@@ -61,18 +61,21 @@ def inspect_interpreter(path: str) -> Interpreter:
     return Interpreter(path, version, tag, bytes.fromhex(magic))
 
 
+def candidates(version: str) -> Iterator[str]:
+    """Where a Python of `version` (`3.12`) may be: this one, on the path, or of pyenv."""
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        yield sys.executable
+    on_path = shutil.which(f"python{version}")
+    if on_path:
+        yield on_path
+    yield from map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))
+
+
 def find_interpreters(versions: Sequence[str]) -> list[Interpreter]:
-    """One for each of `versions` that is on this machine: this one, on the path, or of pyenv."""
+    """One for each of `versions` that is on this machine; see `candidates`."""
     found = []
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
     for version in versions:
-        candidates = [sys.executable] if version == own else []
-        candidates += [
-            str(path)
-            for path in sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-        ]
-        on_path = shutil.which(f"python{version}")
-        for candidate in [*candidates, *([on_path] if on_path else [])]:
+        for candidate in candidates(version):
             try:
                 interpreter = inspect_interpreter(candidate)
             except LayerError:

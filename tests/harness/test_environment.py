@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import re
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -408,7 +409,9 @@ def test_an_unused_environment_is_shut_down(run: Run) -> None:
 def test_variables_are_those_of_lambda_and_the_functions_own(run: Run) -> None:
     source = "import os\ndef handler(event, context): return dict(os.environ)"
     own = {"STAGE": "test", "TZ": "Europe/Berlin", "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}
-    with run(source, environment=own, memory_size_mb=256, runtime="python3.13") as harness:
+    with run(
+        source, environment=own, memory_size_mb=256, runtime="python3.13", python=sys.executable
+    ) as harness:
         found = harness.invoke("app", trace_header="Root=1-a-b;Parent=c;Sampled=1").json()
         [environment] = harness.environments("app")
     expected = {

@@ -31,7 +31,7 @@ def function(**options: Any) -> Function:
         ({"timeout_s": 0}, "timeout of f is 0 s: expected up to 900 s"),
         ({"timeout_s": 901}, "timeout of f is 901 s"),
         ({"memory_size_mb": 127}, "memory size of f is 127 MB: expected 128 to 10240 MB"),
-        ({"runtime": "nodejs22.x"}, "runtime 'nodejs22.x' of f: expected python3.N"),
+        ({"runtime": "nodejs22.x"}, "runtime 'nodejs22.x' of f: expected one of python3.10,"),
         ({"code_dir": Path("/nowhere")}, "code folder /nowhere of f does not exist"),
         ({"layers": ["/nowhere"]}, "layer /nowhere of f does not exist"),
         (

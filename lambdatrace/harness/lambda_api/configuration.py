@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +21,11 @@ from lambdatrace.harness.function import (
     MAX_CONCURRENCY_DEFAULT,
     MEMORY_MB_MAX,
     RESERVED_VARIABLES,
+    RUNTIMES,
     SNAP_START,
     TIMEOUT_S_MAX,
     Function,
+    find_interpreter,
     inspect_interpreter,
 )
 from lambdatrace.harness.lambda_api.resources import invalid
@@ -62,7 +62,6 @@ _STATE_MEMBERS = (
     "LastUpdateStatusReasonCode",
     "RuntimeVersionConfig",
 )
-_RUNTIMES = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
 
 
 def changes(parameters: dict[str, Any], layers: dict[str, Path]) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def changes(parameters: dict[str, Any], layers: dict[str, Path]) -> dict[str, An
         found["environment"] = parameters["Environment"].get("Variables", {})
         _check_environment(found["environment"])
     if "Runtime" in parameters:
-        found["python"] = interpreter_for(parameters["Runtime"])
+        found["python"] = _interpreter(parameters["Runtime"])
     if "Mode" in parameters.get("TracingConfig", {}):
         found["tracing"] = parameters["TracingConfig"]["Mode"]
     if "DeadLetterConfig" in parameters:
@@ -188,26 +187,20 @@ def layer_arns(functions: Iterable[Function], region: str) -> dict[str, Path]:
     }
 
 
-def interpreter_for(runtime: str) -> str:
-    """The Python a runtime's functions run on: `python3.12` of PATH, with awslambdaric, else ours.
+def _interpreter(runtime: str) -> str:
+    """The Python a runtime's functions run on; where there is none, its name, not to be deployed.
 
     Raises InvokeError for a runtime that is none of Python.
     """
-    if runtime not in _RUNTIMES:
+    if runtime not in RUNTIMES:
         raise invalid(
             f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum "
-            f"value set: [{', '.join(_RUNTIMES)}] or be a valid ARN"
+            f"value set: [{', '.join(RUNTIMES)}] or be a valid ARN"
         )
-    if runtime == "python{}.{}".format(*sys.version_info):
-        return sys.executable
-    found = shutil.which(runtime)
-    if found:
-        try:
-            if f"python{inspect_interpreter(found).version}" == runtime:
-                return found
-        except FunctionConfigurationError:
-            pass  # it has no runtime client
-    return sys.executable
+    try:
+        return find_interpreter(runtime)
+    except FunctionConfigurationError:
+        return runtime
 
 
 def _check_limits(parameters: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import textwrap
 import time
 import zipfile
@@ -16,6 +17,7 @@ from lambdatrace.harness import Harness
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+RUNTIME = "python{}.{}".format(*sys.version_info)  # that is here
 ROLE = "arn:aws:iam::123456789012:role/service-role/made-up"
 
 
@@ -75,7 +77,7 @@ def create(api: Any) -> Callable[..., dict[str, Any]]:
     def create_function(name: str, source: str, **parameters: Any) -> dict[str, Any]:
         api.create_function(
             FunctionName=name,
-            Runtime="python3.12",
+            Runtime=RUNTIME,
             Role=ROLE,
             Handler="app.handler",
             Code={"ZipFile": zip_of(source)},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lambdatrace.harness import Function, Harness
 from tests.harness.lambda_api.conftest import (
     ROLE,
+    RUNTIME,
     active_configuration,
     lambda_client,
     refused,
@@ -41,7 +42,7 @@ def test_a_function_made_of_a_zip_file_is_pending_then_active_and_runs(api: Any)
     package = zip_of(SOURCE)
     made = api.create_function(
         FunctionName="app",
-        Runtime="python3.12",
+        Runtime=RUNTIME,
         Role=ROLE,
         Handler="app.handler",
         Code={"ZipFile": package},
@@ -59,7 +60,7 @@ def test_a_function_made_of_a_zip_file_is_pending_then_active_and_runs(api: Any)
     assert made == {
         "FunctionName": "app",
         "FunctionArn": ARN,
-        "Runtime": "python3.12",
+        "Runtime": RUNTIME,
         "Role": ROLE,
         "Handler": "app.handler",
         "CodeSize": len(package),
@@ -93,7 +94,7 @@ def test_a_local_folder_runs_where_it_is_and_an_edit_counts_from_the_next_cold_s
     (tmp_path / "app.py").write_text("def handler(event, context): return __file__")
     api.create_function(
         FunctionName="app",
-        Runtime="python3.12",
+        Runtime=RUNTIME,
         Role=ROLE,
         Handler="app.handler",
         Code={"S3Bucket": "hot-reload", "S3Key": str(tmp_path)},
@@ -145,7 +146,7 @@ def test_a_pending_function_cannot_be_invoked(harness: Harness) -> None:
             "/2015-03-31/functions",
             {
                 "FunctionName": "app",
-                "Runtime": "python3.12",
+                "Runtime": RUNTIME,
                 "Role": ROLE,
                 "Handler": "app.handler",
                 "Code": {"ZipFile": package},
@@ -188,14 +189,14 @@ def pipelined(harness: Harness, *requests: tuple[str, str, Any]) -> list[Any]:
 
 def test_functions_of_the_harness_and_of_the_api_are_the_same(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("def handler(event, context): return 'given'")
-    given = Function("app", "app.handler", code_dir=tmp_path, timeout_s=0.5, runtime="python3.13")
+    given = Function("app", "app.handler", code_dir=tmp_path, timeout_s=0.5, runtime=RUNTIME)
     with Harness([given]) as harness:
         api = lambda_client(harness.endpoint_url)
         [listed] = api.list_functions()["Functions"]
         assert (listed["FunctionName"], listed["Timeout"], listed["Runtime"]) == (
             "app",
             1,
-            "python3.13",
+            RUNTIME,
         )
         assert "State" not in listed
         api.update_function_configuration(FunctionName="app", MemorySize=300)
@@ -252,7 +253,7 @@ def test_a_function_with_a_capacity_provider_runs_on_managed_instances(api: Any)
     config = {"LambdaManagedInstancesCapacityProviderConfig": managed}
     made = api.create_function(
         FunctionName="app",
-        Runtime="python3.12",
+        Runtime=RUNTIME,
         Role=ROLE,
         Handler="app.handler",
         Code={"ZipFile": zip_of(source)},
@@ -277,7 +278,7 @@ def test_a_function_with_a_tenancy_config_is_invoked_for_tenants(api: Any) -> No
     config = {"TenantIsolationMode": "PER_TENANT"}
     made = api.create_function(
         FunctionName="app",
-        Runtime="python3.12",
+        Runtime=RUNTIME,
         Role=ROLE,
         Handler="app.handler",
         Code={"ZipFile": zip_of("def handler(event, context): return context.tenant_id")},

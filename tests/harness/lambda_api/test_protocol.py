@@ -16,7 +16,7 @@ import pytest
 
 from lambdatrace.harness.lambda_api.api import OPERATIONS
 from lambdatrace.harness.lambda_api.service_model import operations
-from tests.harness.lambda_api.conftest import ROLE, refused, zip_of
+from tests.harness.lambda_api.conftest import ROLE, RUNTIME, refused, zip_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +166,7 @@ def test_a_function_lambda_would_refuse_is_refused_in_its_words(
         create("there", source)
     given = {
         "FunctionName": "app",
-        "Runtime": "python3.12",
+        "Runtime": RUNTIME,
         "Role": ROLE,
         "Handler": "app.handler",
         "Code": {"ZipFile": zip_of(source)},
@@ -229,7 +229,7 @@ def test_the_aws_cli_makes_and_invokes_a_function(harness: Harness, tmp_path: Pa
 
     made = aws(
         "create-function",
-        *("--function-name", "app", "--runtime", "python3.12", "--role", ROLE),
+        *("--function-name", "app", "--runtime", RUNTIME, "--role", ROLE),
         *("--handler", "app.handler", "--zip-file", "fileb://app.zip", "--publish"),
     )
     assert (made["State"], made["Version"]) == ("Pending", "1")
@@ -243,7 +243,7 @@ def test_a_function_deleted_while_it_is_made_is_gone_when_it_is_deployed(api: An
     for _ in range(2):
         api.create_function(
             FunctionName="app",
-            Runtime="python3.12",
+            Runtime=RUNTIME,
             Role=ROLE,
             Handler="app.handler",
             Code={"ZipFile": zip_of("def handler(event, context): pass")},

@@ -11,6 +11,7 @@ import pytest
 from lambdatrace.harness.deployed_function import Alias
 from tests.harness.lambda_api.conftest import (
     ROLE,
+    RUNTIME,
     active_configuration,
     refused,
     until,
@@ -82,7 +83,7 @@ def test_a_version_of_a_local_folder_keeps_a_copy_of_it(api: Any, tmp_path: Path
     (tmp_path / ".venv" / "big").touch()
     api.create_function(
         FunctionName="app",
-        Runtime="python3.12",
+        Runtime=RUNTIME,
         Role=ROLE,
         Handler="app.handler",
         Code={"S3Bucket": "hot-reload", "S3Key": str(tmp_path)},
