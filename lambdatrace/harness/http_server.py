@@ -9,6 +9,7 @@ allocates 256 KiB for every read.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -25,9 +26,12 @@ RECEIVE_BYTES = 65536  # per connection, for its whole life
 REQUEST_READ_S = 30.0  # from a request's first byte to its last
 _SWEEP_S = 5.0
 
+_log = logging.getLogger("lambdatrace.harness")
+
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+_HEAD_END = b"\r\n\r\n"
 _JSON = b"Content-Type: application/json\r\n"
 
 
@@ -167,7 +171,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self._received = bytearray(RECEIVE_BYTES)
+        self._buffer = memoryview(self._received)
+        self._unparsed = self._buffer[:0]  # no more is received before it is parsed
+        self._pieces: deque[int] = deque()  # the lengths it is parsed in, if not as one
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
@@ -177,7 +184,10 @@ class Connection(asyncio.BufferedProtocol):
         self._current: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
         self._reading_since = 0.0
-        self._is_broken = False
+        self._is_broken = False  # nothing more is read
+        self._refusal: tuple[int, str] | None = None  # the last answer, after those before it
+        self._is_advancing = False
+        self._is_paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of asyncio.Protocol."""
@@ -206,18 +216,82 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Feeds the parser, whose callbacks do the rest."""
+        """Parses and serves what was received."""
         if self._is_broken:
             return
+        self._unparsed = self._buffer[:nbytes]
+        # Every request ends a head, so that no piece up to the end of one has two requests.
+        if self._received.count(_HEAD_END, 0, nbytes) > PIPELINED_MAX:
+            self._pieces = deque(_head_lengths(self._received, nbytes))
+        self._advance()
+
+    def _advance(self) -> None:
+        """Serves what waits, one after the other, and parses on where there is room for more.
+
+        A request that is answered at once comes back to here: the loop goes on with the next.
+        """
+        if self._is_advancing:
+            return
+        self._is_advancing = True
         try:
-            self._parser.feed_data(self._buffer[:nbytes])
-        except httptools.HttpParserUpgrade:
-            # The offer (h2c, websocket) is not taken: the request was served as plain HTTP/1.1.
-            self._parser = httptools.HttpRequestParser(self)
-        except httptools.HttpParserCallbackError:
-            self._refuse(400, "Malformed request target")
-        except httptools.HttpParserError as error:
-            self._refuse(400, f"Malformed HTTP request: {error}")
+            while True:
+                if self._current is None and self._waiting:
+                    self._serve(self._waiting.popleft())
+                elif self._current is None and self._refusal:
+                    (status, reason), self._refusal = self._refusal, None
+                    exchange = Exchange(self, self._request, keep_alive=False)
+                    self._server.refuse(exchange, status, reason)
+                elif not self._is_broken and self._unparsed and len(self._waiting) < PIPELINED_MAX:
+                    self._parse()
+                else:
+                    break
+        finally:
+            self._is_advancing = False
+        self._receive_or_pause()
+
+    def _receive_or_pause(self) -> None:
+        is_full = bool(self._unparsed) or len(self._waiting) >= PIPELINED_MAX
+        if is_full == self._is_paused or self._is_broken:
+            return
+        self._is_paused = is_full
+        if is_full:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _parse(self) -> None:
+        """Feeds the parser, whose callbacks do the rest."""
+        length = self._pieces.popleft() if self._pieces else len(self._unparsed)
+        piece, self._unparsed = self._unparsed[:length], self._unparsed[length:]
+        while piece:
+            try:
+                self._parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as offer:
+                piece = self._decline(piece[offer.args[0] :])
+            except httptools.HttpParserCallbackError:
+                self._refuse(400, "Malformed request target")
+            except httptools.HttpParserError as error:
+                self._refuse(400, f"Malformed HTTP request: {error}")
+            else:
+                return
+            if self._is_broken:
+                return
+
+    def _decline(self, rest: memoryview) -> memoryview:
+        """The request whose head offers an upgrade (h2c, websocket) as it is without the offer.
+
+        The parser takes what comes after such a head for the other protocol; it is the body.
+        Source: RFC 9110, 7.8: "A server MAY ignore a received Upgrade header field".
+        """
+        request = self._request
+        version = self._parser.get_http_version().encode()
+        self._parser = httptools.HttpRequestParser(self)
+        if request.method == "CONNECT":
+            self._refuse(405, "This server is no proxy")
+            return rest
+        lines = [b"%s %s HTTP/%s" % (request.method.encode(), self._url, version)]
+        lines += [b"%s: %s" % h for h in request.headers.items() if h[0] != b"upgrade"]
+        return memoryview(b"\r\n".join(lines) + _HEAD_END + rest)
 
     def abort(self) -> None:
         """Closes at once, without an answer."""
@@ -229,16 +303,15 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(408, f"The request did not arrive within {REQUEST_READ_S:.0f} s")
 
     def answered(self, data: bytes, *, keep_alive: bool) -> None:
-        """Writes an answer and serves the next request that is waiting."""
+        """Writes an answer; the next request that waits is served."""
         self._transport.write(data)
         self._current = None
         if not keep_alive:
             self._is_broken = True
+            self._waiting.clear()
             self._transport.close()
-        elif self._waiting:
-            self._serve(self._waiting.popleft())
-            if len(self._waiting) < PIPELINED_MAX:
-                self._transport.resume_reading()
+        elif self._waiting or self._unparsed or self._refusal:
+            self._advance()
 
     # httptools callbacks, in the order of a request
 
@@ -266,7 +339,7 @@ class Connection(asyncio.BufferedProtocol):
         path, _, query = self._url.partition(b"?")
         request.path = path.decode("latin-1")
         request.query = query.decode("latin-1")
-        if b"expect" in request.headers and not self._is_broken:
+        if b"expect" in request.headers and not (self._is_broken or self._parser.should_upgrade()):
             # libcurl waits a second for this line before it sends a body of more than 1 MiB.
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -288,7 +361,9 @@ class Connection(asyncio.BufferedProtocol):
         return larger is not None and request.body_bytes <= larger(request)
 
     def on_message_complete(self) -> None:
-        """The request is complete: serve it, or queue it behind the one before."""
+        """The request is complete: it is served after those before it."""
+        if self._parser.should_upgrade():
+            return  # its body has not come: see _decline
         request = self._request
         self._reading_since = 0.0
         if self._chunks:
@@ -296,17 +371,16 @@ class Connection(asyncio.BufferedProtocol):
             self._chunks.clear()
         if self._is_broken:
             return
-        exchange = Exchange(self, request, keep_alive=self._parser.should_keep_alive())
-        if self._current is None:
-            self._serve(exchange)
-            return
-        self._waiting.append(exchange)
-        if len(self._waiting) >= PIPELINED_MAX:
-            self._transport.pause_reading()
+        self._waiting.append(Exchange(self, request, keep_alive=self._parser.should_keep_alive()))
 
     def _serve(self, exchange: Exchange) -> None:
         self._current = exchange
-        self._server.serve(exchange)
+        try:
+            self._server.serve(exchange)
+        except Exception:  # noqa: BLE001 - it would rise into whoever answers the request before
+            request = exchange.request
+            _log.exception("%s %s could not be served", request.method, request.path)
+            self._server.refuse(exchange, 500, "The request could not be served")
 
     def _count_header_bytes(self, count: int) -> None:
         self._header_bytes += count
@@ -318,5 +392,14 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._is_broken = True
         self._reading_since = 0.0
-        exchange = Exchange(self, self._request, keep_alive=False)
-        self._server.refuse(exchange, status, reason)
+        self._refusal = status, reason
+        self._advance()
+
+
+def _head_lengths(received: bytearray, nbytes: int) -> list[int]:
+    """The lengths of pieces that each end with a head, but for the last."""
+    lengths, start = [], 0
+    while (found := received.find(_HEAD_END, start, nbytes)) >= 0:
+        lengths.append(found + len(_HEAD_END) - start)
+        start = found + len(_HEAD_END)
+    return [*lengths, nbytes - start] if start < nbytes else lengths

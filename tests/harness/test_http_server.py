@@ -119,6 +119,63 @@ def test_a_request_that_never_arrives_in_full_is_given_up(monkeypatch: pytest.Mo
     assert received.startswith(b"HTTP/1.1 408 Request Timeout")
 
 
-def test_an_offer_to_upgrade_is_not_taken() -> None:
-    request = b"GET /h HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
-    assert talk([request], echo).endswith(b"GET /h? 0 b''")
+@pytest.mark.parametrize("cut", [0, 40, 200])
+def test_an_offer_to_upgrade_is_not_taken(cut: int) -> None:
+    """What follows its head is its body and the next request, and no other protocol."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAAB\r\n"
+    requests = (
+        (b"GET /h HTTP/1.1\r\n" + offer + b"\r\n")
+        + (b"POST /i HTTP/1.1\r\n" + offer + b"Content-Length: 4\r\n\r\nabcd")
+        + (b"POST /j HTTP/1.1\r\n" + offer + b"Transfer-Encoding: chunked\r\n\r\n")
+        + b"2\r\nef\r\n0\r\n\r\nGET /k HTTP/1.1\r\n\r\n"
+    )
+    bodies = [b"GET /h? 0 b''", b"POST /i? 4 b'abcd'", b"POST /j? 2 b'ef'", b"GET /k? 0 b''"]
+    parts = [part for part in (requests[:cut], requests[cut:]) if part]
+    assert talk(parts, echo) == b"".join(answer(body) for body in bodies)
+
+
+def test_a_request_to_be_a_proxy_is_refused() -> None:
+    received = talk([b"CONNECT example.com:443 HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n"], echo)
+    assert received.startswith(b"HTTP/1.1 405 Method Not Allowed")
+    assert received.count(b"HTTP/1.1") == 1
+
+
+def test_requests_sent_ahead_are_served_one_by_one_however_many() -> None:
+    """The first is answered late, the others as soon as their turn comes."""
+    served: list[Exchange] = []
+
+    def first_late(exchange: Exchange) -> None:
+        served.append(exchange)
+        if len(served) == 1:
+            asyncio.get_running_loop().call_later(0.1, echo, exchange)
+        else:
+            echo(exchange)
+
+    requests = b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(2000))
+    expected = b"".join(answer(b"GET /%d? 0 b''" % n) for n in range(2000))
+    assert talk([requests], first_late) == expected
+
+
+def test_no_more_is_parsed_than_the_requests_a_connection_may_send_ahead() -> None:
+    """What comes after them is not looked at before they are served, wrong as it is."""
+    requests = b"GET / HTTP/1.1\r\n\r\n" * (http_server.PIPELINED_MAX + 2) + b"nonsense\r\n\r\n"
+    assert talk([requests], lambda _: None) == b""
+    assert talk([requests], echo).count(b"HTTP/1.1 200") == http_server.PIPELINED_MAX + 2
+    assert talk([requests], echo).count(b"HTTP/1.1 400") == 1
+
+
+def test_a_request_that_cannot_be_served_has_an_answer_and_harms_no_other() -> None:
+    def fail(exchange: Exchange) -> None:
+        if exchange.request.path == "/fail":
+            raise RuntimeError("of ours")
+        echo(exchange)
+
+    received = talk([b"GET /fail HTTP/1.1\r\n\r\nGET /a HTTP/1.1\r\n\r\n"], fail)
+    assert received.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert received.endswith(answer(b"GET /a? 0 b''"))
+
+
+def test_what_is_no_http_takes_no_answer_from_the_requests_before_it() -> None:
+    received = talk([b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nnonsense\r\n\r\n"], echo)
+    expected = answer(b"GET /a? 0 b''") + answer(b"GET /b? 0 b''") + b"HTTP/1.1 400 Bad Request"
+    assert received.startswith(expected)
