@@ -83,14 +83,13 @@ class Harness:
     namespace, /tmp is the machine's and TMPDIR names each environment's own folder, of any size,
     and the code can be written to. With `cpu_limit`, invokes get the CPU time of their memory size,
     as on AWS; without `control_groups`, or where there can be none, by stopping and continuing the
-    processes. `on_log` gets
-    each log event with the function's name, `on_executed` the facts of each invoke at its end; both
-    are called in the harness's thread and must not wait. `aws_endpoint_url` is where destinations
-    and dead-letter queues are: moto's server, LocalStack, or the like. `x_ray_daemon` is the
-    `host:port` that gets the segments of sampled invokes, and functions as AWS_XRAY_DAEMON_ADDRESS.
-    `clock` is for what waits minutes: retries of events, their age. With `platform_log_style`
-    `2023` failures are told as before 2025, and still in some Regions: by a line of their own, not
-    in REPORT. What is wrong with a function
+    processes. `on_log` gets each log event with the function's name, `on_executed` the facts of
+    each invoke at its end; both are called in the harness's thread and must not wait; what they
+    raise is logged, once. `aws_endpoint_url` is where destinations and dead-letter queues are:
+    moto's server, LocalStack, or the like. `x_ray_daemon` is the `host:port` that gets the segments
+    of sampled invokes, and functions as AWS_XRAY_DAEMON_ADDRESS. `clock` is for what waits minutes:
+    retries of events, their age. With `platform_log_style` `2023` failures are told as before 2025,
+    and still in some Regions: by a line of their own, not in REPORT. What is wrong with a function
     is raised by `start`.
     """
 

@@ -204,8 +204,10 @@ class LambdaHarness:
             self._harness.start()
 
     def _logged(self, name: str, event: LogEvent) -> None:
-        self._functions[name].logged(event)
+        if function := self._functions.get(name):  # there are others, made through `harness`
+            function.logged(event)
 
     def _executed(self, facts: InvocationFacts) -> None:
-        if facts.report:
-            self._functions[facts.function_name].executed(facts.report)
+        function = self._functions.get(facts.function_name)
+        if function and facts.report:
+            function.executed(facts.report)

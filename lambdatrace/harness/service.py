@@ -104,6 +104,7 @@ class LambdaService:
         if settings.x_ray_daemon:
             self._x_ray_daemon = x_ray.Daemon(x_ray.daemon_address(settings.x_ray_daemon))
         self._environments_made = 0
+        self._failed_observers: set[str] = set()
         self._running_pools: set[Pool] = set()  # those replaced and not yet empty included
 
     @property
@@ -333,7 +334,7 @@ class LambdaService:
         if self._delivery:
             self._delivery.log(log_group, event)
         if self._on_log:
-            self._on_log(function_name, event)
+            self._observe("on_log", self._on_log, function_name, event)
 
     def told_insights(self, function_name: str, event: LogEvent) -> None:
         """Keeps one Lambda Insights event and hands it to the collector."""
@@ -347,7 +348,16 @@ class LambdaService:
         if self._delivery:
             self._delivery.executed(facts)
         if self._on_executed:
-            self._on_executed(facts)
+            self._observe("on_executed", self._on_executed, facts)
+
+    def _observe(self, name: str, observer: Callable[..., None], *told: object) -> None:
+        """Tells an observer of the user's, whose errors change no invoke and are said once."""
+        try:
+            observer(*told)
+        except Exception:  # noqa: BLE001 - the user's code: it may raise anything
+            if name not in self._failed_observers:
+                self._failed_observers.add(name)
+                _log.exception("%s raised an error; others are not told", name)
 
     def retired(self, pool: Pool) -> None:
         """A pool that was replaced has no environment any more."""

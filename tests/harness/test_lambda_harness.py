@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambdatrace.harness import FunctionConfigurationError
+from lambdatrace.harness import Function, FunctionConfigurationError, Harness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lambdatrace.harness import InvocationFacts, LogEvent
     from lambdatrace.harness.lambda_harness import HarnessFunction, LambdaHarness
 
     Make = Callable[..., HarnessFunction]
@@ -169,3 +170,34 @@ def test_what_is_initialized_ahead_logs_before_the_first_event(make: Make) -> No
     invoked = function.invoke()
     assert invoked.messages[1] == "loaded"
     assert not invoked.is_cold_start
+
+
+def test_functions_that_the_fixture_has_not_made_run_beside_those_it_has(
+    make: Make, lambda_harness: LambdaHarness, tmp_path: Path
+) -> None:
+    made = make("def handler(event, context): return event")
+    lambda_harness.harness.add_function(Function("other", "app.handler", code_dir=tmp_path))
+    result = lambda_harness.harness.invoke("other", 7)
+    assert (result.function_error, result.json()) == ("", 7)
+    assert made.invoke(8).response == 8
+
+
+def test_an_observer_that_raises_changes_no_invoke_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_log(name: str, event: LogEvent) -> None:
+        raise KeyError(name, event.message)
+
+    def on_executed(facts: InvocationFacts) -> None:
+        raise ValueError(facts.function_name)
+
+    (tmp_path / "app.py").write_text("def handler(event, context): return event")
+    function = Function("app", "app.handler", code_dir=tmp_path)
+    with Harness([function], on_log=on_log, on_executed=on_executed) as harness:
+        assert [harness.invoke("app", n).json() for n in range(3)] == [0, 1, 2]
+        harness.wait_frozen("app")
+        assert [each.invocations for each in harness.environments("app")] == [3]
+    assert [record.message for record in caplog.records] == [
+        "on_log raised an error; others are not told",
+        "on_executed raised an error; others are not told",
+    ]
