@@ -41,7 +41,7 @@ class ManagedPool(Pool):
     def worker_free(self) -> None:
         """A worker has asked for an event: the one waiting longest, if any."""
         if self._waiting:
-            self._start_waiting()
+            self._start_waiting(0)
 
     @property
     def _managed(self) -> list[ManagedEnvironment]:
@@ -62,10 +62,10 @@ class ManagedPool(Pool):
                 self.idle.remove(environment)
             environment.invoke(invocation)
 
-    def _start_waiting(self) -> None:
+    def _start_waiting(self, position: int) -> None:
         """Not when an environment has become idle: its worker may not be back yet."""
         if self._most_room:
-            super()._start_waiting()
+            super()._start_waiting(position)
 
     def _stop_waiting(self) -> None:
         """The event that waits for longest has waited long enough."""

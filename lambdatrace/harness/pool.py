@@ -244,9 +244,15 @@ class Pool:
             self.deployment, self._owner.supervisor, self, temp_dir, initialization_type
         )
 
-    def _start_waiting(self) -> None:
-        """The event that waits for longest has waited for this."""
-        invocation, timer = self._waiting.popleft()
+    def _longest_waiting(self, tenant_id: str) -> int | None:
+        """Which waiting event of a tenant came first."""
+        waiting = (n for n, (each, _) in enumerate(self._waiting) if each.tenant_id == tenant_id)
+        return next(waiting, None)
+
+    def _start_waiting(self, position: int) -> None:
+        """The event at this position has waited for this."""
+        invocation, timer = self._waiting[position]
+        del self._waiting[position]
         timer.cancel()
         self._start(invocation)
 
@@ -265,10 +271,10 @@ class Pool:
     # What the environments say (environment.Keeper)
 
     def environment_idle(self, environment: Environment) -> None:
-        """An environment can take an event: the one waiting longest, if any."""
+        """An environment can take an event: the one of its tenant waiting longest, if any."""
         self.idle.append(environment)
-        if self._waiting:
-            self._start_waiting()
+        if (position := self._longest_waiting(environment.tenant_id)) is not None:
+            self._start_waiting(position)
         elif self._is_retired:
             self.close_environment(environment)
         elif not self._changed.is_set():

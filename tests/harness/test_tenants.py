@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lambdatrace.harness import Function, FunctionConfigurationError, InvokeError, LoggingConfig
+from lambdatrace.harness import (
+    Function,
+    FunctionConfigurationError,
+    InvokeError,
+    LoggingConfig,
+    pool,
+)
 from tests.harness.lambda_api.conftest import lambda_client
 
 if TYPE_CHECKING:
@@ -41,6 +48,21 @@ def test_each_tenant_has_environments_of_its_own(run: Run) -> None:
     assert answers[-2][1] == ["green", "green"]
     assert answers[-1][1] == ["blue", "blue", "blue"]
     assert len({pid for pid, _ in answers}) == 2
+
+
+def test_clients_of_different_tenants_take_no_environment_from_each_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next event of a client comes while its tenant's environment is on its way back."""
+    monkeypatch.setattr(pool, "ROUND_TRIP_S", 5.0)  # so that a busy machine starts none
+    tenants = ("blue", "green", "red", "white")
+    with run(SOURCE, tenant_isolation_mode="PER_TENANT") as harness, ThreadPoolExecutor(4) as each:
+
+        def one_after_the_other(tenant: str) -> int:
+            answers = [harness.invoke("app", tenant_id=tenant).json() for _ in range(100)]
+            return len({pid for pid, _ in answers})
+
+        assert list(each.map(one_after_the_other, tenants)) == [1, 1, 1, 1]
 
 
 def test_a_tenant_must_be_named_where_there_are_tenants_and_nowhere_else(run: Run) -> None:
