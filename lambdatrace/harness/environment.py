@@ -39,12 +39,12 @@ from lambdatrace.harness.invocation import (
 from lambdatrace.harness.log_stream import LogEvent, log_stream_name
 from lambdatrace.harness.microvm import MicroVm
 from lambdatrace.harness.phases import (
-    INIT_AHEAD_LIMIT_S,
     INIT_LIMIT_S,
     RESTORE_LIMIT_S,
     Phase,
     Turn,
     advance,
+    init_ahead_limit_s,
 )
 from lambdatrace.harness.platform_logs import STYLE_2023, task_timed_out
 from lambdatrace.harness.runtime_api import RESPONSE_BYTES_MAX, Answer, Event
@@ -144,7 +144,7 @@ class Environment:
     def _init_limit_s(self) -> float:
         if self.initialization_type == ON_DEMAND:
             return INIT_LIMIT_S
-        return max(INIT_AHEAD_LIMIT_S, self.function.timeout_s)
+        return init_ahead_limit_s(self.function.timeout_s)
 
     def open(self, invocation: Invocation | None = None) -> None:
         """Starts the environment, for its first event or ahead of any."""

@@ -19,9 +19,10 @@ from lambdatrace.harness.clock import SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX
 from lambdatrace.harness.delivery import Delivery
 from lambdatrace.harness.deployed_function import not_found
-from lambdatrace.harness.errors import HarnessStateError, InvokeError
+from lambdatrace.harness.errors import HarnessStateError, InvokeError, LaunchError
 from lambdatrace.harness.http_server import Request
 from lambdatrace.harness.metrics import executed, metric_data
+from lambdatrace.harness.phases import init_ahead_limit_s
 from lambdatrace.harness.platform_logs import STYLE_2025
 from lambdatrace.harness.service import LambdaService
 from lambdatrace.harness.service_settings import ServiceSettings
@@ -169,7 +170,10 @@ class Harness:
         return self._running().supervisor.limits.unenforced()
 
     def start(self) -> None:
-        """Starts the service in a thread of its own. Raises what `LambdaService.start` raises."""
+        """Starts the service in a thread of its own.
+
+        Raises what `LambdaService.start` raises, and LaunchError when it takes too long.
+        """
         if self._thread:
             raise HarnessStateError("the harness is running already")
         if self._settings.collector_url:
@@ -181,7 +185,8 @@ class Harness:
         )
         self._thread.start()
         try:
-            self._call(self._start(), START_S)
+            limit_s = START_S + sum(_initialized_ahead_s(each) for each in self._functions)
+            self._deploy(self._start(), limit_s, "the harness did not start")
         except BaseException:
             self.stop()
             raise
@@ -204,16 +209,22 @@ class Harness:
             self._loop = self._thread = self._service = self._delivery = None
 
     def add_function(self, function: Function) -> None:
-        """Makes one more function invocable. Raises FunctionConfigurationError."""
-        self._call(self._running().add_function(function), START_S)
+        """Makes one more function invocable. Raises FunctionConfigurationError, LaunchError."""
+        limit_s = START_S + _initialized_ahead_s(function)
+        failed = f"{function.name} was not deployed"
+        self._deploy(self._running().add_function(function), limit_s, failed)
         self._functions.append(function)
 
     def deploy_again(self, name: str) -> None:
         """Runs a function's code and layers as they are now; what was taken is finished as it is.
 
-        Raises InvokeError when there is no such function, FunctionConfigurationError.
+        Raises InvokeError when there is no such function, FunctionConfigurationError, LaunchError.
         """
-        self._call(self._running().deploy_again(name), START_S)
+        service = self._running()
+        target = service.functions.get(name)
+        ahead_s = _initialized_ahead_s(target.latest.function) if target else 0.0
+        failed = f"{name} was not deployed again"
+        self._deploy(service.deploy_again(name), START_S + ahead_s, failed)
 
     def invoke(
         self,
@@ -350,6 +361,12 @@ class Harness:
         )
         await service.start(self._functions)
 
+    def _deploy(self, work: Coroutine[Any, Any, None], limit_s: float, failed: str) -> None:
+        try:
+            self._call(work, limit_s)
+        except concurrent.futures.TimeoutError:
+            raise LaunchError(f"{failed} within {limit_s:g} s") from None
+
     def _wait(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         try:
             return self._call(asyncio.wait_for(work, timeout_s), timeout_s + 1)
@@ -391,6 +408,11 @@ class Harness:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
+
+
+def _initialized_ahead_s(function: Function) -> float:
+    """For how long the environments a function has before its first event may initialize."""
+    return init_ahead_limit_s(function.timeout_s) if function.initialized_ahead else 0.0
 
 
 def _request(name: str, body: bytes) -> Request:

@@ -26,11 +26,16 @@ from dataclasses import dataclass
 from lambdatrace.harness.errors import PhaseError
 
 INIT_LIMIT_S = 10.0  # on-demand init; beyond it Lambda starts again inside the first invoke
-INIT_AHEAD_LIMIT_S = 130.0  # where no request waits for it; or the function's timeout, if longer
+INIT_AHEAD_LIMIT_S = 130.0  # at least, where no request waits for it
 RESTORE_LIMIT_S = 10.0  # after-restore hooks included
 INTERNAL_ONLY_SHUTDOWN_S = 0.5  # SIGTERM to SIGKILL when only internal extensions are registered
 EXTERNAL_RUNTIME_SHUTDOWN_S = 0.3  # the runtime's share when external extensions wait behind it
 EXTERNAL_SHUTDOWN_S = 2.0  # all of the shutdown phase when an external extension is registered
+
+
+def init_ahead_limit_s(timeout_s: float) -> float:
+    """The limit of an init that no request waits for, by the function's timeout."""
+    return max(INIT_AHEAD_LIMIT_S, timeout_s)
 
 
 class Phase(enum.Enum):

@@ -170,7 +170,11 @@ class LambdaService:
         kind = ManagedPool if version.function.is_managed else Pool
         pool = kind(deployment, self, self.settings.idle_timeout_s)
         self._running_pools.add(pool)
-        await pool.initialize_ahead()
+        try:
+            await pool.initialize_ahead()
+        except BaseException:  # nobody waits for it any more
+            pool.retire()
+            raise
         if target.versions.get(version.name) is not version or self._is_deleted(target):
             pool.retire()
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lambdatrace.harness import Function, FunctionConfigurationError
+from lambdatrace.harness import Function, FunctionConfigurationError, LaunchError
 from tests.harness.test_environment import REPORT, messages
 
 if TYPE_CHECKING:
@@ -61,6 +61,24 @@ def test_a_provisioned_environment_is_initialized_before_any_event(run: Run) -> 
         "END RequestId: ID\n",
         f"{REPORT}Max Memory Used: N MB\t\n",
     ]
+
+
+def test_an_init_ahead_of_any_event_has_the_time_that_lambda_gives_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what the harness takes for itself."""
+    monkeypatch.setattr("lambdatrace.harness.harness.START_S", 2.0)
+    source = "import time; time.sleep(2.5)\ndef handler(event, context): return 1"
+    ahead = {"initialization_type": "provisioned-concurrency"}
+    with run(source, **ahead) as harness:
+        assert harness.invoke("app").json() == 1
+        monkeypatch.setattr("lambdatrace.harness.phases.INIT_AHEAD_LIMIT_S", 0.0)
+        code_dir = tmp_path / "code"
+        slow = Function("slow", "app.handler", code_dir=code_dir, timeout_s=1, **ahead)  # type: ignore[arg-type]
+        monkeypatch.setattr("lambdatrace.harness.harness.START_S", -0.5)
+        with pytest.raises(LaunchError, match=r"slow was not deployed within 0\.5 s"):
+            harness.add_function(slow)
+        assert harness.names == ["app"]
 
 
 def test_what_exceeds_the_provisioned_concurrency_is_served_on_demand(run: Run) -> None:
