@@ -41,11 +41,32 @@ def bundle_file(variants: Iterable[Variant], packages: Container[str]) -> bytes:
 
     `packages` has the names of the modules that are packages.
     """
-    ordered = sorted(variants)
+    ordered = _ordered(variants, packages)
     length = len(_index(ordered, packages, 0))  # whatever it starts at: numbers take five bytes
     index = _index(ordered, packages, _LENGTH_BYTES + length)
     contents = b"".join(variant.content for variant in ordered)
     return length.to_bytes(_LENGTH_BYTES, "little") + index + contents
+
+
+def _ordered(variants: Iterable[Variant], packages: Container[str]) -> list[Variant]:
+    """`variants` in the order in which they take least room, zipped.
+
+    What is alike is to be within 32 kB, which is as far back as a zip file looks: the sources of a
+    package; the variants of a module, and those of the others that are short: 1 % less.
+    """
+    newest_first = sorted(sorted(variants), key=lambda each: each.tag, reverse=True)
+    sizes: dict[str, list[int]] = {}
+    for each in newest_first:
+        sizes.setdefault(each.module, []).append(len(each.content))
+
+    def place(each: Variant) -> tuple[str, int, str]:
+        if not each.magic:
+            package = each.module if each.module in packages else each.module.rpartition(".")[0]
+            return package, 0, each.module
+        several = sizes[each.module]
+        return "", max(several) if len(several) > 1 else 0, each.module
+
+    return sorted(newest_first, key=place)
 
 
 def _index(ordered: list[Variant], packages: Container[str], start: int) -> bytes:

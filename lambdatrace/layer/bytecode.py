@@ -250,17 +250,22 @@ def _blank_declarations(owner: ast.Module | ast.ClassDef, lines: list[str]) -> N
 # token, and stays as it is.
 _STARTS = {getattr(tokenize, f"{kind}STRING_START", -1) for kind in "FT"}
 _ENDS = {getattr(tokenize, f"{kind}STRING_END", -2) for kind in "FT"}
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 _WORDS = frozenset((tokenize.NAME, tokenize.NUMBER, tokenize.STRING, *_STARTS, *_ENDS))
 
 
 def _without_gaps(source: str) -> bytes:
-    """`source` without the spaces on a line that divide no words."""
-    lines, cuts, within = source.splitlines(), [], 0
+    """`source` without the spaces on a line that divide no words, nor indent a statement."""
+    lines, cuts, within, brackets = source.splitlines(), [], 0, 0
     last = tokenize.TokenInfo(tokenize.NL, "", (0, 0), (0, 0), "")
     for token in tokenize.tokenize(io.BytesIO(source.encode()).readline):
         divides = {last.type, token.type} <= _WORDS
         if not divides and not within and last.end[0] == token.start[0] and last.end[1]:
             cuts.append((token.start[0], last.end[1], token.start[1]))
+        elif brackets and not within and last.type == tokenize.NL:
+            cuts.append((token.start[0], 0, token.start[1]))
+        if token.type == tokenize.OP:
+            brackets += (token.string in _OPENING) - (token.string in _CLOSING)
         within += (token.type in _STARTS) - (token.type in _ENDS)
         last = token
     for row, start, end in reversed(cuts):

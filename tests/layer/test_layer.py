@@ -273,12 +273,24 @@ def test_a_bundle_says_where_each_variant_of_a_module_is_whatever_their_order() 
     assert marshal.loads(file[4:start]) == {
         b"\1\2\r\n": (
             "cpython-399",
-            {"p": (True, start, 7), "p.b": (False, start + 13, 4)},
+            {"p": (True, start, 7), "p.b": (False, start + 7, 4)},
         ),
-        b"": ("", {"p.b": (False, start + 7, 6)}),
+        b"": ("", {"p.b": (False, start + 11, 6)}),
     }
-    assert file[start:] == b"packagesourcecode"
+    assert file[start:] == b"packagecodesource"
     assert tags_of(file) == {"cpython-399"}
+
+
+def test_in_a_bundle_what_is_alike_stands_together() -> None:
+    sources = [Variant(name, "", b"", name.encode()) for name in ("p", "p.a.b", "p.a", "p.b")]
+    variants = [
+        Variant(name, tag, tag.encode(), content)
+        for name, content in (("p", b"[long]"), ("p.b", b"[s]"))
+        for tag in ("cpython-310", "cpython-314")
+    ]
+    assert bundle_file([*variants, *sources], {"p", "p.a"}).endswith(
+        b"[s][s][long][long]" + b"pp.b" + b"p.ap.a.b"
+    )
 
 
 def test_stripped_code_does_what_the_source_does_on_the_same_lines() -> None:
@@ -368,7 +380,7 @@ A_TABLE: tuple[tuple[str, int, str], ...] = (
         *["", "", "", "class A(Exception):", " pass", "", "def f(a,*b,c=()):", "", ""],
         *[' text="""', "# no comment", '"""', " return text", ""],
         *["if TYPE_CHECKING:", " pass", "", "", "", "", "else:", " C=1", ""],
-        *["A_TABLE=(", ' ("A",1,""),', ' ("B",2,""),', ")"],
+        *["A_TABLE=(", '("A",1,""),', '("B",2,""),', ")"],
     ]
 
 
