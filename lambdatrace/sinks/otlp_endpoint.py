@@ -105,11 +105,11 @@ def signer(
                 f"{endpoint}: there are no AWS credentials to sign with; set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or LAMBDATRACE_OTLP_SIGV4=false"
             )
-        # Without those that a proxy on the way may change or take.
+        # Without those that a proxy on the way may change or take, and the one that this replaces.
         signed = {
             name: value
             for name, value in headers.items()
-            if name.lower() not in ("user-agent", "proxy-authorization")
+            if name.lower() not in ("user-agent", "proxy-authorization", "authorization")
         }
         return signed_headers(
             address.path,

@@ -21,7 +21,8 @@ def test_requests_to_aws_are_signed_with_the_credentials_of_the_moment() -> None
     assert sign is not None
     for key, token in (("AKID", "first"), ("OTHER", "second")):
         environ.update(AWS_ACCESS_KEY_ID=key, AWS_SESSION_TOKEN=token)
-        signed = sign({"Content-Type": "application/x-protobuf", "User-Agent": "x"}, b"body")
+        replaced = {"User-Agent": "x", "authorization": "Bearer of-the-user"}
+        signed = sign({"Content-Type": "application/x-protobuf", **replaced}, b"body")
         assert sorted(signed) == ["Authorization", "X-Amz-Date", "X-Amz-Security-Token"]
         assert signed["X-Amz-Security-Token"] == token
         date = signed["X-Amz-Date"][:8]
