@@ -238,9 +238,51 @@ def test_a_day_that_was_begun_is_made_whole_and_counted_once(aged: Store) -> Non
     assert statistics(aged, "begun", start) == [1.0]
 
 
-def statistics(store: Store, name: str, start: datetime) -> list[float]:
-    """The sample count of an hour, as the store tells it."""
-    described = {
+def test_totals_are_kept_a_day_longer_so_that_the_next_day_s_first_is_told(
+    aged: Store, clickhouse: ClickHouse
+) -> None:
+    first, second, third = (hour_of(days).replace(hour=0) for days in (17, 16, 15))
+    late = timedelta(hours=23)
+    totals = {
+        first + late + timedelta(minutes=59): 5,
+        second + timedelta(minutes=1): 9,
+        second + late + timedelta(minutes=59): 10,  # the point before is too long ago
+        third + timedelta(minutes=1): 12,
+    }
+    ids = run(aged.query("metric_ids", **described("totals")))[0]["metric_ids"]
+    start_ns = round((first + late).timestamp()) * 10**9
+    rows = [
+        {"metric_id": ids[0], "series_id": 1, "start_ns": start_ns, "unit": "Count", "total": total}
+        | {"time_ns": round(moment.timestamp()) * 10**9}
+        for moment, total in totals.items()
+    ]
+    body = "\n".join(map(json.dumps, rows)).encode()
+    run(aged.insert("metric_totals", body, "JSONEachRow"))
+    hours = (first + late, second, second + late, third)
+    expected = [[5.0], [4.0], [], [2.0]]
+    assert [statistics(aged, "totals", hour, "Sum") for hour in hours] == expected
+
+    closed = run(roll_up(aged, time.time_ns() // 1_000_000))
+    assert {first.date(), second.date()} <= {*closed}
+    assert [statistics(aged, "totals", hour, "Sum") for hour in hours] == expected
+    assert days_of_totals(clickhouse) == [second.date(), third.date()]
+
+
+def days_of_totals(clickhouse: ClickHouse) -> list[date]:
+    import clickhouse_connect
+
+    client = clickhouse_connect.get_client(dsn=clickhouse.url)
+    rows = client.query(
+        "SELECT DISTINCT toDate(intDiv(time_ns, 1000000000), 'UTC') AS day FROM metric_totals"
+        " ORDER BY day"
+    ).result_rows
+    client.close()
+    return [day for (day,) in rows]
+
+
+def described(name: str) -> dict[str, Any]:
+    """A metric without dimensions, as metric_ids.sql takes it."""
+    return {
         "account": ACCOUNT,
         "region": REGION,
         "namespaces": ["aged"],
@@ -248,18 +290,22 @@ def statistics(store: Store, name: str, start: datetime) -> list[float]:
         "dimension_names": [[]],
         "dimension_values": [[]],
     }
+
+
+def statistics(store: Store, name: str, start: datetime, kind: str = "SampleCount") -> list[float]:
+    """A statistic of an hour, as the store tells it."""
     start_ms = round(start.timestamp() * 1000)
-    (ids,) = run(store.query("metric_ids", **described))
+    (ids,) = run(store.query("metric_ids", **described(name)))
     rows = run(
         store.query(
-            "metric_statistics",
+            "metric_statistics+totals",
             metric_ids=ids["metric_ids"],
             start_ms=start_ms,
             end_ms=start_ms + 3_600_000,
             period_ms=3_600_000,
             tier_s=3600,
             has_distributions=0,
-            kinds=["SampleCount"],
+            kinds=[kind],
             are_parts=[0],
             lows=[0.0],
             highs=[0.0],

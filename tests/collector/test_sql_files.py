@@ -47,6 +47,16 @@ def test_a_query_is_one_statement_that_both_engines_read(name: str) -> None:
     assert EMBEDDED_ONLY.search(text) is None
 
 
+def test_a_part_of_a_query_is_there_when_it_is_named() -> None:
+    without = sql_files.query_text("metric_statistics")
+    text = sql_files.query_text("metric_statistics+totals")
+    assert ("FROM metric_totals FINAL" in text, "metric_totals FINAL" in without) == (True, False)
+    begun = text.index("UNION ALL", text.index("metric_samples FINAL"))
+    end = text.index("UNION ALL", begun + 1)
+    bare = "\n".join(line.rstrip() for line in (text[:begun] + text[end:]).splitlines())
+    assert bare == "\n".join(line.rstrip() for line in without.splitlines())
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_one_statement_that_both_engines_run(name: str) -> None:
     text = without_comments(sql_files.command_text(name))

@@ -42,12 +42,15 @@ async def roll_up(store: Store, now_ms: int) -> list[date]:
     today = datetime.fromtimestamp(now_ms / 1000, timezone.utc).date()
     rows = await store.query("metric_days", day=today - timedelta(days=SAMPLES_KEPT_DAYS))
     closed = []
-    for row in rows:
+    for place, row in enumerate(rows):
         if not row["is_rolled_up"]:
             await _roll_up_day(store, row["day"])
             closed.append(row["day"])
         # Also what came too late for its day's rollups, which no writer of ours sends.
         await store.execute("drop_metric_day", day=row["day"])
+        if place:
+            # The last closed day's stay: what the next one's first points added is told from them.
+            await store.execute("drop_metric_totals_day", day=rows[place - 1]["day"])
     return closed
 
 

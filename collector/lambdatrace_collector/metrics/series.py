@@ -80,12 +80,17 @@ async def _read_group(
     statistics = list(dict.fromkeys(selection.statistic for selection in group))
     metrics = {ids[selection.metric]: selection.metric for selection in group}
     asked, first = list(metrics), group[0]
+    start_ms = max(first.start_ms, oldest_ms(first.period_s, call.now_ms))
     for start in range(0, len(asked), IDS_PER_QUERY):
+        part = {
+            "metric_ids": asked[start : start + IDS_PER_QUERY],
+            "start_ms": start_ms,
+            "end_ms": first.end_ms,
+        }
+        has_totals = await store.query("metric_totals_found", **part)
         rows = await store.query(
-            "metric_statistics",
-            metric_ids=asked[start : start + IDS_PER_QUERY],
-            start_ms=max(first.start_ms, oldest_ms(first.period_s, call.now_ms)),
-            end_ms=first.end_ms,
+            "metric_statistics+totals" if has_totals else "metric_statistics",
+            **part,
             period_ms=first.period_s * 1000,
             tier_s=rollup_tier_s(first.period_s),
             has_distributions=int(not first.statistic.is_basic),

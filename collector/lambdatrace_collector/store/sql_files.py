@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 _SQL = files("lambdatrace_collector.store") / "sql"
+_PART = re.compile(r"^ *-- part (?P<name>\w+)\n(?P<text>.*?)^ *-- end\n", re.MULTILINE | re.DOTALL)
 _STRING_OR_COMMENT = re.compile(r"(?P<string>'(?:[^'\\]|\\.)*')|--[^\n]*")
 
 
@@ -28,8 +29,13 @@ class SchemaFile(NamedTuple):
 
 @cache
 def query_text(name: str) -> str:
-    """The text of `queries/NAME.sql`."""
-    return (_SQL / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+    """The text of `queries/NAME.sql`, without its parts; `NAME+PART` is with that one.
+
+    A part stands between the lines `-- part PART` and `-- end`.
+    """
+    file_name, _, part = name.partition("+")
+    text = (_SQL / "queries" / f"{file_name}.sql").read_text(encoding="utf-8")
+    return _PART.sub(lambda found: found["text"] if found["name"] == part else "", text)
 
 
 @cache

@@ -49,9 +49,32 @@ FROM (
             sum(if(empty(values), samples.sum, arrayDotProduct(values, counts))) AS sum,
             min(if(empty(values), samples.minimum, arrayMin(values))) AS minimum,
             max(if(empty(values), samples.maximum, arrayMax(values))) AS maximum
-        FROM metric_samples AS samples FINAL
+        FROM (
+            SELECT metric_id, timestamp_ms, unit, values, counts, sample_count, sum, minimum, maximum
+            FROM metric_samples FINAL
+            WHERE timestamp_ms >= {from_ms:Int64} AND timestamp_ms < {to_ms:Int64}
+            UNION ALL
+            -- As metric_statistics.sql reads totals.
+            SELECT metric_id, timestamp_ms, unit, [assumeNotNull(added)] AS values, [1.] AS counts, 0. AS sample_count, 0. AS sum, 0. AS minimum, 0. AS maximum
+            FROM (
+                SELECT
+                    metric_id,
+                    intDiv(time_ns, 60000000000) * 60000 AS timestamp_ms,
+                    unit,
+                    lagInFrame(time_ns) OVER series AS time_before_ns,
+                    lagInFrame(total) OVER series AS total_before,
+                    multiIf(
+                        time_before_ns > 0 AND time_before_ns + 10800000000000 >= time_ns,
+                        if(total >= total_before, total - total_before, total),
+                        start_ns < time_ns AND start_ns + 10800000000000 >= time_ns, total,
+                        NULL) AS added
+                FROM metric_totals FINAL
+                WHERE time_ns >= ({from_ms:Int64} - 10800000) * 1000000 AND time_ns < {to_ms:Int64} * 1000000
+                WINDOW series AS (PARTITION BY metric_id, series_id, start_ns ORDER BY time_ns ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
+            )
+            WHERE added IS NOT NULL AND timestamp_ms >= {from_ms:Int64} AND timestamp_ms < {to_ms:Int64}
+        ) AS samples
         ARRAY JOIN [300, 3600] AS resolution_s
-        WHERE timestamp_ms >= {from_ms:Int64} AND timestamp_ms < {to_ms:Int64}
         GROUP BY resolution_s, metric_id, period_ms, unit
     )
 )

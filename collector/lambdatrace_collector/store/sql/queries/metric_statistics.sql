@@ -3,6 +3,13 @@
 -- What is younger than the last day that was rolled up is read from the samples, the rest from the rollups of
 -- `tier_s` seconds; 0 where the period is finer than every rollup.
 --
+-- A point of a counter's total is a sample of what was added since the point of the series before it, up to three
+-- hours before; after that, and for its first, since its start, where that is known and no longer ago. Else what
+-- was added when cannot be told, and it only says from where on to count. A total that is less than before began
+-- at zero without saying so. Source: OpenTelemetry, "Metrics Data Model", "Resets and Gaps"; the AWS EMF
+-- exporter of the OpenTelemetry collector, which has the same for its cumulative sums. Read only where there are
+-- totals: it is planned in 16 ms, all else in 45.
+--
 -- Percentiles and their kin come from the values of a period, sorted (v), with their counts (w) and the running
 -- sum of these (c), of n in all. `percentile` lies linear between the two values beside rank low * (n - 1), as if
 -- each stood there w times. The others take what is within two bounds: parts of n, where a value across the bound
@@ -83,6 +90,29 @@ FROM (
                 WHERE metric_id IN {metric_ids:Array(UInt64)}
                   AND timestamp_ms >= {start_ms:Int64} AND timestamp_ms < {end_ms:Int64}
                   AND timestamp_ms >= (SELECT toInt64(max(day) + 1) * 86400000 FROM metric_rolled_days)
+                -- part totals
+                UNION ALL
+                SELECT metric_id, timestamp_ms, unit, [assumeNotNull(added)] AS values, [1.] AS counts, 0. AS sample_count, 0. AS sum, 0. AS minimum, 0. AS maximum
+                FROM (
+                    SELECT
+                        metric_id,
+                        intDiv(time_ns, 60000000000) * 60000 AS timestamp_ms,
+                        unit,
+                        lagInFrame(time_ns) OVER series AS time_before_ns,
+                        lagInFrame(total) OVER series AS total_before,
+                        multiIf(
+                            time_before_ns > 0 AND time_before_ns + 10800000000000 >= time_ns,
+                            if(total >= total_before, total - total_before, total),
+                            start_ns < time_ns AND start_ns + 10800000000000 >= time_ns, total,
+                            NULL) AS added
+                    FROM metric_totals FINAL
+                    WHERE metric_id IN {metric_ids:Array(UInt64)}
+                      AND intDiv(time_ns, 1000000) >= {start_ms:Int64} - 10800000 AND intDiv(time_ns, 1000000) < {end_ms:Int64} + 60000
+                    WINDOW series AS (PARTITION BY metric_id, series_id, start_ns ORDER BY time_ns ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
+                )
+                WHERE added IS NOT NULL AND timestamp_ms >= {start_ms:Int64} AND timestamp_ms < {end_ms:Int64}
+                  AND timestamp_ms >= (SELECT toInt64(max(day) + 1) * 86400000 FROM metric_rolled_days)
+                -- end
                 UNION ALL
                 SELECT metric_id, timestamp_ms, unit, values, counts, sample_count, sum, minimum, maximum
                 FROM metric_rollups FINAL

@@ -9,6 +9,7 @@
 --   storage_resolution   1 or 60: the seconds that the sample's time is rounded down to
 --   values, counts       what was measured and how often, of the same length; or both empty, and then
 --   sample_count … maximum  a StatisticSet, which has no percentiles. Beside values they are not kept
+--                        Without any of both the row only makes the metric known
 --   sample_id, ordinal   the sample's identity within its metric and time: a row that is written again with
 --                        the same two settles to one. Give them once, when the request arrives
 
@@ -93,6 +94,22 @@ ORDER BY (metric_id, timestamp_ms, sample_id)
 SETTINGS index_granularity = 1024, min_bytes_for_wide_part = 268435456, merge_selector_base = 10,
     old_parts_lifetime = 480;
 
+-- Counters that tell their total since they began (OTLP's monotonic sums of cumulative temporality), for as long
+-- as samples, read with FINAL. What a point added is told when it is asked for, from the point before it: points
+-- come in any order, from several processes at once, and again.
+-- A series that is sent anew from another start is another one here, so that restarts need no rule.
+CREATE TABLE IF NOT EXISTS metric_totals (
+    metric_id UInt64,
+    series_id UInt64,
+    start_ns UInt64 CODEC(Delta, ZSTD(1)),  -- since when it counts; 0 where the sender does not know
+    time_ns UInt64 CODEC(DoubleDelta, ZSTD(1)),
+    unit LowCardinality(String),
+    total Float64 CODEC(ZSTD(1))
+) ENGINE = ReplacingMergeTree
+PARTITION BY toDate(fromUnixTimestamp64Nano(toInt64(time_ns), 'UTC'))
+ORDER BY (metric_id, series_id, start_ns, time_ns)
+SETTINGS index_granularity = 1024, min_bytes_for_wide_part = 268435456, old_parts_lifetime = 480;
+
 -- Days that are closed, in periods of 300 s (kept 63 days) and 3600 s (kept 455 days). A row has the shape of
 -- a sample: the values of its period with their counts, so that what reads samples reads these; sample_count to
 -- maximum stand beside them, exact. Both resolutions are made from the samples, once the day can no longer
@@ -156,7 +173,8 @@ SELECT
     if(empty(values), input.sum, 0) AS sum,
     if(empty(values), input.minimum, 0) AS minimum,
     if(empty(values), input.maximum, 0) AS maximum
-FROM metric_input AS input;
+FROM metric_input AS input
+WHERE notEmpty(values) OR input.sample_count > 0;
 
 -- What breaks a rule of PutMetricData is refused as a whole, before any of it is written: `metrics/datums.py`
 -- then says which datum breaks which rule. A body is judged while it is one row, since a row is never halved.

@@ -249,15 +249,70 @@ FROM (
 -- A point as a sample. Its dimensions are its attributes, as text; one that CloudWatch takes for no dimension
 -- (blank, not ASCII, over 1024 characters, an array or a map, past the 30th) is left out.
 --
--- A gauge and a sum are one value. A sum or histogram of cumulative temporality is taken as it stands at its
--- time, like a gauge: metric math's DIFF and RATE give what was added.
+-- A gauge and a sum are one value. A monotonic sum of cumulative temporality is a total, of which a sample is
+-- what was added since the point before (metric_totals). One that goes up and down, as the number of connections
+-- does, is taken as it stands at its time, like a gauge; so is a histogram of cumulative temporality.
 --
 -- A histogram becomes a value for each bucket with the bucket's count: the minimum and the maximum, once each,
 -- and then the middle of the bucket, moved towards one of its ends just so far that all add up to the point's sum.
 -- SampleCount, Sum, Average, Minimum and Maximum are exact then, percentiles to within a bucket. A bucket
 -- without an end takes the point's minimum or maximum for it, else its other end.
 -- A summary is a StatisticSet between its lowest and highest quantile.
-CREATE MATERIALIZED VIEW IF NOT EXISTS metric_points_to_metric_input TO metric_input AS
+CREATE TABLE IF NOT EXISTS metric_point_samples (
+    account String,
+    region String,
+    namespace String,
+    metric_name String,
+    dimension_names Array(String),
+    dimension_values Array(String),
+    timestamp_ms Int64,
+    unit String,
+    values Array(Float64),
+    counts Array(Float64),
+    sample_count Float64,
+    sum Float64,
+    minimum Float64,
+    maximum Float64,
+    sample_id UInt128,
+    is_total UInt8,
+    series_id UInt64,
+    start_ns UInt64,
+    time_ns UInt64
+) ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS metric_point_samples_to_metric_input TO metric_input AS
+SELECT
+    account,
+    region,
+    namespace,
+    metric_name,
+    dimension_names,
+    dimension_values,
+    timestamp_ms,
+    unit,
+    60 AS storage_resolution,
+    if(is_total, [], samples.values) AS values,
+    if(is_total, [], samples.counts) AS counts,
+    sample_count,
+    sum,
+    minimum,
+    maximum,
+    sample_id,
+    0 AS ordinal
+FROM metric_point_samples AS samples;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS metric_point_samples_to_metric_totals TO metric_totals AS
+SELECT
+    sipHash64(account, region, namespace, metric_name, dimension_names, dimension_values) AS metric_id,
+    series_id,
+    start_ns,
+    time_ns,
+    unit,
+    values[1] AS total
+FROM metric_point_samples
+WHERE is_total;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS metric_points_to_samples TO metric_point_samples AS
 WITH
     encoded -> substring(encoded,
         multiIf(length(encoded) < 130, 3, length(encoded) < 16387, 4, length(encoded) < 2097156, 5, 6)) AS payload,
@@ -281,7 +336,6 @@ SELECT
     dimension_values,
     intDiv(time_unix_nano, 1000000) AS timestamp_ms,
     unit_name AS unit,
-    60 AS storage_resolution,
     arrayMap(value -> assumeNotNull(value), nullable_sample.1) AS values,
     nullable_sample.2 AS counts,
     if(empty(values), count, 0) AS sample_count,
@@ -289,7 +343,10 @@ SELECT
     if(empty(values), lowest, 0) AS minimum,
     if(empty(values), highest, 0) AS maximum,
     reinterpretAsUInt128(sipHash128(series_id, time_unix_nano, start_time_unix_nano)) AS sample_id,
-    0 AS ordinal
+    data = 'sum' AND is_monotonic AND aggregation_temporality = 2 AS is_total,
+    series_id,
+    start_time_unix_nano AS start_ns,
+    time_unix_nano AS time_ns
 FROM (
     -- Level on level: what is named and used in one SELECT is planned anew for each use, 97 ms for one.
     SELECT

@@ -1,0 +1,1 @@
+ALTER TABLE metric_totals DROP PARTITION {day:Date}
