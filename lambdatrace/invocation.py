@@ -6,8 +6,6 @@ there in the expected type is left out.
 
 from __future__ import annotations
 
-import os
-
 from lambdatrace.guard import let_through
 
 TYPE_CHECKING = False
@@ -66,35 +64,6 @@ class Function:
         Provisioned concurrency and Managed Instances initialize ahead of any request.
         """
         return self.initialization_type not in INITIALIZED_AHEAD
-
-    def resource_attributes(
-        self, service_name: str, configured: Mapping[str, str]
-    ) -> dict[str, Any]:
-        """The OpenTelemetry resource of this environment; `configured` attributes win.
-
-        Source: OpenTelemetry semantic conventions, "AWS Lambda", "FaaS" and "Cloud" resources.
-        """
-        from lambdatrace import __version__
-
-        attributes: dict[str, Any] = {
-            "service.name": service_name or configured.get("service.name") or self.name,
-            "cloud.provider": "aws",
-            "cloud.platform": "aws_lambda",
-            "cloud.region": self.region,
-            "faas.name": self.name,
-            "faas.version": self.version,
-            "faas.instance": self.instance,
-            "faas.max_memory": self.memory_bytes,
-            "aws.log.group.names": [self.log_group] if self.log_group else [],
-            "aws.log.stream.names": [self.log_stream] if self.log_stream else [],
-            "telemetry.sdk.name": "lambdatrace",
-            "telemetry.sdk.language": "python",
-            "telemetry.sdk.version": __version__,
-        }
-        if self.is_multi_concurrent:
-            attributes["process.pid"] = os.getpid()  # the workers share one log stream
-        configured = {key: value for key, value in configured.items() if key != "service.name"}
-        return {key: value for key, value in {**attributes, **configured}.items() if value}
 
 
 class Invocation:

@@ -20,6 +20,7 @@ from lambdatrace.exporter_settings import (
     SIGNALS,
     TRACES,
 )
+from lambdatrace.resource import resource_attributes
 from lambdatrace.sender import Sender
 
 TYPE_CHECKING = False
@@ -243,10 +244,9 @@ class Pipelines:
 
     def _encoder(self, signal: str, protocol: str) -> Encoder:
         module, function = ENCODERS[signal, protocol]
-        resource_attributes = self._function.resource_attributes(
-            self._settings.service_name, self._settings.resource_attributes
+        settings = self._settings
+        attributes = resource_attributes(
+            self._function, settings.service_name, settings.resource_attributes
         )
-        encoder: Encoder = getattr(import_module(module), function)(
-            resource_attributes, self._guard.report
-        )
+        encoder: Encoder = getattr(import_module(module), function)(attributes, self._guard.report)
         return encoder

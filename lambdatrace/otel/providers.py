@@ -18,6 +18,7 @@ from lambdatrace.flushing import EndpointHealth, send_timeout_ms
 from lambdatrace.invocation_spans import OPEN_SPANS_MAX
 from lambdatrace.otel.readable import cut_short, joined_resource, to_readable, to_record
 from lambdatrace.records import TIMED_OUT
+from lambdatrace.resource import resource_attributes
 from lambdatrace.sinks import Outcome
 from lambdatrace.tracing import entered
 
@@ -127,8 +128,9 @@ class AdoptedTraces:
             return Outcome(is_accepted=False, retry_after_s=0.0, message=reason)
         if self._resource is None:
             telemetry = self._telemetry
-            own = telemetry.function.resource_attributes(
-                telemetry.settings.service_name, telemetry.settings.resource_attributes
+            settings = telemetry.settings
+            own = resource_attributes(
+                telemetry.function, settings.service_name, settings.resource_attributes
             )
             self._resource = joined_resource(own, self._provider.resource)
         for span in spans:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from lambdatrace.invocation import Function, Invocation
+from lambdatrace.resource import resource_attributes
 from lambdatrace.testing import ENVIRONMENT, START_NS, LambdaContext
 
 
 def test_the_resource_leaves_out_what_is_not_known_and_lets_the_configured_win() -> None:
     function = Function({"AWS_LAMBDA_FUNCTION_NAME": "orders"})
-    attributes = function.resource_attributes("", {"cloud.region": "mars", "team": "a"})
+    attributes = resource_attributes(function, "", {"cloud.region": "mars", "team": "a"})
     assert attributes == {
         "service.name": "orders",
         "cloud.provider": "aws",
@@ -23,9 +24,9 @@ def test_the_resource_leaves_out_what_is_not_known_and_lets_the_configured_win()
 def test_the_service_name_is_the_setting_then_the_resource_attribute_then_the_function() -> None:
     function = Function(ENVIRONMENT)
     configured = {"service.name": "configured"}
-    assert function.resource_attributes("set", configured)["service.name"] == "set"
-    assert function.resource_attributes("", configured)["service.name"] == "configured"
-    assert function.resource_attributes("", {})["service.name"] == "orders"
+    assert resource_attributes(function, "set", configured)["service.name"] == "set"
+    assert resource_attributes(function, "", configured)["service.name"] == "configured"
+    assert resource_attributes(function, "", {})["service.name"] == "orders"
 
 
 def test_memory_is_told_in_bytes() -> None:

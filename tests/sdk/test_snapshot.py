@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import lambdatrace
 from lambdatrace import telemetry
 from lambdatrace.guard import Guard
+from lambdatrace.resource import resource_attributes
 from lambdatrace.snapshot import RESTORE_NS_MAX, Moment, restore_started_ns
 from lambdatrace.telemetry import Telemetry
 from lambdatrace.testing import ENVIRONMENT, START_NS, LambdaContext, MemorySink, recording
@@ -106,7 +107,7 @@ def test_each_restore_has_a_name_of_its_own_and_reads_the_environment_again() ->
         recorded.telemetry.environ = {**ENVIRONMENT, **SNAP_START} | {"AWS_REGION": "eu-north-1"}
         for _ in range(2):
             run_after_restore()
-            resource = recorded.telemetry.function.resource_attributes("", {})
+            resource = resource_attributes(recorded.telemetry.function, "", {})
             names.append(resource["faas.instance"])
             assert resource["cloud.region"] == "eu-north-1"
     assert names == [f"{1:032x}", f"{2:032x}"]
