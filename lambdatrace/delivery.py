@@ -148,9 +148,7 @@ class Delivery:
         or another of the environment, not again for LOOK_BACK_AFTER_NS, but after a response.
         """
         current = self._telemetry
-        if current.journal is None:
-            return
-        mark = f"{current.journal.folder}/{_TRIED}"
+        mark = f"{current.folder}/{_TRIED}"
         now_ns = current.clock.time_ns()
         try:
             tried_ns = os.stat(mark).st_mtime_ns  # noqa: PTH116 - pathlib costs 2.8 ms
@@ -171,8 +169,12 @@ class Delivery:
 
         Once, and once more where one is left alone; each time where there are other processes.
         """
-        journal = self._telemetry.journal
-        has_others = self._telemetry.has_children or self._telemetry.function.is_multi_concurrent
+        current, journal = self._telemetry, self._telemetry.journal
+        if journal is None and current.has_no_room:
+            from lambdatrace.journal import Journal
+
+            journal = Journal(current.folder, ())  # which is not made, since nothing is written
+        has_others = current.has_children or current.function.is_multi_concurrent
         if journal is None or (self._has_looked_back and not has_others):
             return
         self._has_looked_back = True
@@ -180,7 +182,7 @@ class Delivery:
         if names:
             from lambdatrace.recovery import recover
 
-            is_all_taken = recover(self._telemetry, journal, names, is_early=is_early)
+            is_all_taken = recover(current, journal, names, is_early=is_early)
             self._has_looked_back = is_all_taken or not is_early
 
     def _settle_journal(self) -> None:

@@ -156,10 +156,15 @@ class Journal:
 
     def _make(self) -> None:
         first = self._frame(self._due) if self._due is not None else b""
-        self._due = None
         self._descriptor = self._open_new()
-        self._file = _file_of(self._descriptor)
-        self._put_all(MAGIC + self.key.to_bytes(8, "little") + first + END, 0)
+        try:
+            self._file = _file_of(self._descriptor)
+            self._put_all(MAGIC + self.key.to_bytes(8, "little") + first + END, 0)
+        except BaseException:
+            self._close_descriptor()
+            os.unlink(f"{self.folder}/{self.name}")  # noqa: PTH108 - see `close`
+            raise
+        self._due = None
         self.position += len(first)
 
     def _open_new(self) -> int:

@@ -15,6 +15,28 @@ if TYPE_CHECKING:
     from lambdatrace.journal import Entry
 
 
+_INT_END = 1 << 63
+# What the items of entries are on which others are built: with anything else there the whole
+# process could not be told of.
+_SHAPES: dict[str, tuple[type | tuple[type, ...], ...]] = {
+    "process": (str, str, int, int, str, str),
+    "child": (str,),
+    "ready": (int, str),
+    "invocation": (
+        *(int, str, int, str, int, str, object, (str, type(None)), object, object),
+        *(dict, dict),
+    ),
+    "root": (str, str),
+    "timeout": (str,),
+    "end": (str, int, str),
+    "taken": (str, list),
+    "metric": (
+        *(str, object, tuple, object, object, object, object, object, object),
+        *(int, (tuple, type(None))),
+    ),
+}
+
+
 class Left:
     """What the entries of a journal come to: the last state of each span, what is settled, facts.
 
@@ -41,11 +63,12 @@ class Left:
         for entry in entries:
             try:
                 self._take(entry)
-            except (IndexError, TypeError, ValueError):
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 self.unreadable += 1
 
     def _take(self, entry: Entry) -> None:
         kind = entry[0]
+        _check_shape(kind, entry[1:])
         if kind == "span":
             span_of(entry)  # raises if it is none
             opened = self.spans.get(entry[1])
@@ -150,6 +173,15 @@ class Left:
         kept += [span for key, span in self.spans.items() if not span[8] or key not in self.settled]
         still_open = [key for key in self.settled if key in self.spans and not self.spans[key][8]]
         return [*kept, ("settled", still_open)] if still_open else kept
+
+
+def _check_shape(kind: str, items: tuple[Any, ...]) -> None:
+    """Raise ValueError or TypeError if an entry of this kind has other items."""
+    for item, kinds in zip(items, _SHAPES.get(kind, ()), strict=kind in _SHAPES):
+        if not isinstance(item, kinds):
+            raise TypeError(f"{kind}: {type(item).__name__}")
+        if isinstance(item, int) and not -_INT_END <= item < _INT_END:
+            raise ValueError(f"{kind}: {item}")
 
 
 def compacted(entries: list[Entry]) -> list[Entry]:

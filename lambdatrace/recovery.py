@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 
+from lambdatrace.guard import let_through
 from lambdatrace.initialization import start_ticks
 from lambdatrace.invocation import Invocation
 from lambdatrace.journal import MAGIC, PREFIX, SIZE_MAX, span_entry
@@ -57,7 +58,8 @@ def recover(
     """Take over what the processes before this one left: to the buffers' front, metrics out.
 
     `names` are the journals beside this process's. Each is in that before its file is deleted. The
-    files of processes that still run (workers of the same environment) are left alone. If it
+    files of processes that still run (workers of the same environment) are left alone. Where this
+    process could not make a journal, it is tried again once a file is gone. If it
     `is_early`, before the first invocation, so is that of an init which came to no end just before:
     it is to be told of in the trace of the invocation that waits. False if there is one.
     """
@@ -80,21 +82,22 @@ def recover(
             path = _claim(journal, name, number)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, EOFError, TypeError) as error:
+        except (OSError, ValueError, EOFError, TypeError, LookupError) as error:
+            let_through(error)
             current.guard.report(f"the journal {path} is of no use", error)
-        else:
-            if left.unreadable:
-                current.guard.report(f"the journal {path}", f"{left.unreadable} entries unreadable")
-            if file_id(data) not in taken:
-                taken.update(left.taken)
-                recovery = Recovery(current, left)
-                known = {span.span_id for span in spans}
-                found = recovery.take_over(journal, file_id(data))
-                spans = [span for span in found if span.span_id not in known] + spans
-                logs = recovery.logs + logs
-                _delete(path)
-                recovery.write_metrics()
-                continue
+            _delete(path)
+            continue
+        if left.unreadable:
+            current.guard.report(f"the journal {path}", f"{left.unreadable} entries unreadable")
+        if file_id(data) not in taken:
+            taken.update(left.taken)
+            recovery = Recovery(current, left)
+            known = {span.span_id for span in spans}
+            # Guarded: what is odd in one journal must not keep the others from being told of.
+            found = current.guard.run(recovery.take_over, path, file_id(data)) or []
+            spans = [span for span in found if span.span_id not in known] + spans
+            logs = recovery.logs + logs
+            current.guard.run(recovery.write_metrics)
         _delete(path)
     current.buffer.put_back(spans)
     if logs:
@@ -196,17 +199,40 @@ class Recovery:
         self._recorders: list[tuple[MetricRecorder, SpanContext | None, str]] = []
         self._uncounted = [key for key in left.invocations if not left.is_counted(key)]
 
-    def take_over(self, journal: Journal, of: str) -> list[Span]:
-        """Note in `journal` all that is of use in that with the id `of`; its spans.
+    def take_over(self, path: str, of: str) -> list[Span]:
+        """Have all that is of use in the journal with the id `of`, and delete its file; its spans.
 
-        One entry has all: a process that is killed at any moment has taken over nothing, or
-        everything.
+        Before that it is noted in our own, or right after it where that has no room before.
         """
         spans = self.spans()
         self.collect_metrics()
         self._current.guard.run(self.count_invocations)
         by_time = sorted(self._left.logs.values(), key=lambda entry: entry[3])
         self.logs = [record_of(entry) for entry in by_time]
+        if self._current.journal is None:
+            _delete(path)
+            self._open_journal()
+        if self._current.journal is not None:
+            self._note(self._current.journal, of, spans)
+        _delete(path)
+        return spans
+
+    def _open_journal(self) -> None:
+        """Try once more to make a journal for this process, whose init is over."""
+        current = self._current
+        current.open_journal()
+        if current.journal is not None:
+            ended_ns = current.initialization.import_ended_ns
+            current.journal.write(("ready", ended_ns, current.handler_module))
+
+    def _note(self, journal: Journal, of: str, spans: list[Span]) -> None:
+        """Note `spans` and all else in `journal`, which are of that with the id `of`.
+
+        One entry has all: a process that is killed at any moment has taken over nothing, or
+        everything.
+        """
+        for recorder, _, _ in self._recorders:
+            recorder.journal = journal
         entries = [*map(span_entry, spans), *map(numbered_entry, self.logs), *self._entries]
         entries += [("taken", earlier, []) for earlier in self._left.taken[-FILES_MAX:]]
         dropped = journal.dropped
@@ -214,7 +240,6 @@ class Recovery:
         if journal.dropped > dropped:  # no room for all: then for as many as there is
             for entry in entries:
                 journal.write(entry)
-        return spans
 
     def spans(self) -> list[Span]:
         """All that was not sent: ended, open, and the invocations' own that were never opened."""
@@ -292,7 +317,6 @@ class Recovery:
             recorder = current.metering.new_recorder()
             recorder.journal = None  # where it is once with all the rest
             record_outcome(current, outcome, recorder)
-            recorder.journal = current.journal
             self._add(recorder, request_id)
 
     def _end(self, request_id: str) -> tuple[int, str]:

@@ -79,6 +79,8 @@ class Telemetry:
     `clock`, `ids` and `guard` are for tests; the defaults are the real ones.
     """
 
+    has_no_room = False  # for a journal, which there should be
+
     def __init__(
         self,
         environ: Mapping[str, str],
@@ -256,6 +258,11 @@ class Telemetry:
             ended_ns = self.initialization.import_ended_ns
             self.journal.write(("ready", ended_ns, self.handler_module))
 
+    @property
+    def folder(self) -> str:
+        """Where journals are."""
+        return self.environ.get("TMPDIR") or TMP
+
     def open_journal(self) -> None:
         """Have what is recorded from now on noted in a file that outlives this process."""
         if not (self.is_active and self.settings.keeps_journal and self.function.runtime_api):
@@ -263,9 +270,10 @@ class Telemetry:
         from lambdatrace.journal import Journal
 
         try:
-            journal = Journal(self.environ.get("TMPDIR") or TMP)
+            journal = Journal(self.folder)
         except OSError as error:
             self.guard.report("there is no journal: what a crash leaves is lost", error)
+            self.has_no_room = True
             return
         initialization, function = self.initialization, self.function
         journal.write(
@@ -276,6 +284,7 @@ class Telemetry:
                 self.handler_module,
             )
         )
+        self.has_no_room = False
         self.journal = self.tracer.journal = journal
         if self._metering is not None:
             self._metering.keep_journal(journal)
@@ -532,7 +541,8 @@ class Telemetry:
         self.guard.run(self._look_back)
 
     def _look_back(self) -> None:
-        if self.journal is not None and self.journal.others():  # else nothing is loaded for it
+        # Else nothing is loaded for it.
+        if self.has_no_room or (self.journal is not None and self.journal.others()):
             self.delivery.look_back()
 
     def invocation_ended(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lambdatrace
@@ -431,6 +431,103 @@ def test_entries_of_another_shape_are_counted_and_the_others_taken(tmp_path: Pat
         recorded.telemetry.flush()
         assert recorded.spans == []
         assert [line.partition(": ")[2] for line in lines] == ["5 entries unreadable (said once)"]
+
+
+ANY_ITEM = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 9)
+    | st.floats()
+    | st.sampled_from(["", "a", "1" * 16, "2" * 32, 10**30]),
+    lambda items: st.lists(items, max_size=3) | st.lists(items, max_size=3).map(tuple),
+    max_leaves=4,
+)
+ANY_KIND = st.sampled_from(
+    [
+        *("process", "child", "ready", "invocation", "root", "span", "begun", "ended", "set"),
+        *("timeout", "end", "settled", "metric", "written", "log", "logged", "taken", "other"),
+    ]
+)
+ANY_ENTRIES = st.lists(
+    st.builds(lambda kind, items: (kind, *items), ANY_KIND, st.lists(ANY_ITEM, max_size=14)),
+    max_size=4,
+)
+NAMED = ("process", "orders", "1", 1, 1, 1, "app")
+UNNAMED: tuple[Any, ...] = ("invocation", 0, REQUEST, 1, "arn", -5, None, 1, 5, 6, 7, {}, {})
+NO_METRIC: tuple[Any, ...] = ("metric", "r", "n", {}, 3, 4, 5, 6, 7, 8, 9, 10)
+ENDLESS: tuple[Any, ...] = ("invocation", 0, REQUEST, 10**30, "arn", -5, "", 1, "", "", "", {}, {})
+
+
+@example([("process",), ("process", "orders"), ("settled", 5), ("root",), ("taken", "x", [(1,)])])
+@example([NAMED, UNNAMED, NO_METRIC])
+@example([NAMED, ENDLESS, NO_METRIC])
+@example([("metric", REQUEST, "n", (1,), "None", None, 60, None, None, None, 9, (1, 2, 3))])
+@given(ANY_ENTRIES)
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_in_one_journal_the_others_are_told_of(
+    tmp_path_factory: pytest.TempPathFactory, entries: list[Any]
+) -> None:
+    folder = tmp_path_factory.mktemp("journals")
+    with process(folder) as recorded:
+        start(recorded)
+        lambdatrace.metric("Kept", 1)
+        with lambdatrace.span("work"):
+            pass
+        die(recorded)
+    (folder / DEAD).rename(folder / ".lambdatrace-999999998-1")
+    journal = Journal(str(folder))
+    for entry in entries:
+        journal.write(entry)
+    (folder / journal.name).rename(folder / ".lambdatrace-999999999-2")
+    with process(folder) as after:
+        after.telemetry.guard = Guard(write=lambda _: None)
+        after.telemetry.flush()
+        assert [span.name for span in after.spans].count("work") == 1
+        assert [1 for document in after.metric_documents if "Kept" in document] == [1]
+        assert [path.name for path in folder.iterdir()] == [_own_name(after)]
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_where_the_disk_is_full_what_a_process_left_is_sent_and_makes_room_for_the_next_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_early: bool
+) -> None:
+    pwrite = os.pwrite
+
+    def write_if_it_is_alone(descriptor: int, data: bytes, position: int) -> int:
+        own = os.fstat(descriptor).st_ino
+        for path in tmp_path.iterdir():
+            if path.stat().st_size and path.stat().st_ino != own:
+                raise OSError(28, "No space left on device")
+        return pwrite(descriptor, data, position)
+
+    def names(recorded: Recorded) -> list[str]:
+        return sorted(span.name for span in recorded.spans)
+
+    with process(tmp_path) as recorded:
+        start(recorded)
+        lambdatrace.metric("Lost", 1)
+        with lambdatrace.span("work"):
+            die(recorded)
+    monkeypatch.setattr(os, "pwrite", write_if_it_is_alone)
+    with process(tmp_path, DOWN, DOWN, DOWN) as after:
+        after.telemetry.finish_start()
+        assert [path.name for path in tmp_path.iterdir()] == [DEAD], "none of no length"
+        if is_early:
+            after.telemetry.registered()
+        else:
+            after.telemetry.flush()
+        assert _own_name(after) in [path.name for path in tmp_path.iterdir()]
+        assert [entry[0] for entry in held(after)] == ["process", "ready", "taken", "written"]
+        (document,) = [each for each in after.metric_documents if "Lost" in each]
+        assert document["Lost"] == 1.0
+        die(after)
+    with process(tmp_path) as last:
+        last.telemetry.flush()
+        assert names(after) == []
+        assert names(last) == ["orders", "work"]
+        assert not [each for each in last.metric_documents if "Lost" in each]
+        last.telemetry.flush()
+        assert held(last) == []
 
 
 def test_the_journal_of_a_process_that_runs_is_left_alone(tmp_path: Path) -> None:
