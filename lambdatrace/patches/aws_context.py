@@ -38,6 +38,7 @@ EVENT_TIME_SIZE = 14  # whatever the time
 RECORD_SIZE_LIMITS = (1024 * 1024, 10 * 1024 * 1024)
 RECORDS_SIZE_LIMITS = (5 * 1024 * 1024, 10 * 1024 * 1024)
 PAYLOADS = ("eventbridge", "kinesis")
+_LISTS = (list, tuple)  # what botocore takes as a list
 _PAYLOAD_KEYS = (TRACEPARENT, TRACESTATE)
 
 
@@ -128,7 +129,7 @@ def _write_message(body: str) -> Callable[[Parameters, TraceFields], Parameters]
 def _write_messages(entries: str, body: str) -> Callable[[Parameters, TraceFields], Parameters]:
     def write(parameters: Parameters, trace: TraceFields) -> Parameters:
         messages = parameters.get(entries)
-        if not isinstance(messages, list):
+        if not isinstance(messages, _LISTS):
             return parameters
         size = sum(_message_size(message, body) for message in messages)
         written = []
@@ -193,7 +194,7 @@ def _fits(size: int, more: int, limits: tuple[int, ...] = SIZE_LIMITS) -> bool:
 
 def _write_events(parameters: Parameters, trace: TraceFields) -> Parameters:
     entries = parameters.get("Entries")
-    if not isinstance(entries, list):
+    if not isinstance(entries, _LISTS):
         return parameters
     size = sum(_event_size(entry) for entry in entries)
     written = []
@@ -217,7 +218,7 @@ def _event_size(entry: Any) -> int:
         return 0
     size = sum(_bytes(entry.get(name)) for name in ("Source", "DetailType", "Detail"))
     resources = entry.get("Resources")
-    if isinstance(resources, (list, tuple)):
+    if isinstance(resources, _LISTS):
         size += sum(_bytes(resource) for resource in resources)
     return size + (EVENT_TIME_SIZE if entry.get("Time") is not None else 0)
 
@@ -252,7 +253,7 @@ def _record_size(record: Any) -> int:
 
 def _write_records(parameters: Parameters, trace: TraceFields) -> Parameters:
     records = parameters.get("Records")
-    if "kinesis" not in trace.payloads or not isinstance(records, list):
+    if "kinesis" not in trace.payloads or not isinstance(records, _LISTS):
         return parameters
     size = sum(_record_size(record) for record in records)
     written = []

@@ -116,6 +116,24 @@ def test_a_stream_record_is_changed_only_when_that_is_set() -> None:
     assert [one["Data"] for one in added["Records"]] == [expected, b"\x00\xff"]
 
 
+@pytest.mark.parametrize(
+    ("service", "operation", "name", "entry"),
+    [
+        ("SQS", "SendMessageBatch", "Entries", {"Id": "1", "MessageBody": "x"}),
+        ("SNS", "PublishBatch", "PublishBatchRequestEntries", {"Id": "1", "Message": "x"}),
+        ("EventBridge", "PutEvents", "Entries", {"Detail": "{}", "Resources": ("arn",)}),
+        ("Kinesis", "PutRecords", "Records", {"Data": b"{}", "PartitionKey": "1"}),
+    ],
+)
+def test_a_tuple_of_entries_has_the_context_as_a_list_has(
+    service: str, operation: str, name: str, entry: dict[str, Any]
+) -> None:
+    as_tuple = add(service, operation, {name: (entry, {**entry, "Id": "2"})}, "kinesis")
+    as_list = add(service, operation, {name: [entry, {**entry, "Id": "2"}]}, "kinesis")
+    assert as_tuple == as_list
+    assert as_tuple[name][0] != entry
+
+
 @given(
     st.dictionaries(st.text(), st.floats(allow_nan=False) | st.text(), max_size=4),
     st.sampled_from(["utf-8", "utf-16", "utf-8-sig"]),
