@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+from sys import modules
 
 from lambdatrace.errors import MetricError
 
@@ -71,7 +72,13 @@ class Metering:
                 if self._recorder is None:
                     self._recorder = made
                 recorder = self._recorder
+            self._record_early()
         return recorder
+
+    def _record_early(self) -> None:
+        early = modules.get("lambdatrace.early_metrics")  # seldom
+        if early is not None:
+            early.record_kept(self)
 
     def new_recorder(self) -> MetricRecorder:
         """A metric recorder with the function's settings."""
@@ -131,6 +138,7 @@ class Metering:
         the one under way here.
         """
         current = self._telemetry
+        self._record_early()
         spans = spans or current.tracer.spans()
         recorder = spans.metrics if current.function.is_multi_concurrent else self._recorder
         if not recorder:  # there is none, or nothing in it

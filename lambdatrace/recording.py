@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar, overload
 
     from lambdatrace.records import Link
+    from lambdatrace.telemetry import Telemetry
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,7 +105,17 @@ def metric(
                 name, value, unit, dimensions, resolution, timestamp, properties, namespace
             )
     except BaseException as error:  # noqa: BLE001 - the guard's own
-        current.guard.take("metric", error)
+        given = (name, value, unit, dimensions, resolution, timestamp, properties, namespace)
+        current.guard.run(_not_recorded, current, error, given)
+
+
+def _not_recorded(current: Telemetry, error: BaseException, given: tuple[Any, ...]) -> None:
+    if isinstance(error, (ImportError, NameError)):
+        from lambdatrace.early_metrics import keep
+
+        if keep(current, given):
+            return
+    current.guard.take("metric", error)
 
 
 def messages(event: Any) -> Iterator[Any]:
