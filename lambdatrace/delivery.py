@@ -6,6 +6,7 @@ import _thread
 import os
 
 from lambdatrace.records import ERROR, TIMED_OUT
+from lambdatrace.span_copies import ended_copy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Delivery:
             current.buffer.dropped += dropped
         for span in list(open_spans.by_id.values()):
             if span.context.is_sampled or is_kept:
-                copy = span.ended_copy(now_ns)
+                copy = ended_copy(span, now_ns)
                 copy.attributes["error.type"] = TIMED_OUT
                 copy.status_code = ERROR
                 copy.status_message = message

@@ -294,42 +294,12 @@ class Span:
         self.status_code = code
         self.status_message = message if code == ERROR else ""
 
-    def fail_afterwards(self, error_type: str, message: str) -> None:
-        """Give an ended span an error that is known only now, if it has no status of its own.
-
-        Of use while it waits to be sent. Its attributes are replaced, as they may be being read.
-        """
-        if self.status_code == UNSET:
-            self.attributes = {**self.attributes, "error.type": error_type}
-            self.status_code, self.status_message = ERROR, message
-
     def end(self, end_ns: int) -> bool:
         """Close the span; False if it was closed before."""
         if self.end_ns:
             return False
         self.end_ns = max(end_ns, self.start_ns)
         return True
-
-    def ended_copy(self, end_ns: int) -> Span:
-        """This span as it stands, ended at `end_ns`, while the span itself goes on."""
-        copy = Span(
-            self.name, self.context, self.parent, self.start_ns, kind=self.kind, scope=self.scope
-        )
-        for field in (
-            "kind",
-            "scope",
-            "status_code",
-            "status_message",
-            "dropped_attributes",
-            "dropped_events",
-            "dropped_links",
-        ):
-            setattr(copy, field, getattr(self, field))
-        copy.attributes = dict(self.attributes)
-        copy.events = list(self.events)
-        copy.links = list(self.links)
-        copy.end_ns = max(end_ns, copy.start_ns)
-        return copy
 
 
 class Metric:

@@ -22,6 +22,7 @@ from lambdatrace.log_record import LogRecord
 from lambdatrace.plain import CUT, DEPTH_MAX, items_of, type_alone
 from lambdatrace.records import OWN_SCOPE, Event, Link, Scope, Span
 from lambdatrace.secret_names import is_secret_name
+from lambdatrace.span_copies import ended_copy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Redaction:
             and all(map(is_, links, span.links))
         ):
             return span
-        copy = span.ended_copy(span.end_ns)
+        copy = ended_copy(span, span.end_ns)
         copy.name, copy.status_message = name, message
         copy.attributes, copy.events, copy.links = dict(attributes), events, links
         copy.scope = scope

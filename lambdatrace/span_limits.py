@@ -16,6 +16,7 @@ from lambdatrace.errors import SettingError
 from lambdatrace.guard import let_through
 from lambdatrace.log_record import LogRecord
 from lambdatrace.records import Event, Link, Span
+from lambdatrace.span_copies import ended_copy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Limits:
             and all(map(is_, links, span.links))
         ):
             return span
-        copy = span.ended_copy(span.end_ns)
+        copy = ended_copy(span, span.end_ns)
         copy.attributes, copy.events, copy.links = dict(attributes), events, links
         copy.dropped_attributes += dropped
         return copy

@@ -76,6 +76,17 @@ class SpanHandle:
     def __repr__(self) -> str:
         return repr(self._span) if self._span else "<no span>"
 
+    def _itself(self, *_memo: Any) -> SpanHandle:
+        return self
+
+    # A copy of what holds it, a request's state for one, is of the same operation.
+    __copy__ = __deepcopy__ = _itself
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from lambdatrace.span_copies import reduced
+
+        return reduced(self._span)
+
     @property
     def trace_id(self) -> str:
         """32 hex digits; all zero when there is no span."""

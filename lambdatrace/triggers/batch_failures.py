@@ -7,7 +7,7 @@ Sources: Lambda Developer Guide, "Implementing partial batch responses" of SQS, 
 
 from __future__ import annotations
 
-from lambdatrace.records import ERROR
+from lambdatrace.records import ERROR, UNSET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,4 +54,14 @@ def note_failures(
             batch.set_status(ERROR, _MESSAGE)
     for item_id in failed:
         if item_id in messages:
-            messages[item_id].fail_afterwards(ERROR_TYPE, _MESSAGE)
+            _fail(messages[item_id])
+
+
+def _fail(span: Span) -> None:
+    """Give an ended span an error that is known only now, if it has no status of its own.
+
+    Of use while it waits to be sent. Its attributes are replaced, as they may be being read.
+    """
+    if span.status_code == UNSET:
+        span.attributes = {**span.attributes, "error.type": ERROR_TYPE}
+        span.status_code, span.status_message = ERROR, _MESSAGE
