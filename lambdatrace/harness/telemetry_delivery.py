@@ -2,7 +2,8 @@
 
 Nothing is sent while the environment is frozen or has no processes. A batch that could not be
 handed over is tried again, the same to a listener of the next process generation; one that the
-listener refuses with an error status is given up after some tries.
+listener refuses with an error status, or takes and does not answer while the processes run, is
+given up after some tries.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 1.0
 REFUSALS_MAX = 3
+HAND_OVER_S = 2.0  # for connection, batch and answer, while the processes run
+_STEP_S = 0.1  # in which that time is counted
 ANSWER_BYTES_MAX = 65536
 # Lambda's name for itself to the listener: what it connects to, and with what.
 _HOST = "169.254.100.6"
@@ -107,8 +110,11 @@ class Subscriber:
         while refusals < REFUSALS_MAX:
             await self._running.wait()
             try:
-                await self._line.send(batch)
+                await self._hand_over(batch)
             except RefusedBatchError:
+                refusals += 1
+            except asyncio.TimeoutError:
+                self._line.close()
                 refusals += 1
             except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
                 self._line.close()  # nobody listens, or it was no HTTP: again, on a new connection
@@ -117,6 +123,19 @@ class Subscriber:
             await asyncio.sleep(delay_s)
             delay_s = min(RETRY_LAST_S, delay_s * 2)
         return False
+
+    async def _hand_over(self, batch: list[bytes]) -> None:
+        """Raises what the line does, and TimeoutError; a listener that is frozen has time."""
+        sending = self._loop.create_task(self._line.send(batch))
+        try:
+            left_s = HAND_OVER_S
+            while not (await asyncio.wait({sending}, timeout=_STEP_S))[0]:
+                left_s -= _STEP_S if self._running.is_set() else 0.0
+                if left_s <= 0:
+                    raise asyncio.TimeoutError
+            await sending
+        finally:
+            sending.cancel()
 
 
 def _line_to(destination: Destination, address: str) -> _HttpLine | _TcpLine:
