@@ -364,8 +364,10 @@ class LambdaService:
                 _log.exception("%s raised an error; others are not told", name)
 
     def retired(self, pool: Pool) -> None:
-        """A pool that was replaced has no environment any more."""
+        """A pool that was replaced has no environment any more: so do its merged layers go."""
         self._running_pools.discard(pool)
+        if layers := pool.deployment.layers_dir:
+            self.remove_temp_dir(layers)
 
     def throttled(self, invocation: Invocation, *, is_managed: bool = False) -> None:
         """Counts a refused invoke."""

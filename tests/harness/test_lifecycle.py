@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import urllib.request
@@ -351,3 +352,28 @@ def test_an_environment_that_cannot_be_made_is_an_answer_and_not_a_hang(
         "errorMessage": f"RequestId: {failed.request_id} Error: [Errno 24] Too many open files",
     }
     assert caplog.messages == ["an environment of app broke"]
+
+
+def test_the_merged_layers_of_what_was_deployed_again_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    layer = tmp_path / "layer"
+    (layer / "python").mkdir(parents=True)
+    (layer / "python" / "shared.py").write_text("VALUE = 7")
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "app.py").write_text("from shared import VALUE\ndef handler(e, c): return VALUE")
+
+    def merged() -> list[Path]:
+        return list(tmp_path.glob("lambdatrace-harness-*/*/app-layers-*"))
+
+    with Harness([Function("app", "app.handler", code_dir=code, layers=[layer])]) as harness:
+        for _ in range(3):
+            assert harness.invoke("app").json() == 7
+            harness.deploy_again("app")
+        deadline = time.monotonic() + 10
+        while len(merged()) > 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(merged()) == 1
+        assert harness.invoke("app").json() == 7
