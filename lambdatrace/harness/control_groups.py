@@ -124,11 +124,6 @@ class ControlGroups:
         return _CPU in self._folder_by_controller
 
     @property
-    def limits_memory(self) -> bool:
-        """Whether groups can bound memory here."""
-        return _MEMORY in self._folder_by_controller
-
-    @property
     def limits_processes(self) -> bool:
         """Whether groups can bound processes here."""
         return _PIDS in self._folder_by_controller

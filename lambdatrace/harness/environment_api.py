@@ -20,6 +20,7 @@ from lambdatrace.harness.runtime_api import (
     RuntimeApi,
     Step,
     api_error,
+    kept_error_cause,
 )
 from lambdatrace.harness.telemetry_api import LOGS, TELEMETRY
 
@@ -166,7 +167,7 @@ class EnvironmentApi:
             content_type = request.header(b"content-type") or "application/json"
             self._listener.function_responded(request.body, content_type)
         elif step.meaning is Meaning.ERROR:
-            cause = request.header(ERROR_CAUSE)
+            cause = kept_error_cause(request.header(ERROR_CAUSE))
             self._listener.function_failed(request.body, step.error_type, cause)
         elif step.meaning is Meaning.TOO_LARGE:
             self._listener.response_too_large(request.body_bytes, step.error_type)

@@ -29,6 +29,7 @@ from lambdatrace.harness.runtime_api import (
     api_error,
     event_answer,
     function_error_type,
+    kept_error_cause,
 )
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class ManagedApi(EnvironmentApi):
             return
         self._take_result(request_id)
         error_type = function_error_type(request.header(ERROR_TYPE))
-        cause = request.header(ERROR_CAUSE)
+        cause = kept_error_cause(request.header(ERROR_CAUSE))
         self._managed_listener.failed(request_id, request.body, error_type, cause)
         send(exchange, ACCEPTED)
 

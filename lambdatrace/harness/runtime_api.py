@@ -75,7 +75,6 @@ class Event:
     trace_header: str
     invoked_function_arn: str
     client_context: str = ""
-    cognito_identity: str = ""
     tenant_id: str = ""
 
 
@@ -98,11 +97,14 @@ def event_answer(event: Event) -> Answer:
     )
     if event.client_context:
         headers += f"Lambda-Runtime-Client-Context: {event.client_context}\r\n"
-    if event.cognito_identity:
-        headers += f"Lambda-Runtime-Cognito-Identity: {event.cognito_identity}\r\n"
     if event.tenant_id:
         headers += f"Lambda-Runtime-Aws-Tenant-Id: {event.tenant_id}\r\n"
     return Answer(200, event.body, headers.encode())
+
+
+def kept_error_cause(header: str) -> str:
+    """What Lambda keeps of `Lambda-Runtime-Function-XRay-Error-Cause`: nothing of a longer one."""
+    return header if len(header) <= ERROR_CAUSE_BYTES_MAX else ""
 
 
 def function_error_type(header: str) -> str:

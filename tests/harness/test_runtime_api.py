@@ -14,6 +14,7 @@ from lambdatrace.harness.runtime_api import (
     Step,
     event_answer,
     function_error_type,
+    kept_error_cause,
 )
 
 EVENT = Event("id-1", b'{"a":1}', 1700000000123, "Root=1-2-3", "arn:aws:lambda:x")
@@ -152,3 +153,8 @@ def test_a_response_mode_other_than_streaming_is_refused() -> None:
 )
 def test_error_types_outside_lambdas_pattern_become_unknown(header: str, kept: str) -> None:
     assert function_error_type(header) == kept
+
+
+def test_an_error_cause_of_more_than_64_kib_is_not_kept() -> None:
+    assert kept_error_cause("x" * 65536) == "x" * 65536
+    assert not kept_error_cause("x" * 65537)
