@@ -245,6 +245,8 @@ class Environment:
         self._invocation = invocation
         self.invocations += 1
         invocation.begin(self.function.timeout_s)
+        self._accounts.begin(self._machine.sandbox)
+        self._events.start(invocation)
         payload = failure.payload or platform_error(
             failure.error_type, invocation.request_id, failure.reason
         )

@@ -142,9 +142,12 @@ def test_a_snapshot_knows_no_log_stream(run: Run) -> None:
 def test_a_hook_that_fails_after_the_restore_fails_the_invoke(run: Run) -> None:
     environment = {"FAILS": "after the restore"}
     with run(HOOKS, initialization_type="snap-start", environment=environment) as harness:
-        failed = harness.invoke("app")
+        failed = harness.invoke("app", log_type="Tail")
         harness.wait_frozen("app")
         log = messages(harness)
+    lines = [line.partition(":")[0] for line in failed.log_tail.splitlines()]
+    assert lines == ["START RequestId", "END RequestId", "REPORT RequestId"]
+    assert [m.partition(" ")[0] for m in log[-4:]] == ["RESTORE_REPORT", "START", "END", "REPORT"]
     assert (failed.function_error, failed.json()["errorType"]) == ("Unhandled", "ValueError")
     assert [m for m in log if m.startswith("RESTORE_REPORT")] == [
         (
