@@ -13,6 +13,7 @@ from collections import defaultdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from lambdatrace.harness.errors import HarnessSettingsError
 from lambdatrace.harness.metrics import NAMESPACE, Sample, executed, metric_data, requests
 from lambdatrace.harness.variables import CREDENTIALS
 from lambdatrace.harness.waiting import Waiting
@@ -60,6 +61,7 @@ class Delivery:
         self._wake = threading.Event()
         self._progress = threading.Condition()
         self._ready = threading.Event()
+        self._no_clients = ""  # why there are none
         self._thread = threading.Thread(target=self._run, name="lambdatrace-delivery", daemon=True)
 
     @property
@@ -73,9 +75,14 @@ class Delivery:
         return self._logs.waiting_bytes
 
     def start(self) -> None:
-        """Starts the thread and waits for its AWS clients, so that loading them slows no invoke."""
+        """Starts the thread and waits for its AWS clients, so that loading them slows no invoke.
+
+        Raises HarnessSettingsError for a URL that they do not take.
+        """
         self._thread.start()
         self._ready.wait(_WAITED_MAX)
+        if self._no_clients:
+            raise HarnessSettingsError(f"collector '{self._url}': {self._no_clients}")
 
     def log(self, log_group: str, event: LogEvent) -> None:
         """Takes one log event."""
@@ -119,8 +126,13 @@ class Delivery:
     # The thread
 
     def _run(self) -> None:
-        logs, cloudwatch = _clients(self._url, self._region)
-        self._ready.set()
+        try:
+            logs, cloudwatch = _clients(self._url, self._region)
+        except ValueError as error:  # as of a host name with an underscore
+            self._no_clients = str(error)
+            return
+        finally:
+            self._ready.set()
         while not self._is_stopping:
             self._wake.wait(INTERVAL_S)
             self._wake.clear()
@@ -187,8 +199,8 @@ class Delivery:
     def _deliver(self, send: Callable[[], object]) -> bool:
         """Sends, again with backoff while the collector cannot be reached or is overloaded.
 
-        False for what the collector refuses for good, as sending it again would not help, and for
-        what could not be sent before the stop.
+        False for what the collector refuses for good, as sending it again would not help, for what
+        it answers as nothing of AWS does, and for what could not be sent before the stop.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -205,6 +217,9 @@ class Delivery:
                     return False
             except BotoCoreError as error:
                 self._warn(error)
+            except Exception as error:  # noqa: BLE001 - as of an answer that is none of AWS's
+                self._warn(error)
+                return False
             else:
                 self._is_warned = False
                 return True

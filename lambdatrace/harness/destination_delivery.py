@@ -140,6 +140,12 @@ class DestinationDelivery:
                 is_last = attempt == ATTEMPTS_MAX or time.monotonic() + delay_s > until
                 if is_last or not _is_passing(error):
                     raise DeliveryError(call.service, call.operation, str(error)) from error
+            except DeliveryError:
+                raise
+            except (
+                Exception
+            ) as error:  # an endpoint that is no URL to botocore, an answer not AWS's
+                raise DeliveryError(call.service, call.operation, str(error)) from error
             else:
                 return
             if self._stopping.wait(delay_s):

@@ -57,6 +57,10 @@ class ServiceSettings:
 
 
 def _is_url(text: str) -> bool:
-    """Whether `text` is a URL of http or https with a host."""
-    parts = urlsplit(text)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+    """Whether `text` is a URL of http or https with a host, and a port if it names one."""
+    try:
+        parts = urlsplit(text)
+        is_port = parts.port != 0
+    except ValueError:  # brackets that are not closed, a port that is none
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and is_port

@@ -123,6 +123,18 @@ def test_slow_destinations_hold_up_themselves_alone_and_have_few_calls_at_a_time
     assert max(server.most_at_once.values()) <= CALLS_EACH_MAX
 
 
+def test_every_call_to_an_endpoint_that_cannot_be_called_is_settled_with_the_reason() -> None:
+    settled = Settled()
+    delivery = DestinationDelivery("http://my_host:5000", lambda: "")
+    for number in range(20):
+        send(delivery, settled, "bucket", number)
+    settled.wait("bucket", 20)
+    delivery.stop()
+    assert {str(error) for error in settled.errors["bucket"]} == {
+        "s3 put_object failed: Invalid endpoint: http://my_host:5000"
+    }
+
+
 @pytest.mark.parametrize(("delivery_s", "attempts"), [(0.0, 1), (60.0, 5)])
 def test_a_destination_that_is_down_is_tried_five_times_at_most_until_the_deadline(
     delivery_s: float, attempts: int

@@ -316,6 +316,9 @@ def test_a_temp_folder_is_private_to_its_harness_and_goes_with_it() -> None:
     [
         ({"port": 65536}, "port 65536: expected 0 to 65535"),
         ({"collector_url": "localhost:4318"}, "collector 'localhost:4318': expected a URL"),
+        ({"collector_url": "http://[::1"}, "collector 'http://[::1': expected a URL"),
+        ({"collector_url": "http://a:99999"}, "collector 'http://a:99999': expected a URL"),
+        ({"aws_endpoint_url": "http://a:b"}, "AWS endpoint 'http://a:b': expected a URL"),
         ({"idle_timeout_s": 0.0}, "idle timeout 0 s"),
         ({"concurrency_max": 0}, "concurrency 0"),
         ({"platform_log_style": "2024"}, "platform log style '2024': expected 2025 or 2023"),
@@ -326,6 +329,12 @@ def test_settings_that_cannot_work_are_refused_with_their_value(
 ) -> None:
     with pytest.raises(HarnessSettingsError, match=re.escape(message)):
         Harness(**settings)
+
+
+def test_a_collector_that_no_aws_client_would_call_is_refused_at_start() -> None:
+    harness = Harness(collector_url="http://my_host:4318")
+    with pytest.raises(HarnessSettingsError, match="'http://my_host:4318': Invalid endpoint"):
+        harness.start()
 
 
 def test_an_address_that_is_not_ours_is_named() -> None:
