@@ -475,7 +475,7 @@ class Environment:
         """The runtime is done with the invoke; extensions may not be."""
         if self._initialization:
             self._events.init_runtime_done(self._initialization.phase)
-        elif self._invocation:
+        elif self._invocation and not self._invocation.runtime_done_ns:  # it may ask twice
             self._invocation.runtime_done_ns = time.perf_counter_ns()
             if not self._events.is_plain and self._invocation.outcome and self._machine.sandbox:
                 self._machine.sandbox.drain()  # what the function has written comes first

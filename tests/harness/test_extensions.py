@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lambdatrace.harness import LoggingConfig
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -338,3 +340,39 @@ def test_a_layers_python_folder_can_be_imported_and_opt_is_where_it_lies(
     assert value == 2
     if is_private:
         assert path == "/opt/python/shared.py"
+
+
+def test_a_runtime_that_asks_twice_while_an_extension_is_busy_is_done_once(run: Run) -> None:
+    source = """
+        import http.client, json, os, threading, time
+
+        def call(method, path, body=None, headers={}):
+            connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            return answer
+
+        def extension():
+            while True:
+                call("GET", "/2020-01-01/extension/event/next", None, known)
+                time.sleep(0.5)
+
+        def ask_again():
+            time.sleep(0.1)
+            call("GET", "/2018-06-01/runtime/invocation/next")
+
+        name = {"Lambda-Extension-Name": "slow"}
+        registered = call("POST", "/2020-01-01/extension/register", '{"events":["INVOKE"]}', name)
+        known = {"Lambda-Extension-Identifier": registered.headers["Lambda-Extension-Identifier"]}
+        threading.Thread(target=extension, daemon=True).start()
+
+        def handler(event, context):
+            threading.Thread(target=ask_again, daemon=True).start()
+    """
+    config = LoggingConfig("JSON", system_log_level="DEBUG")
+    with run(source, logging_config=config) as harness:
+        harness.invoke("app")
+        harness.wait_frozen("app")
+        types = [json.loads(event.message)["type"] for event in harness.logs("app")]
+    assert types.count("platform.runtimeDone") == 1
