@@ -1,7 +1,7 @@
 """Bytecode for the interpreters of Lambda's runtimes, each compiled by an interpreter of its kind.
 
-Docstrings, annotations, columns and lines of positions and qualified names are left out: a frame
-says the line its function begins in. That halves what a layer takes of it.
+Docstrings, annotations, columns and lines of positions, qualified names and names of locals are
+left out: a frame says the line its function begins in. That halves what a layer takes of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,14 @@ import shutil
 import subprocess
 import sys
 import tokenize
+from inspect import (
+    CO_ASYNC_GENERATOR,
+    CO_COROUTINE,
+    CO_GENERATOR,
+    CO_OPTIMIZED,
+    CO_VARARGS,
+    CO_VARKEYWORDS,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -152,11 +160,21 @@ def stripped_code(source: str, path: str) -> CodeType:
 def lean(code: CodeType) -> CodeType:
     """`code` whose every instruction, and those of what it defines, is on its first line.
 
-    And whose functions have no qualified name but their own.
+    And whose functions have no qualified name but their own, and locals without a name: but for
+    parameters, which callers name, inner functions' and, of which frames are looked into,
+    generators'.
     Source: CPython's `Objects/locations.md` (`lnotab_notes.txt` before 3.11).
     """
     size = len(code.co_code)
     names: dict[str, Any] = {}
+    if code.co_flags & CO_OPTIMIZED and not code.co_flags & _SUSPENDED:
+        parameters = code.co_argcount + code.co_kwonlyargcount
+        parameters += bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
+        own = enumerate(code.co_varnames[parameters:])
+        names["co_varnames"] = (
+            *code.co_varnames[:parameters],
+            *(name if name in code.co_cellvars else f"_{at:x}" for at, name in own),
+        )
     if sys.version_info >= (3, 11):
         names["co_qualname"] = code.co_name
         units = size // 2
@@ -170,6 +188,7 @@ def lean(code: CodeType) -> CodeType:
     return code.replace(co_consts=constants, co_linetable=table, **names)
 
 
+_SUSPENDED = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 _SAME_LINE = b"\xef\0"  # eight code units without columns, no line further
 
 

@@ -532,3 +532,50 @@ def test_a_zip_file_opens_with_any_tool() -> None:
     with zipfile.ZipFile(io.BytesIO(zipped({"b": b"2", "a": b"1"}))) as archive:
         assert archive.namelist() == ["a", "b"]
         assert archive.testzip() is None
+
+
+@pytest.mark.parametrize("interpreter", FOUND, ids=[found.version for found in FOUND])
+def test_bytecode_without_names_of_locals_does_what_the_source_does(
+    interpreter: Interpreter, tmp_path: Path
+) -> None:
+    source = b"""
+def call(first, *rest, key=1, **more):
+    total = first + sum(rest)
+    def inner(extra):
+        nonlocal total
+        total += extra
+        return total, more
+    each, found = 0, [inner(each) for each in rest] or [(0, more)]
+    for each, other in found:
+        del other
+    return key, each, found[-1][1]
+
+def steps(given):
+    step = given
+    while True:
+        step = yield step
+"""
+    (tmp_path / "code").write_bytes(compiled(interpreter, {"a": ("/a.py", source)})["a"])
+    program = """
+import marshal, sys
+with open(sys.argv[1], "rb") as file:
+    code = marshal.loads(file.read())
+names = {}
+exec(code, names)
+print(names["call"](first=1), names["call"](1, 2, 3, key=4, other=5))
+steps = names["steps"](7)
+print(next(steps), steps.gi_frame.f_locals)
+print([name for name in names["call"].__code__.co_varnames if name[0] != "_"])
+"""
+    answer = subprocess.run(
+        [interpreter.path, "-c", program, str(tmp_path / "code")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert answer.stdout.splitlines() == [
+        "(1, 0, {}) (4, 11, {'other': 5})",
+        "7 {'given': 7, 'step': 7}",
+        "['first', 'key', 'rest', 'more']",
+    ], answer.stderr
