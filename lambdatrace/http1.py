@@ -314,13 +314,14 @@ class Connection:
     def _receive_length(self, body: bytes, length: int, deadline_s: float | None) -> bytes:
         if length < 0:
             raise SendError(f"{self._address.authority} announced a body of {length} bytes")
-        parts, missing = [body], min(length, BODY_BYTES_MAX) - len(body)
+        if length > BODY_BYTES_MAX:  # what has come of it is enough, and the rest may never come
+            self.close()
+            return body[:BODY_BYTES_MAX]
+        parts, missing = [body], length - len(body)
         while missing > 0:
             parts.append(self._more(deadline_s, has_begun=True))
             missing -= len(parts[-1])
-        if length > BODY_BYTES_MAX:
-            self.close()
-        return self._cut(b"".join(parts), min(length, BODY_BYTES_MAX))
+        return self._cut(b"".join(parts), length)
 
     def _cut(self, body: bytes, length: int) -> bytes:
         """A body of `length`; what has come behind it is an answer to nobody."""
@@ -345,14 +346,13 @@ class Connection:
             if size < 0:
                 raise SendError(f"{self._address.authority} sent a chunk of {size} bytes")
             start = end + 2
-            kept = min(size, BODY_BYTES_MAX - len(body))
-            position = start + kept + 2
+            if size > BODY_BYTES_MAX - len(body):
+                self.close()
+                return bytes(body + coming[start:])[:BODY_BYTES_MAX]
+            position = start + size + 2
             while len(coming) < position:
                 coming += self._more(deadline_s, has_begun=True)
-            body += coming[start : start + kept]
-            if kept < size:
-                self.close()
-                return bytes(body)
+            body += coming[start : start + size]
             if not size:
                 if len(coming) > position:  # trailers, which nobody here reads
                     self.close()
