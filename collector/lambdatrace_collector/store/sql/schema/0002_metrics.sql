@@ -9,7 +9,6 @@
 --   storage_resolution   1 or 60: the seconds that the sample's time is rounded down to
 --   values, counts       what was measured and how often, of the same length; or both empty, and then
 --   sample_count … maximum  a StatisticSet, which has no percentiles. Beside values they are not kept
---                        Without any of both the row only makes the metric known
 --   sample_id, ordinal   the sample's identity within its metric and time: a row that is written again with
 --                        the same two settles to one. Give them once, when the request arrives
 
@@ -173,8 +172,7 @@ SELECT
     if(empty(values), input.sum, 0) AS sum,
     if(empty(values), input.minimum, 0) AS minimum,
     if(empty(values), input.maximum, 0) AS maximum
-FROM metric_input AS input
-WHERE notEmpty(values) OR input.sample_count > 0;
+FROM metric_input AS input;
 
 -- What breaks a rule of PutMetricData is refused as a whole, before any of it is written: `metrics/datums.py`
 -- then says which datum breaks which rule. A body is judged while it is one row, since a row is never halved.

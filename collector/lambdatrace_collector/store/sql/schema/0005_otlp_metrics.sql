@@ -291,15 +291,42 @@ SELECT
     timestamp_ms,
     unit,
     60 AS storage_resolution,
-    if(is_total, [], samples.values) AS values,
-    if(is_total, [], samples.counts) AS counts,
+    values,
+    counts,
     sample_count,
     sum,
     minimum,
     maximum,
     sample_id,
     0 AS ordinal
-FROM metric_point_samples AS samples;
+FROM metric_point_samples
+WHERE NOT is_total;
+
+-- What metric_input's views are for samples, for totals.
+CREATE MATERIALIZED VIEW IF NOT EXISTS metric_point_samples_to_metrics TO metrics AS
+SELECT
+    account,
+    region,
+    namespace,
+    metric_name,
+    metric_id,
+    anyLast(names) AS dimension_names,
+    anyLast(dimensions) AS dimension_values,
+    max(timestamp_ms) AS last_timestamp_ms
+FROM (
+    SELECT
+        account,
+        region,
+        namespace,
+        metric_name,
+        dimension_names AS names,
+        dimension_values AS dimensions,
+        sipHash64(account, region, namespace, metric_name, dimension_names, dimension_values) AS metric_id,
+        timestamp_ms
+    FROM metric_point_samples
+    WHERE is_total
+)
+GROUP BY account, region, namespace, metric_name, metric_id;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS metric_point_samples_to_metric_totals TO metric_totals AS
 SELECT
