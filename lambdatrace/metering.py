@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-from sys import modules
 
 from lambdatrace.errors import MetricError
 
@@ -52,6 +51,7 @@ class Metering:
     def forget_parent(self) -> None:
         """In a forked child: what was recorded is the parent's."""
         self._recorder = None
+        self._telemetry.early_metrics.clear()
         self._making = _thread.RLock()
         self.forget_counts()
 
@@ -76,9 +76,14 @@ class Metering:
         return recorder
 
     def _record_early(self) -> None:
-        early = modules.get("lambdatrace.early_metrics")  # seldom
-        if early is not None:
-            early.record_kept(self)
+        """Record what a signal handler gave before there was anything to record it with."""
+        current = self._telemetry
+        while current.early_metrics:
+            try:
+                given = current.early_metrics.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            current.guard.run(self.recorder_of(current.tracer.spans()).record, *given)
 
     def new_recorder(self) -> MetricRecorder:
         """A metric recorder with the function's settings."""

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar, overload
 
     from lambdatrace.records import Link
-    from lambdatrace.telemetry import Telemetry
 
     F = TypeVar("F", bound=Callable[..., Any])
+
+_LOADED_LATE = ("lambdatrace.metering", "lambdatrace.metrics")
+_EARLY_MAX = 1_000  # loading takes milliseconds
 
 if TYPE_CHECKING:
 
@@ -105,17 +107,14 @@ def metric(
                 name, value, unit, dimensions, resolution, timestamp, properties, namespace
             )
     except BaseException as error:  # noqa: BLE001 - the guard's own
-        given = (name, value, unit, dimensions, resolution, timestamp, properties, namespace)
-        current.guard.run(_not_recorded, current, error, given)
-
-
-def _not_recorded(current: Telemetry, error: BaseException, given: tuple[Any, ...]) -> None:
-    if isinstance(error, (ImportError, NameError)):
-        from lambdatrace.early_metrics import keep
-
-        if keep(current, given):
-            return
-    current.guard.take("metric", error)
+        early = current.early_metrics
+        if type(error) is ImportError and error.name in _LOADED_LATE and len(early) < _EARLY_MAX:
+            # A signal handler's, which interrupts that import and finds half a module.
+            early.append(
+                (name, value, unit, dimensions, resolution, timestamp, properties, namespace)
+            )
+        else:
+            current.guard.take("metric", error)
 
 
 def messages(event: Any) -> Iterator[Any]:

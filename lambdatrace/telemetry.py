@@ -28,6 +28,7 @@ from lambdatrace.tracing import Tracer, follow_parent
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from lambdatrace.background import BackgroundSender
     from lambdatrace.delivery import Delivery
@@ -116,7 +117,7 @@ class Telemetry:
         self.watchdog: Watchdog | None = None
         self.extension: InternalExtension | None = None
         self.background: BackgroundSender | None = None
-        self._is_extension_started = False
+        self._is_extension_started = self._is_journal_due = False
         self._snapshot_hooks: SnapshotHooks | None = None
         self.invocation_count = 0
         # Those whose handler has ended and whose records are still to be made, and, where there may
@@ -130,6 +131,7 @@ class Telemetry:
         self._sink = sink
         self._delivery: Delivery | None = None
         self._metering: Metering | None = None
+        self.early_metrics: deque[tuple[Any, ...]] = deque()
         self._exporters: ExporterSettings | None = None
         self._redaction: Redaction | None = None
         self._making = _thread.RLock()  # one of these, at the first use in any thread
@@ -139,7 +141,6 @@ class Telemetry:
             self.on_completed.append(self.record_outcome)
         self.journal: Journal | None = None
         self.has_children = False  # which may leave a journal
-        self._is_journal_due = False  # in a worker, from its first invocation on
         self.import_times: ImportTimes | None = None
         if self.is_active and settings.import_spans_min_ms:
             from lambdatrace.import_times import ImportTimes
@@ -341,7 +342,7 @@ class Telemetry:
     def note_begin(self, running: RunningInvocation) -> None:
         """An invocation begins where several may run at a time."""
         self.running_now[id(running)] = running
-        if self._is_journal_due:
+        if self._is_journal_due:  # in a worker, from its first invocation on
             self._is_journal_due = False
             self.guard.run(self.open_journal)
         if self.background is not None and not self.background.start():
