@@ -101,8 +101,6 @@ class LambdaService:
         )
         self._events = EventQueue(self._submit_event, self, self.clock, self._destinations)
         self._x_ray_daemon: x_ray.Daemon | None = None
-        if settings.x_ray_daemon:
-            self._x_ray_daemon = x_ray.Daemon(x_ray.daemon_address(settings.x_ray_daemon))
         self._environments_made = 0
         self._failed_observers: set[str] = set()
         self._running_pools: set[Pool] = set()  # those replaced and not yet empty included
@@ -118,7 +116,13 @@ class LambdaService:
         return LambdaApi(self, self._temp_dirs)
 
     async def start(self, functions: Iterable[Function]) -> None:
-        """Listens and deploys. Raises PortInUseError, LaunchError, FunctionConfigurationError."""
+        """Listens and deploys.
+
+        Raises PortInUseError, HarnessSettingsError, LaunchError, FunctionConfigurationError.
+        """
+        if self.settings.x_ray_daemon:
+            found = await asyncio.to_thread(x_ray.resolve, self.settings.x_ray_daemon)
+            self._x_ray_daemon = x_ray.Daemon(found)
         await self._endpoint.listen(self.settings.host, self.settings.port)
         await self.supervisor.start()
         for line in self.supervisor.limits.unenforced():

@@ -192,6 +192,18 @@ def daemon_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def resolve(text: str) -> tuple[str, int]:
+    """A daemon's address with its host as a number: a name would be asked for with each segment.
+
+    Waits for the name service. Raises HarnessSettingsError.
+    """
+    host, port = daemon_address(text)
+    try:
+        return socket.gethostbyname(host), port
+    except (OSError, UnicodeError) as error:
+        raise HarnessSettingsError(f"X-Ray daemon '{text}': {error}") from error
+
+
 def _service_documents(
     trace: Trace, function_name: str, invocation: Invocation, run: Run
 ) -> list[Any]:

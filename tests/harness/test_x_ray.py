@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambdatrace.harness import EventInvokeConfig, HarnessSettingsError, InvokeError, VirtualClock
-from lambdatrace.harness.x_ray import Daemon, Trace, begin, daemon_address, error_cause
+from lambdatrace.harness import (
+    EventInvokeConfig,
+    Harness,
+    HarnessSettingsError,
+    InvokeError,
+    VirtualClock,
+)
+from lambdatrace.harness.x_ray import Daemon, Trace, begin, daemon_address, error_cause, resolve
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable, Iterator
-
-    from lambdatrace.harness import Harness
 
     Run = Callable[..., contextlib.AbstractContextManager[Harness]]
 
@@ -235,3 +239,11 @@ def test_an_attempts_function_segment_is_its_own() -> None:
     attempts = [trace.next_attempt(1), trace.next_attempt(2)]
     assert [a.attempt for a in attempts] == [1, 2]
     assert len({a.function_segment_id for a in attempts} | {a.attempt_id for a in attempts}) == 4
+
+
+def test_a_daemons_name_is_asked_for_once_and_one_that_is_not_known_is_refused() -> None:
+    assert resolve("localhost:2000") == ("127.0.0.1", 2000)
+    assert resolve("tcp:a:1 udp:127.0.0.2:2001") == ("127.0.0.2", 2001)
+    harness = Harness(x_ray_daemon="a..b:2000")
+    with pytest.raises(HarnessSettingsError, match=r"X-Ray daemon 'a\.\.b:2000': "):
+        harness.start()
