@@ -220,8 +220,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_broken:
             return
         self._unparsed = self._buffer[:nbytes]
-        # Every request ends a head, so that no piece up to the end of one has two requests.
-        if self._received.count(_HEAD_END, 0, nbytes) > PIPELINED_MAX:
+        # Every request ends a head, so that no piece up to the end of one has two requests. Most of
+        # a large body has no CR, which is known at once: counting alone took 0.8 ms for a megabyte.
+        first = self._received.find(b"\r", 0, nbytes)
+        if first >= 0 and self._received.count(_HEAD_END, first, nbytes) > PIPELINED_MAX:
             self._pieces = deque(_head_lengths(self._received, nbytes))
         self._advance()
 
