@@ -15,6 +15,7 @@ from lambdatrace.harness.function import (
     inspect_interpreter,
 )
 from lambdatrace.harness.layers import external_extensions, merge_layers
+from lambdatrace.harness.mounts import TASK_ROOT
 from lambdatrace.harness.processes import Launch
 from lambdatrace.harness.supervisor import LOG_FD
 from lambdatrace.harness.variables import Surroundings, extension_variables, runtime_variables
@@ -35,13 +36,19 @@ class EnvironmentLaunch:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A function with everything that is the same in all its environments."""
+    """A function with everything that is the same in all its environments.
+
+    `task_root` is where the function finds its code: /var/task where that can be mounted.
+    `empty_dir` is what /opt is without layers.
+    """
 
     function: Function
     interpreter: Interpreter
     surroundings: Surroundings
     layers_dir: Path | None
     is_tmp_private: bool
+    task_root: str
+    empty_dir: Path
     version: str = LATEST
 
     @property
@@ -82,6 +89,7 @@ class Deployment:
             runtime_api=f"{sandbox_network.LOOPBACK}:{api_port}",
             log_stream=log_stream,
             log_fd=LOG_FD,
+            root=self.task_root,
             opt=self.opt,
             temp_dir="" if self.is_tmp_private else str(temp_dir),
             initialization_type=initialization_type,
@@ -110,9 +118,9 @@ class Deployment:
 
     @property
     def _mounts_opt(self) -> bool:
-        """/opt can be covered with the layers: it exists, and no interpreter lives in it."""
-        in_opt = any(Path("/opt") in Path(f).parents for f in self.interpreter.folders)
-        return self.is_tmp_private and Path("/opt").is_dir() and not in_opt
+        """/opt can be covered with the layers: it exists, and nothing that runs lives in it."""
+        wanted = [*_runtime_folders(self.function, self.interpreter), self.task_root]
+        return self.is_tmp_private and Path("/opt").is_dir() and not _is_one_below("/opt", wanted)
 
     def _runtime_command(self, variables: dict[str, str]) -> list[str]:
         """The runtime client; behind AWS_LAMBDA_EXEC_WRAPPER if the function has one.
@@ -135,26 +143,34 @@ class Deployment:
         groups: tuple[str, ...],
         socket_folder: str,
     ) -> Launch:
-        opt = str(self.layers_dir) if self.layers_dir and self._mounts_opt else ""
-        code_dir = str(self.function.code_dir)
+        opt = str(self.layers_dir or self.empty_dir) if self._mounts_opt else ""
+        root, code_dir = self.task_root, str(self.function.code_dir)
+        task = code_dir if root == TASK_ROOT and self.is_tmp_private else ""
         return Launch(
             argv=argv,
             environment=variables,
-            working_dir=code_dir,
+            working_dir=root,
             tmp=str(temp_dir),
             opt=opt,
+            task=task,
             keep=(*self._folders_below_tmp(), *((socket_folder,) if socket_folder else ())),
             sandbox_address=address,
             # The root cannot be covered, and /tmp with it would be read-only.
-            read_only=(*(() if code_dir == "/" else (code_dir,)), *(("/opt",) if opt else ())),
+            read_only=(*self._code_folders(), *(("/opt",) if opt else ())),
             tmp_mb=self.function.ephemeral_storage_mb,
             groups=groups,
         )
 
+    def _code_folders(self) -> tuple[str, ...]:
+        """Where the code is seen: at the task root, and where it is on this machine."""
+        code_dir, root = str(self.function.code_dir), self.task_root
+        is_hidden = self.function.code_dir.is_relative_to("/tmp")  # noqa: S108 - Lambda's own
+        seen = {root} if root == code_dir or is_hidden else {root, code_dir}
+        return tuple(sorted(seen - {"/"}))
+
     def _folders_below_tmp(self) -> tuple[str, ...]:
         """What must stay visible when /tmp becomes private: code, interpreter, wrapper."""
-        wanted = [str(self.function.code_dir), str(_BOOTSTRAP.parent), *self.interpreter.folders]
-        wanted.append(str(Path(self.function.python).absolute().parent))
+        wanted = [*_runtime_folders(self.function, self.interpreter), self.task_root]
         if self.layers_dir and not self._mounts_opt:
             wanted.append(str(self.layers_dir))
         wrapper = self.function.environment.get("AWS_LAMBDA_EXEC_WRAPPER", "")
@@ -165,19 +181,59 @@ class Deployment:
         return tuple(f for f in folders if not any(str(p) in folders for p in Path(f).parents))
 
 
+def _runtime_folders(function: Function, interpreter: Interpreter) -> list[str]:
+    """What the runtime is loaded from."""
+    python = str(Path(function.python).absolute().parent)
+    return [str(_BOOTSTRAP.parent), *interpreter.folders, python]
+
+
+def _is_one_below(folder: str, paths: list[str]) -> bool:
+    return any(Path(folder) in (Path(path), *Path(path).parents) for path in paths)
+
+
+def _task_root(function: Function, interpreter: Interpreter) -> str:
+    """/var/task, unless what is to run would be covered by it or code is linked into the folder."""
+    folder = function.code_dir
+    covers = _is_one_below(TASK_ROOT, _runtime_folders(function, interpreter))
+    if covers or folder == Path("/") or any(map(_leads_out, folder.iterdir())):
+        return str(folder)
+    return TASK_ROOT
+
+
+def _leads_out(path: Path) -> bool:
+    """It is a link that would lead nowhere if its folder were elsewhere, and /tmp another."""
+    if not path.is_symlink():
+        return False
+    target = path.readlink()
+    if target.is_absolute():
+        return target.is_relative_to("/tmp")  # noqa: S108 - Lambda's own
+    return not path.resolve().is_relative_to(path.parent.resolve())
+
+
 def deploy(
     function: Function,
     surroundings: Surroundings,
     temp_dirs: TempDirs,
     *,
     is_tmp_private: bool,
+    has_task_root: bool,
     version: str = LATEST,
 ) -> Deployment:
     """Makes a function ready. Raises FunctionConfigurationError for a bad interpreter or layer."""
     if function.python == function.runtime:  # none was there when it was made
         function = replace(function, python=find_interpreter(function.runtime))
     interpreter = inspect_interpreter(function.python)
+    task_root = _task_root(function, interpreter) if has_task_root else str(function.code_dir)
     layers_dir = None
     if function.layers:
         layers_dir = merge_layers(function.layers, temp_dirs.make_unique(f"{function.name}-layers"))
-    return Deployment(function, interpreter, surroundings, layers_dir, is_tmp_private, version)
+    return Deployment(
+        function,
+        interpreter,
+        surroundings,
+        layers_dir,
+        is_tmp_private,
+        task_root,
+        temp_dirs.empty,
+        version,
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lambdatrace.harness.control_groups import ControlGroups
 from lambdatrace.harness.cpu_share import DutyCycle
-from lambdatrace.harness.mounts import PRIVATE_TMP, READ_ONLY, SIZED_TMP
+from lambdatrace.harness.mounts import OWN_TASK_ROOT, PRIVATE_TMP, READ_ONLY, SIZED_TMP
 
 if TYPE_CHECKING:
     from lambdatrace.harness.control_groups import ControlGroup
@@ -53,6 +53,8 @@ class Limits:
                 lines.append("EphemeralStorage: /tmp may be filled up to the machine's disk")
             if not self.able & READ_ONLY:
                 lines.append("the function's code and /opt can be written to")
+            if not self.able & OWN_TASK_ROOT:
+                lines.append("LAMBDA_TASK_ROOT is the code's own folder: there is no /var/task")
         if self._uses_groups and not self.groups.limits_processes and self.private != "user":
             lines.append(f"an environment may have more than {PROCESSES_MAX} processes and threads")
         return lines

@@ -36,10 +36,10 @@ SUPERVISOR_STOP_S = 10.0
 
 @dataclass(frozen=True)
 class Launch:
-    """A process to start. `tmp` becomes its /tmp, of `tmp_mb`, and `opt` its /opt where that can be
-    had; `keep` are folders under /tmp that must stay visible; neither these nor `read_only` can be
-    written to. `groups` are the control groups it joins. `sandbox_address` is what the process
-    knows as sandbox.localdomain, if /etc/hosts can be had.
+    """A process to start. `tmp` becomes its /tmp, of `tmp_mb`, `opt` its /opt and `task` its
+    /var/task, where these can be had; `keep` are folders under /tmp that must stay visible;
+    neither these nor `read_only` can be written to. `groups` are the control groups it joins.
+    `sandbox_address` is what the process knows as sandbox.localdomain, if /etc/hosts can be had.
     """
 
     argv: list[str]
@@ -47,6 +47,7 @@ class Launch:
     working_dir: str
     tmp: str
     opt: str = ""
+    task: str = ""
     keep: tuple[str, ...] = ()
     sandbox_address: str = ""
     read_only: tuple[str, ...] = ()
@@ -179,6 +180,7 @@ class Supervisor:
             "tmp": launch.tmp,
             "tmp_mb": launch.tmp_mb,
             "opt": launch.opt,
+            "task": launch.task,
             "keep": launch.keep,
             "sandbox": launch.sandbox_address,
             "read_only": launch.read_only,

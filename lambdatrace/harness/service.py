@@ -41,6 +41,7 @@ from lambdatrace.harness.lambda_api.code import Code
 from lambdatrace.harness.log_stream import LogTail
 from lambdatrace.harness.managed_pool import ManagedPool
 from lambdatrace.harness.metrics import Sample, managed_throttle, throttle
+from lambdatrace.harness.mounts import OWN_TASK_ROOT
 from lambdatrace.harness.pool import Pool
 from lambdatrace.harness.processes import Supervisor
 from lambdatrace.harness.recursion import INVOKES_MAX, follow, recursive_invocation
@@ -165,6 +166,7 @@ class LambdaService:
             surroundings,
             self._temp_dirs,
             is_tmp_private=bool(self.supervisor.private_tmp),
+            has_task_root=bool(self.supervisor.limits.able & OWN_TASK_ROOT),
             version=version.name,
         )
         if self._is_stopping:

@@ -268,6 +268,8 @@ def main() -> None:
     private, able = mounts.probe(folder) if sys.argv[3] == "private" else ("", 0)
     if private:
         mounts.unshare(private)
+    if able & mounts.OWN_TASK_ROOT:
+        mounts.make_task_root()
     watch = Watch(harness, private, able, sys.argv[4:])
     try:
         watch.run()

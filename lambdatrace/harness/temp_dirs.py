@@ -34,6 +34,13 @@ class TempDirs:
         folder.mkdir(parents=True)
         return folder
 
+    @property
+    def empty(self) -> Path:
+        """A folder of ours with nothing in it."""
+        folder = self.root / "empty"
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def make_unique(self, prefix: str) -> Path:
         """A new folder inside ours whose name begins with `prefix`."""
         return Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=self.root))

@@ -61,6 +61,7 @@ def runtime_variables(
     runtime_api: str,
     log_stream: str,
     log_fd: int,
+    root: str,
     opt: str,
     temp_dir: str,
     initialization_type: str = ON_DEMAND,
@@ -69,11 +70,11 @@ def runtime_variables(
 ) -> dict[str, str]:
     """All variables of the runtime process; the function's own win where Lambda lets them.
 
-    `opt` is where the layers are seen; `temp_dir` is given when /tmp itself is not private.
+    `root` is where the code is seen, and `opt` the layers; `temp_dir` is given when /tmp itself is
+    not private.
     On Managed Instances the workers write to `log_socket`, and `log_fd` is nobody's.
     Source: AWS Lambda developer guide, "Using Lambda environment variables".
     """
-    root = str(function.code_dir)
     site = f"{opt}/python/lib/python{interpreter.version}/site-packages"
     own = dict(function.environment)
     python_path = [f"{opt}/python", site] if function.layers else []

@@ -31,7 +31,13 @@ def log_of(folder: Path, lines: list[str], config: LoggingConfig | None = None) 
         "f", "app.handler", code_dir=folder, logging_config=config or LoggingConfig()
     )
     deployment = Deployment(
-        function, inspect_interpreter(sys.executable), Surroundings("us-east-1", ""), None, False
+        function,
+        inspect_interpreter(sys.executable),
+        Surroundings("us-east-1", ""),
+        layers_dir=None,
+        is_tmp_private=False,
+        task_root=str(folder),
+        empty_dir=folder,
     )
     return EnvironmentLog(deployment, "on-demand", lambda _, line: lines.append(line))
 

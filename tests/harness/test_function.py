@@ -70,6 +70,7 @@ def variables(of: Function, *, opt: str = "/opt", temp_dir: str = "") -> dict[st
         runtime_api="127.0.0.1:9",
         log_stream="stream",
         log_fd=3,
+        root="/var/task",
         opt=opt,
         temp_dir=temp_dir,
     )

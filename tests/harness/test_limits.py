@@ -17,7 +17,7 @@ import pytest
 from lambdatrace.harness import Function, FunctionConfigurationError, Harness
 from lambdatrace.harness.control_groups import ControlGroups
 from lambdatrace.harness.limits import EnvironmentLimits, Limits, cpu_share
-from lambdatrace.harness.mounts import PRIVATE_TMP, READ_ONLY, SIZED_TMP
+from lambdatrace.harness.mounts import OWN_TASK_ROOT, PRIVATE_TMP, READ_ONLY, SIZED_TMP
 from tests.harness.test_lifecycle import invoke, started, wait_gone
 
 if TYPE_CHECKING:
@@ -175,6 +175,48 @@ def test_a_function_that_empties_tmp_spares_the_interpreter_that_lies_below_it(
     assert (is_on_path, is_own_left, errno.EROFS in errors) == (True, False, True)
     assert (venv / "module.py").exists()
     assert python.exists()
+
+
+def test_code_is_in_var_task_and_opt_empty_without_layers(run: Run) -> None:
+    source = """
+        import os, sys, traceback
+
+        def attempt(path):
+            try:
+                open(path, "w")
+            except OSError as error:
+                return error.strerror
+
+        def handler(event, context):
+            files = [__file__, os.environ["LAMBDA_TASK_ROOT"], os.getcwd(), sys.path[0]]
+            folders = [os.listdir("/opt"), os.listdir("/var/task"), os.listdir("/tmp")]
+            read_only = [attempt("/opt/file"), attempt("/var/task/file")]
+            return [files, folders, read_only, sorted(os.listdir("/var"))]
+    """
+    before = sorted(path.name for path in Path("/var").iterdir())
+    with run(source) as harness:
+        needs(harness, able=OWN_TASK_ROOT)
+        files, folders, read_only, beside = harness.invoke("app").json()
+    assert files == ["/var/task/app.py", "/var/task", "/var/task", "/var/task"]
+    assert folders[:2] == [[], ["app.py"]]
+    assert "lambdatrace-harness" not in str(folders[2])
+    assert read_only == ["Read-only file system"] * 2
+    assert beside == sorted({*before, "task"})
+    assert sorted(path.name for path in Path("/var").iterdir()) == before
+
+
+def test_code_that_is_linked_to_what_is_beside_it_runs_where_it_is(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "other").symlink_to("app.py")
+    with run("def handler(event, context): return __file__") as harness:
+        needs(harness, able=OWN_TASK_ROOT)
+        assert harness.invoke("app").json() == "/var/task/app.py"
+    (tmp_path / "shared.py").touch()
+    (tmp_path / "code" / "shared.py").symlink_to("../shared.py")
+    with run("def handler(event, context): return __file__") as harness:
+        assert harness.invoke("app").json() == str(tmp_path / "code" / "app.py")
 
 
 def test_a_process_has_1024_descriptors(run: Run) -> None:
@@ -355,9 +397,10 @@ def test_what_cannot_be_enforced_is_said_once_in_a_line_each(
         "functions share this machine's /tmp: TMPDIR names a folder for each",
         "EphemeralStorage: /tmp may be filled up to the machine's disk",
         "the function's code and /opt can be written to",
+        "LAMBDA_TASK_ROOT is the code's own folder: there is no /var/task",
         "an environment may have more than 1024 processes and threads",
     ]
-    limits.able = PRIVATE_TMP | SIZED_TMP | READ_ONLY
+    limits.able = PRIVATE_TMP | SIZED_TMP | READ_ONLY | OWN_TASK_ROOT
     limits.private = "user"
     assert limits.unenforced() == []
     caplog.set_level(logging.WARNING)
