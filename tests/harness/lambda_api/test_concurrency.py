@@ -36,7 +36,7 @@ INVALID = "InvalidParameterValueException"
 
 
 def gate(api: Any) -> Path:
-    """The file WAITS waits for: beside its code, where the function sees it."""
+    """The file WAITS waits for: beside its code, which is its working directory."""
     location = api.get_function(FunctionName="app")["Code"]["Location"]
     return Path(location.removeprefix("file://"), "go")
 
@@ -75,7 +75,7 @@ def test_reserved_concurrency_is_a_functions_limit_and_taken_from_the_pool(
     }
     go = gate(api)
     with ThreadPoolExecutor(1) as callers:
-        busy = callers.submit(harness.invoke, "app", str(go))
+        busy = callers.submit(harness.invoke, "app", go.name)
         until(lambda: [e for e in harness.logs("app") if e.message.startswith("START")])
         reason = throttle_reason(api)
         go.touch()
@@ -130,7 +130,7 @@ def test_provisioned_environments_are_ready_before_any_event_and_the_rest_spills
     provisioned = {e.pid for e in harness.environments("app:1")}
     go = gate(api)
     with ThreadPoolExecutor(3) as callers:
-        busy = [callers.submit(harness.invoke, "app:live", str(go)) for _ in range(3)]
+        busy = [callers.submit(harness.invoke, "app:live", go.name) for _ in range(3)]
         until(lambda: sum(e.message.startswith("START") for e in harness.logs("app")) == 3)
         go.touch()
         answers = [future.result().json() for future in busy]
