@@ -2,7 +2,7 @@
 
 `Code={"ZipFile": …}` is unpacked into a folder of the harness. A folder of this machine is named as
 an object in the bucket `hot-reload`, whose key is the folder's absolute path (LocalStack's way to
-say it): it is run where it is, so that an edit counts from the next cold start on.
+say it): it is run where it is, and deployed again when a file in it changes.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ _NOT_CODE = frozenset({".git", ".venv", "__pycache__", "node_modules", ".mypy_ca
 
 @dataclass(frozen=True)
 class Code:
-    """Where a version's code is. `zip_file` is empty for a folder of this machine."""
+    """Where a version's code is. `zip_file` is empty for a folder of this machine.
+
+    `is_hot` when the folder's files count as they are now, and not as they were when deployed.
+    """
 
     folder: Path
     zip_file: bytes = b""
+    is_hot: bool = False
 
     @property
     def size_bytes(self) -> int:

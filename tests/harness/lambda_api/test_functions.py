@@ -88,7 +88,7 @@ def test_a_function_made_of_a_zip_file_is_pending_then_active_and_runs(api: Any)
     assert "Concurrency" not in found
 
 
-def test_a_local_folder_runs_where_it_is_and_an_edit_counts_from_the_next_cold_start(
+def test_a_local_folder_runs_where_it_is_and_is_deployed_again_when_a_file_changes(
     api: Any, harness: Harness, tmp_path: Path
 ) -> None:
     (tmp_path / "app.py").write_text("def handler(event, context): return __file__")
@@ -102,12 +102,15 @@ def test_a_local_folder_runs_where_it_is_and_an_edit_counts_from_the_next_cold_s
     before = until(lambda: active_configuration(api, "app"))
     assert invoke(api) in ("/var/task/app.py", str(tmp_path / "app.py"))  # as the machine allows
     (tmp_path / "app.py").write_text("def handler(event, context): return 'edited since'")
-    api.update_function_configuration(FunctionName="app", Timeout=4)
+    until(lambda: invoke(api) == "edited since")
     after = until(lambda: active_configuration(api, "app"))
-    assert invoke(api) == "edited since"
     assert before["CodeSha256"] != after["CodeSha256"]
     harness.wait_frozen("app")
     assert len(harness.environments("app")) == 1
+    (tmp_path / "app.py").write_text("def handler(event, context): return 'and before'")
+    api.update_function_configuration(FunctionName="app", Timeout=4)
+    until(lambda: active_configuration(api, "app"))
+    assert invoke(api) == "and before"
 
 
 def test_an_update_in_progress_lets_invokes_through_and_refuses_changes(
