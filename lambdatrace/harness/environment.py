@@ -94,6 +94,7 @@ class Environment:
         self.initialization_type = initialization_type
         self.log_stream = _new_log_stream(deployment)
         self.invocations = 0
+        self.init_failure: InitFailure | None = None  # of the init ahead of any event
         self.tenant_id = ""  # the only one it serves, of a function that has tenants
         self.idle_since = 0.0
         self._deployment = deployment
@@ -163,6 +164,7 @@ class Environment:
             if self._is_stopping():
                 return
             self.phase = advance(self.phase, Turn.FAILED)
+            self.init_failure = failure
         if invocation is not None:
             self.invoke(invocation)
             return

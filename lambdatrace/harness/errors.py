@@ -7,6 +7,7 @@ HarnessError
 │   └── PortInUseError           the Lambda API's port is taken: the user's
 ├── DeliveryError                a destination or dead-letter queue takes nothing: its owner's
 ├── LaunchError                  a process could not be started: the machine's
+├── SnapshotError                a function failed before its snapshot was taken: the function's
 ├── PhaseError                   an event that its phase does not know: ours
 └── InvokeError                  an invoke the Lambda API refuses, with its AWS error code
 """
@@ -36,6 +37,10 @@ class PortInUseError(HarnessSettingsError):
 
 class LaunchError(HarnessError):
     """A process of an execution environment could not be started."""
+
+
+class SnapshotError(HarnessError):
+    """The function of which a snapshot was to be taken could not be initialized; says why."""
 
 
 class DeliveryError(HarnessError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,19 @@ class InitFailure:
     payload: bytes = b""
     reason: str = ""
     status: str = "error"
+
+    def __str__(self) -> str:
+        """Type and message, as far as they are known."""
+        if self.status == "timeout":
+            return "the initialization timed out"
+        error_type, message = self.error_type, self.reason
+        if self.payload:
+            try:
+                posted = json.loads(self.payload)
+                error_type, message = posted["errorType"], posted["errorMessage"]
+            except (ValueError, KeyError, TypeError):
+                pass  # what a runtime posts may be anything
+        return f"{error_type}: {message}" if message else error_type
 
 
 class Initialization:

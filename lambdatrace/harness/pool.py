@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lambdatrace.harness.environment import Environment
 from lambdatrace.harness.errors import InvokeError
-from lambdatrace.harness.function import ON_DEMAND, PROVISIONED_CONCURRENCY
+from lambdatrace.harness.function import ON_DEMAND, PROVISIONED_CONCURRENCY, SNAP_START
 from lambdatrace.harness.phases import Phase
 from lambdatrace.harness.tracing import Sampler
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.harness.concurrency import Concurrency
     from lambdatrace.harness.deployment import Deployment
+    from lambdatrace.harness.initialization import InitFailure
     from lambdatrace.harness.invocation import Invocation, InvocationFacts
     from lambdatrace.harness.log_stream import LogEvent
     from lambdatrace.harness.processes import Supervisor
@@ -108,6 +109,13 @@ class Pool:
     def closable(self) -> list[Environment]:
         """The environments that may go when there are too many in all."""
         return self.idle
+
+    @property
+    def snapshot_failure(self) -> InitFailure | None:
+        """Why there is no snapshot, of a function whose first environment is to be one."""
+        if self.function.initialization_type != SNAP_START:
+            return None
+        return next((e.init_failure for e in self.environments if e.init_failure), None)
 
     async def initialize_ahead(self) -> None:
         """Starts the environments the function has before its first event; waits for them."""

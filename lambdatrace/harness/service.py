@@ -31,6 +31,7 @@ from lambdatrace.harness.endpoint import Endpoint
 from lambdatrace.harness.errors import (
     FunctionConfigurationError,
     InvokeError,
+    SnapshotError,
 )
 from lambdatrace.harness.event_invoke_config import EventInvokeConfig
 from lambdatrace.harness.event_queue import EventQueue
@@ -178,6 +179,7 @@ class LambdaService:
         self._running_pools.add(pool)
         try:
             await pool.initialize_ahead()
+            _check_snapshot(version, pool)
         except BaseException:  # nobody waits for it any more
             pool.retire()
             raise
@@ -433,3 +435,10 @@ class LambdaService:
             clock.move_to(due_s)
             await self.wait_events()
         clock.move_to(target_s)
+
+
+def _check_snapshot(version: Version, pool: Pool) -> None:
+    """Raises SnapshotError for a published version whose init failed before it could be taken."""
+    failure = pool.snapshot_failure
+    if failure and version.name != LATEST:
+        raise SnapshotError(f"The function could not be initialized: {failure}")

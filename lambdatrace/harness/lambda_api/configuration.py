@@ -30,7 +30,7 @@ from lambdatrace.harness.function import (
 )
 from lambdatrace.harness.lambda_api.resources import invalid
 from lambdatrace.harness.lambda_api.validation import Fault, refuse
-from lambdatrace.harness.limits import EPHEMERAL_STORAGE_MB_MAX
+from lambdatrace.harness.limits import EPHEMERAL_STORAGE_MB_MAX, EPHEMERAL_STORAGE_MB_MIN
 from lambdatrace.harness.logging_config import LEVEL_DEFAULT, TEXT, LoggingConfig
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ _STATE_MEMBERS = (
     "LastUpdateStatusReasonCode",
     "RuntimeVersionConfig",
 )
+_SNAP_START_PYTHON_MIN = 12  # of 3.12
 
 
 def changes(parameters: dict[str, Any], layers: dict[str, Path]) -> dict[str, Any]:
@@ -108,6 +109,28 @@ def kept(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: parameters[name] for name in members if name in parameters}
 
 
+def check_snap_start(function: Function, settings: dict[str, Any]) -> None:
+    """Raises InvokeError for what Lambda takes no snapshots of.
+
+    Source: AWS Lambda developer guide, "Improving startup performance with Lambda SnapStart".
+    """
+    if settings.get("SnapStart", {}).get("ApplyOn") != "PublishedVersions":
+        return
+    runtime = runtime_of(function)
+    if int(runtime.rpartition(".")[2]) < _SNAP_START_PYTHON_MIN:
+        raise invalid(f"{runtime} is not supported for SnapStart enabled functions.")
+    if function.ephemeral_storage_mb > EPHEMERAL_STORAGE_MB_MIN:
+        raise invalid(
+            f"Ephemeral storage greater than {EPHEMERAL_STORAGE_MB_MIN} MB is not supported for "
+            "SnapStart enabled functions."
+        )
+
+
+def runtime_of(function: Function) -> str:
+    """`python3.12`: what it was given, else its interpreter's."""
+    return function.runtime or f"python{inspect_interpreter(function.python).version}"
+
+
 def apply(function: Function, fields: dict[str, Any]) -> Function:
     """The Function with fields changed. Raises InvokeError for what it cannot be."""
     try:
@@ -137,7 +160,7 @@ def describe(
         **version.settings,
         "FunctionName": target.name,
         "FunctionArn": target.qualified_arn(qualifier),
-        "Runtime": function.runtime or f"python{inspect_interpreter(function.python).version}",
+        "Runtime": runtime_of(function),
         "Handler": function.handler,
         "CodeSize": version.code.size_bytes,
         "CodeSha256": version.code.sha256,

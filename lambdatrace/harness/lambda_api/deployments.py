@@ -17,7 +17,7 @@ from lambdatrace.harness.deployed_function import (
     Status,
     Version,
 )
-from lambdatrace.harness.errors import FunctionConfigurationError, HarnessError
+from lambdatrace.harness.errors import FunctionConfigurationError, HarnessError, SnapshotError
 from lambdatrace.harness.folder_removal import remove_folder
 from lambdatrace.harness.lambda_api import code as code_files
 from lambdatrace.harness.lambda_api import provisioned_concurrency
@@ -25,6 +25,7 @@ from lambdatrace.harness.lambda_api.code import Code
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
     from lambdatrace.harness.code_watch import Files
     from lambdatrace.harness.service import LambdaService
     from lambdatrace.harness.temp_dirs import TempDirs
@@ -146,9 +147,7 @@ class Deployments:
                 await asyncio.to_thread(code_files.copy_folder, copy_from, version.code.folder)
             await self._service.deploy(target, version)
         except (HarnessError, OSError, zipfile.BadZipFile) as error:
-            is_function = isinstance(error, FunctionConfigurationError)
-            code = "InvalidConfiguration" if is_function else "InternalError"
-            failed = Status(FAILED, str(error), code)
+            failed = Status(FAILED, str(error), _reason_code(error))
             if was_active:
                 version.last_update = failed
             else:
@@ -161,3 +160,10 @@ class Deployments:
 def _watched(version: Version) -> tuple[Path, list[Path]]:
     """The folder and the layers that a version's code is in."""
     return version.code.folder, [Path(layer) for layer in version.function.layers]
+
+
+def _reason_code(error: Exception) -> str:
+    if isinstance(error, SnapshotError):
+        return "FunctionError"
+    is_function = isinstance(error, FunctionConfigurationError)
+    return "InvalidConfiguration" if is_function else "InternalError"

@@ -41,7 +41,9 @@ def create_function(resources: Resources, parameters: dict[str, Any]) -> dict[st
     zip_file, local = _given_code(parameters["Code"])
     code = resources.deployments.new_code(name, zip_file, local)
     function = configuration.create(name, code.folder, fields)
-    version = Version(function, code, configuration.kept(parameters))
+    settings = configuration.kept(parameters)
+    configuration.check_snap_start(function, settings)
+    version = Version(function, code, settings)
     target = DeployedFunction(function.arn(resources.region), version)
     target.tags = parameters.get("Tags", {})
     resources.functions[name] = target
@@ -110,8 +112,10 @@ def update_function_configuration(
     target = resources.function(parameters)
     version = _changeable(target, parameters)
     fields = configuration.changes(parameters, _layers(resources))
+    settings = {**version.settings, **configuration.kept(parameters)}
+    configuration.check_snap_start(configuration.apply(version.function, fields), settings)
     _change(version, fields)
-    version.settings = {**version.settings, **configuration.kept(parameters)}
+    version.settings = settings
     resources.deployments.start(target, version)
     return configuration.describe(target, version, region=resources.region)
 

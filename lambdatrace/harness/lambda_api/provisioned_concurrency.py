@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lambdatrace.harness.concurrency import ACCOUNT_CONCURRENCY_MAX, UNRESERVED_MIN
 from lambdatrace.harness.deployed_function import ProvisionedConcurrency, not_found
 from lambdatrace.harness.errors import InvokeError
-from lambdatrace.harness.function import LATEST
+from lambdatrace.harness.function import LATEST, SNAP_START
 from lambdatrace.harness.lambda_api.resources import invalid, page
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def put_provisioned_concurrency_config(
             "Provisioned Concurrency Configs cannot be applied to functions with a capacity "
             "provider."
         )
+    if target.version(qualifier).function.initialization_type == SNAP_START:
+        raise invalid("Provisioned Concurrency is not supported for SnapStart enabled functions.")
     wanted = parameters["ProvisionedConcurrentExecutions"]
     _check_room(resources, target, qualifier, wanted)
     _check_once(target, qualifier)

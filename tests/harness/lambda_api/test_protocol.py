@@ -146,6 +146,25 @@ ONE = "1 validation error detected: "
             "Functions from 'eu-west-1' are not reachable in this region ('us-east-1')",
         ),
         (
+            {"Runtime": "python3.11", "SnapStart": {"ApplyOn": "PublishedVersions"}},
+            400,
+            INVALID,
+            "python3.11 is not supported for SnapStart enabled functions.",
+        ),
+        (
+            {
+                "Runtime": "python3.12",
+                "EphemeralStorage": {"Size": 513},
+                "SnapStart": {"ApplyOn": "PublishedVersions"},
+            },
+            400,
+            INVALID,
+            (
+                "Ephemeral storage greater than 512 MB is not supported for SnapStart enabled "
+                "functions."
+            ),
+        ),
+        (
             {"FunctionName": "there"},
             409,
             "ResourceConflictException",

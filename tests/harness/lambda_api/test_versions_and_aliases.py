@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lambdatrace.harness import Function, Harness
 from lambdatrace.harness.deployed_function import Alias
 from tests.harness.lambda_api.conftest import (
     ROLE,
     RUNTIME,
     active_configuration,
+    lambda_client,
     refused,
     until,
     zip_of,
@@ -20,8 +23,6 @@ from tests.harness.lambda_api.conftest import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from lambdatrace.harness import Harness
 
     Create = Callable[..., dict[str, Any]]
 
@@ -225,3 +226,71 @@ def test_an_alias_lambda_would_refuse_is_refused_in_its_words(
     api.create_alias(FunctionName="app", Name="live", FunctionVersion="1")
     given = {"FunctionName": "app", "Name": "new", "FunctionVersion": "1", **parameters}
     assert refused(api.create_alias, **given) == expected
+
+
+SNAP_START = {"ApplyOn": "PublishedVersions"}
+
+
+def snapped(folder: Path, source: str, **options: Any) -> Function:
+    """A function told that it runs on a Python that Lambda takes snapshots of."""
+    (folder / "app.py").write_text(source)
+    given = {"code_dir": folder, "runtime": "python3.12", "python": sys.executable, **options}
+    return Function("app", "app.handler", **given)
+
+
+def test_a_version_whose_init_fails_before_its_snapshot_is_failed(tmp_path: Path) -> None:
+    with Harness([snapped(tmp_path, "raise ValueError('no')")]) as harness:
+        api = lambda_client(harness.endpoint_url)
+        api.update_function_configuration(FunctionName="app", SnapStart=SNAP_START)
+        until(lambda: active_configuration(api, "app"))
+        api.publish_version(FunctionName="app")
+
+        def pending_no_more() -> Any:
+            found = api.get_function_configuration(FunctionName="app", Qualifier="1")
+            return None if found["State"] == "Pending" else found
+
+        found = until(pending_no_more)
+        assert (found["State"], found["StateReasonCode"], found["StateReason"]) == (
+            "Failed",
+            "FunctionError",
+            "The function could not be initialized: ValueError: no",
+        )
+        assert refused(api.invoke, FunctionName="app", Qualifier="1") == (
+            409,
+            "ResourceConflictException",
+            (
+                "The operation cannot be performed at this time. The function is currently in the "
+                "following state: Failed"
+            ),
+        )
+
+
+def test_what_has_a_snapshot_has_no_provisioned_concurrency_and_no_large_tmp(
+    tmp_path: Path,
+) -> None:
+    function = snapped(tmp_path, "def handler(event, context): pass", ephemeral_storage_mb=1024)
+    with Harness([function]) as harness:
+        api = lambda_client(harness.endpoint_url)
+        update = api.update_function_configuration
+        assert refused(update, FunctionName="app", SnapStart=SNAP_START)[1:] == (
+            "InvalidParameterValueException",
+            (
+                "Ephemeral storage greater than 512 MB is not supported for SnapStart enabled "
+                "functions."
+            ),
+        )
+        update(FunctionName="app", SnapStart=SNAP_START, EphemeralStorage={"Size": 512})
+        until(lambda: active_configuration(api, "app"))
+        api.publish_version(FunctionName="app")
+        assert refused(
+            api.put_provisioned_concurrency_config,
+            FunctionName="app",
+            Qualifier="1",
+            ProvisionedConcurrentExecutions=1,
+        ) == (
+            400,
+            "InvalidParameterValueException",
+            "Provisioned Concurrency is not supported for SnapStart enabled functions.",
+        )
+        until(lambda: active_configuration(api, "app", "1"))
+        assert json.load(api.invoke(FunctionName="app", Qualifier="1")["Payload"]) is None
