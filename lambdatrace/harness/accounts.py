@@ -111,7 +111,7 @@ class Accounts:
             self._keeper.traced(x_ray.segments(invocation.trace, name, invocation, run))
 
     def _tell_insights(self, invocation: Invocation, report: Report, after: Usage) -> None:
-        now_ms = int(time.time() * 1000)
+        now_ms = int((time.time() + self._deployment.surroundings.clock.ahead_s()) * 1000)
         name, version = self._function.name, self._deployment.version
         trace_id = invocation.trace.trace_id if invocation.trace else ""
         event = lambda_insights.performance_event(
@@ -126,7 +126,7 @@ class Accounts:
             extensions_ms = (ended.ended_ns - invocation.runtime_done_ns) / 1e6
         return InvocationFacts(
             self._function.name,
-            invocation.started_ms,
+            invocation.started_ms + self._deployment.surroundings.clock.ahead_s() * 1000,
             ended.duration_ms,
             bool(invocation.error_type),
             invocation.concurrency,

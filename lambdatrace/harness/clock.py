@@ -31,6 +31,9 @@ class Clock(Protocol):
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Has `callback` called in `delay_s` seconds."""
 
+    def ahead_s(self) -> float:
+        """What to add to the machine's time for the time stamps of what really runs."""
+
 
 class SystemClock:
     """The machine's time and the running event loop's timers."""
@@ -42,6 +45,10 @@ class SystemClock:
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Has `callback` called by the event loop."""
         return asyncio.get_running_loop().call_later(delay_s, callback)
+
+    def ahead_s(self) -> float:
+        """Nothing: it is the machine's time."""
+        return 0.0
 
 
 class _VirtualTimer:
@@ -56,10 +63,15 @@ class _VirtualTimer:
 
 
 class VirtualClock:
-    """Stands still until it is moved; starts at `start_s`, by default now."""
+    """Stands still until it is moved; starts at `start_s`, by default now.
+
+    Functions take their real time: what they log and are measured by is stamped with that time
+    after the clock's own.
+    """
 
     def __init__(self, start_s: float | None = None) -> None:
-        self._now_s = time.time() if start_s is None else start_s
+        self._made_s = time.time()
+        self._now_s = self._made_s if start_s is None else start_s
         self._timers: list[tuple[float, int, _VirtualTimer]] = []
         self._order = itertools.count()
 
@@ -72,6 +84,10 @@ class VirtualClock:
         timer = _VirtualTimer(self._now_s + delay_s, callback)
         heapq.heappush(self._timers, (timer.due_s, next(self._order), timer))
         return timer
+
+    def ahead_s(self) -> float:
+        """By how much it was moved, or started at another time than the machine's."""
+        return self._now_s - self._made_s
 
     @property
     def next_due_s(self) -> float | None:

@@ -409,7 +409,8 @@ class Environment:
         if invocation is None or self.phase is not Phase.INVOKE:
             return
         if self._is_style_2023:
-            timeout_s, now_s = self.function.timeout_s, time.time()
+            timeout_s = self.function.timeout_s
+            now_s = time.time() + self._deployment.surroundings.clock.ahead_s()
             message = task_timed_out(invocation.request_id, timeout_s, now_s)
             payload = json.dumps({"errorMessage": message}, separators=(",", ":")).encode()
         else:
@@ -575,7 +576,8 @@ class Environment:
 
 def _new_log_stream(deployment: Deployment) -> str:
     unique = uuid.uuid4().hex
-    return log_stream_name(deployment.function, deployment.version, time.gmtime(), unique)
+    day = time.gmtime(time.time() + deployment.surroundings.clock.ahead_s())
+    return log_stream_name(deployment.function, deployment.version, day, unique)
 
 
 def too_large(response_bytes: int, error_type: str) -> bytes:

@@ -31,7 +31,11 @@ INIT, SUPPRESSED_INIT, RESTORE = "init", "invoke", "restore"
 
 
 class EnvironmentLog:
-    """The log of one environment. `write` takes each log event: its time (Unix ms) and text."""
+    """The log of one environment. `write` takes each log event: its time (Unix ms) and text.
+
+    Times are the machine's until they are written: then they are those of the harness's clock.
+    Subscribers, which run by the machine's, are told that.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class EnvironmentLog:
         self._function_version = deployment.version
         self._config = deployment.function.logging_config
         self._style = deployment.surroundings.platform_log_style
+        self._clock = deployment.surroundings.clock
         self._initialization_type = initialization_type
         self._write = write
         self._telemetry: Telemetry | None = None
@@ -268,7 +273,10 @@ class EnvironmentLog:
         if self._tail:
             self._tail.add(message)
         if is_kept:
-            self._write(time_ms, message)
+            self._write(time_ms + self._ahead_ms(), message)
+
+    def _ahead_ms(self) -> int:
+        return int(self._clock.ahead_s() * 1000)
 
     def _with_span_id(self, record: dict[str, Any], invocation: Invocation) -> dict[str, Any]:
         """The record with the segment's id in its tracing context, where X-Ray records one."""
@@ -295,7 +303,8 @@ class EnvironmentLog:
                 self._put(event.time_ms, line)
         elif type_ != "platform.end":
             is_kept = self._config.keeps_system(system_level(event))
-            self._put(event.time_ms, event.log_line(), is_kept=is_kept)
+            stamped = event._replace(time_ms=event.time_ms + self._ahead_ms())
+            self._put(event.time_ms, stamped.log_line(), is_kept=is_kept)
         self._emit(event)
 
     def _emit(self, event: TelemetryEvent) -> None:

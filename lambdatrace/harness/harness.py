@@ -88,10 +88,11 @@ class Harness:
     each invoke at its end; both are called in the harness's thread and must not wait; what they
     raise is logged, once. `aws_endpoint_url` is where destinations and dead-letter queues are:
     moto's server, LocalStack, or the like. `x_ray_daemon` is the `host:port` that gets the segments
-    of sampled invokes, and functions as AWS_XRAY_DAEMON_ADDRESS. `clock` is for what waits minutes:
-    retries of events, their age. With `platform_log_style` `2023` failures are told as before 2025,
-    and still in some Regions: by a line of their own, not in REPORT. What is wrong with a function
-    is raised by `start`.
+    of sampled invokes, and functions as AWS_XRAY_DAEMON_ADDRESS. `clock` is for what waits minutes,
+    as retries of events and their age, and for the times of log events and metrics; functions
+    themselves, X-Ray and the Telemetry API keep the machine's. With `platform_log_style` `2023`
+    failures are told as before 2025, and still in some Regions: by a line of their own, not in
+    REPORT. What is wrong with a function is raised by `start`.
     """
 
     def __init__(

@@ -158,6 +158,7 @@ class LambdaService:
             self.endpoint_url,
             self.settings.collector_url,
             platform_log_style=self.settings.platform_log_style,
+            clock=self.clock,
         )
         if self.settings.x_ray_daemon:
             surroundings = replace(surroundings, x_ray_daemon=self.settings.x_ray_daemon)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lambdatrace.harness.clock import SystemClock
 from lambdatrace.harness.function import LATEST, MANAGED_INSTANCES, ON_DEMAND, SNAP_START
 from lambdatrace.harness.logging_config import LEVEL_DEFAULT
 from lambdatrace.harness.platform_logs import STYLE_2025
 
 if TYPE_CHECKING:
+    from lambdatrace.harness.clock import Clock
     from lambdatrace.harness.function import Function, Interpreter
 
 # Placeholders: enough for botocore to sign with, of no use anywhere else.
@@ -46,6 +48,7 @@ class Surroundings:
     collector_url: str = ""
     x_ray_daemon: str = "127.0.0.1:2000"  # AWS_XRAY_DAEMON_ADDRESS
     platform_log_style: str = STYLE_2025  # differs between AWS's Regions
+    clock: Clock = field(default_factory=SystemClock)  # of time stamps
 
 
 def execution_environment_name(function: Function, interpreter: Interpreter) -> str:

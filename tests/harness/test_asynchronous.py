@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 
-from lambdatrace.harness import EventInvokeConfig, Function, Harness, VirtualClock
+from lambdatrace.harness import EventInvokeConfig, Function, Harness, LoggingConfig, VirtualClock
 from tests.sdk.patches.conftest import moto_url  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
@@ -230,6 +231,38 @@ def test_without_an_endpoint_nothing_leaves_the_machine(
         assert harness.wait_events() == 0
         assert sums(harness)["DestinationDeliveryFailures"] == 1.0
     assert "no endpoint: give the harness an aws_endpoint_url" in caplog.text
+
+
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+def test_a_retry_is_logged_and_counted_at_the_time_of_the_clock(run: Run, log_format: str) -> None:
+    start_s = 1_800_000_000.0
+    with run(
+        SOURCE,
+        event_invoke_config=EventInvokeConfig(maximum_retry_attempts=1),
+        logging_config=LoggingConfig(log_format),
+        clock=VirtualClock(start_s),
+    ) as harness:
+        harness.invoke("app", {"fail": True}, invocation_type="Event")
+        harness.advance(60)
+        logs, data = harness.logs("app"), harness.metrics("app")
+    # What each attempt takes of the machine's time comes after the clock's own.
+    first, retry = (range(at, at + 30) for at in (int(start_s), int(start_s) + 60))
+    if log_format == "Text":
+        starts = [event.timestamp_ms for event in logs if event.message.startswith("START")]
+    else:
+        lines = [json.loads(event.message) for event in logs if "platform.start" in event.message]
+        times = [datetime.fromisoformat(line["time"].replace("Z", "+00:00")) for line in lines]
+        starts = [int(time.timestamp() * 1000) for time in times]
+    assert [start // 1000 in span for start, span in zip(starts, (first, retry), strict=True)] == [
+        True,
+        True,
+    ]
+    times_ms = [event.timestamp_ms for event in logs]
+    assert {ms // 1000 in first or ms // 1000 in retry for ms in times_ms} == {True}
+    errors = [d for d in data if d["MetricName"] == "Errors" and len(d["Dimensions"]) == 1]
+    seconds = [int(datum["Timestamp"].timestamp()) for datum in errors]
+    assert [datum["Counts"] for datum in errors] == [[1.0], [1.0]]
+    assert [seconds[0] in first, seconds[1] in retry] == [True, True]
 
 
 def test_a_stopped_harness_says_how_many_events_it_held(
