@@ -56,6 +56,7 @@ class Delivery:
         self._abandoned = 0
         self._streams: set[tuple[str, str]] = set()
         self._groups: set[str] = set()
+        self._is_ending = False
         self._is_stopping = False
         self._is_warned = False
         self._wake = threading.Event()
@@ -110,7 +111,11 @@ class Delivery:
         return is_settled and not self.dropped
 
     def stop(self, timeout_s: float) -> None:
-        """Sends what waits, for at most `timeout_s`, and ends the thread."""
+        """Sends what waits, for at most `timeout_s`, and ends the thread.
+
+        A collector that refuses connections now is not waited for.
+        """
+        self._is_ending = True
         self.flush(timeout_s)
         self._is_stopping = True
         self._wake.set()
@@ -202,7 +207,7 @@ class Delivery:
         False for what the collector refuses for good, as sending it again would not help, for what
         it answers as nothing of AWS does, and for what could not be sent before the stop.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
         delay_s = RETRY_FIRST_S
         while not self._is_stopping:
@@ -217,6 +222,8 @@ class Delivery:
                     return False
             except BotoCoreError as error:
                 self._warn(error)
+                if self._is_ending and isinstance(error, EndpointConnectionError):
+                    return False
             except Exception as error:  # noqa: BLE001 - as of an answer that is none of AWS's
                 self._warn(error)
                 return False

@@ -165,6 +165,19 @@ def test_a_collector_that_never_comes_costs_a_bounded_stop_and_a_count(
     assert caplog.messages[-1].startswith("15 log events and metric samples were not delivered")
 
 
+def test_a_collector_that_refuses_connections_at_the_end_is_not_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    delivery = Delivery(f"http://127.0.0.1:{free_port()}", "us-east-1")
+    delivery.start()
+    for n in range(3):
+        delivery.log("/aws/lambda/lost", LogEvent(n, f"{n}", f"stream {n}"))
+    with caplog.at_level(logging.WARNING, "lambdatrace.harness"):
+        delivery.stop(600)  # beyond what a test may take
+    assert delivery.dropped == 3
+    assert caplog.messages[-1].startswith("3 log events and metric samples were not delivered")
+
+
 def test_report_lines_are_kept_while_megabytes_of_a_function_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
