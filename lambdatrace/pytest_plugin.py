@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from lambdatrace.harness.lambda_harness import LambdaHarness
     from lambdatrace.testing import Recorded
+
+_running: list[LambdaHarness] = []  # those of the fixtures that are alive, in the order made
 
 
 @pytest.fixture
@@ -31,6 +33,18 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         return
     with recorded.capture_stdout():
         yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Give a test that failed the logs of its functions, below the captured output."""
+    outcome: Any = yield
+    report: pytest.TestReport = outcome.get_result()
+    for harness in _running:
+        if report.failed and (text := harness.log_text()):
+            report.sections.append((f"Captured Lambda log {report.when}", text))
+        if report.failed or report.when == "teardown":
+            harness.forget_log()
 
 
 @pytest.fixture
@@ -55,7 +69,9 @@ def _local_lambda() -> Iterator[LambdaHarness]:
             f"lambda_harness needs {error.name}: pip install 'lambdatrace[harness]'", pytrace=False
         )
     harness = LambdaHarness()
+    _running.append(harness)
     try:
         yield harness
     finally:
+        _running.remove(harness)
         harness.stop()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace.harness.embedded_metrics import EmbeddedMetric, read_metrics
 from lambdatrace.harness.errors import FunctionConfigurationError, HarnessError
-from lambdatrace.harness.function import Function
+from lambdatrace.harness.function import MANAGED_INSTANCES, Function
 from lambdatrace.harness.harness import Harness
 from lambdatrace.harness.otlp_receiver import OtlpReceiver, ReceivedSpan
 from lambdatrace.harness.target import check_handler, parse_target
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LOGS_KEPT_MAX = 100_000  # log events of one function between two looks at them
 REPORTS_KEPT_MAX = 10_000
+LOG_SHOWN_MAX = 1_000  # log events of a test that has failed
 SETTLE_S = 30.0  # beyond the function's timeout: init, extensions, a machine under load
 
 
@@ -75,6 +76,7 @@ class Invoked:
 
     def span(self, name: str) -> ReceivedSpan:
         """The one span called `name`; raises LookupError if there is not exactly one."""
+        __tracebackhide__ = True
         found = [span for span in self.spans if span.name == name]
         if len(found) != 1:
             names = [span.name for span in self.spans]
@@ -83,6 +85,7 @@ class Invoked:
 
     def metric(self, name: str) -> EmbeddedMetric:
         """The one metric called `name`; raises LookupError if there is not exactly one."""
+        __tracebackhide__ = True
         found = [metric for metric in self.metrics if metric.name == name]
         if len(found) != 1:
             names = [metric.name for metric in self.metrics]
@@ -111,9 +114,13 @@ class HarnessFunction:
         `payload` is a JSON value, `{}` by default, or bytes taken as they are; `options` are those
         of `Harness.invoke` but for the invocation type. Raises InvokeError where the API refuses.
         """
+        __tracebackhide__ = True
         if "invocation_type" in options:
             raise TypeError("lambda_harness waits for the answer: use its `harness` for events")
-        result = self._harness.invoke(self.name, {} if payload is None else payload, **options)
+        try:
+            result = self._harness.invoke(self.name, {} if payload is None else payload, **options)
+        except HarnessError as error:
+            raise error.with_traceback(None) from None  # a test's reader has no use for our frames
         self._harness.wait_frozen(self.name, self.function.timeout_s + SETTLE_S)
         reports = [self._reports.popleft() for _ in range(len(self._reports))]
         logs = [self._logs.popleft() for _ in range(len(self._logs))]
@@ -147,6 +154,7 @@ class LambdaHarness:
         self._harness = Harness(on_log=self._logged, on_executed=self._executed)
         self._receiver = OtlpReceiver()
         self._functions: dict[str, HarnessFunction] = {}
+        self._recent: deque[tuple[str, LogEvent]] = deque(maxlen=LOG_SHOWN_MAX)
 
     def __call__(
         self,
@@ -158,15 +166,27 @@ class LambdaHarness:
         """The function of a handler, `app.handler` or `NAME=app.handler`, made at the first call.
 
         `options` are those of `Function`: `code_dir`, `timeout_s`, `memory_size_mb`, `layers`,
-        `initialization_type`, `python` and so on. Its OpenTelemetry exporters are pointed at this
-        process, unless `environment` says otherwise. The same call gives the same function, warm;
-        another function of that name is refused. Raises FunctionConfigurationError.
+        `initialization_type`, `python` and so on; with `max_concurrency` it runs on Managed
+        Instances. Its OpenTelemetry exporters are pointed at this process, unless `environment`
+        says otherwise. The same call gives the same function, warm; another function of that name
+        is refused. Raises FunctionConfigurationError.
         """
+        __tracebackhide__ = True
         self._start()
+        try:
+            return self._made(target, environment or {}, options)
+        except HarnessError as error:
+            raise error.with_traceback(None) from None
+
+    def _made(
+        self, target: str, environment: Mapping[str, str], options: dict[str, Any]
+    ) -> HarnessFunction:
+        if "max_concurrency" in options:
+            options.setdefault("initialization_type", MANAGED_INSTANCES)
         parsed = parse_target(target)
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": self._receiver.endpoint(parsed.name),
-            **(environment or {}),
+            **environment,
         }
         function = Function(parsed.name, parsed.handler, environment=variables, **options)
         known = self._functions.get(function.name)
@@ -193,6 +213,19 @@ class LambdaHarness:
         self._start()
         return self._harness
 
+    def log_text(self) -> str:
+        """What all functions have logged since it was last forgotten, the latest LOG_SHOWN_MAX."""
+        recent = self._recent.copy()  # at once: the harness's thread may append meanwhile
+        is_shared = len({name for name, _ in recent}) > 1
+        lines = [
+            f"{name}: {event.message}" if is_shared else event.message for name, event in recent
+        ]
+        return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+    def forget_log(self) -> None:
+        """`log_text` begins anew."""
+        self._recent.clear()
+
     def stop(self) -> None:
         """Ends every environment and closes the ports."""
         self._harness.stop()
@@ -206,6 +239,7 @@ class LambdaHarness:
     def _logged(self, name: str, event: LogEvent) -> None:
         if function := self._functions.get(name):  # there are others, made through `harness`
             function.logged(event)
+        self._recent.append((name, event))
 
     def _executed(self, facts: InvocationFacts) -> None:
         function = self._functions.get(facts.function_name)

@@ -63,6 +63,64 @@ def test_nothing_of_the_harness_is_imported_when_no_test_uses_it(tmp_path: Path)
     assert "lambda_harness_session" in pytest_in(tmp_path, "--fixtures")
 
 
+def test_a_failing_test_shows_its_functions_log_and_none_of_the_harness(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "def handler(event, context):\n    print('event', event)\n    return {}\n"
+    )
+    (tmp_path / "test_app.py").write_text(
+        textwrap.dedent("""
+            import pytest
+
+            @pytest.fixture
+            def app(lambda_harness_session):
+                return lambda_harness_session("app.handler", timeout_s=20)
+
+            def test_passes(app):
+                app.invoke("before")
+
+            def test_answer(app):
+                assert app.invoke("answer").response == 1
+
+            def test_span(app):
+                app.invoke("span").span("work")
+
+            def test_metric(app):
+                app.invoke("metric").metric("Size")
+
+            def test_settings(lambda_harness):
+                lambda_harness("app.handler", memory_size_mb=1)
+
+            def test_handler(lambda_harness):
+                lambda_harness("app.nope")
+
+            def test_interpreter(lambda_harness):
+                lambda_harness("app.handler", python="/nowhere/python")
+
+            def test_tenant(app):
+                app.invoke(tenant_id="one")
+        """)
+    )
+    said = pytest_in(tmp_path)
+    assert "7 failed, 1 passed" in said
+    parts = re.split(r"^_+ (test_\w+) _+$", said, flags=re.MULTILINE)
+    shown = dict(zip(parts[1::2], parts[2::2], strict=True))
+    for name in ("answer", "span", "metric"):
+        section = shown[f"test_{name}"].partition("Captured Lambda log call")[2]
+        assert f"event {name}\n" in section
+        assert "REPORT RequestId" in section
+        assert [other for other in ("before", "answer", "span", "metric") if other in section] == [
+            name
+        ]
+    sources = re.findall(r"^(\S+\.py):\d+: ", said, re.MULTILINE)
+    assert set(sources) == {"test_app.py"}
+
+
+def test_a_function_with_a_concurrency_runs_on_managed_instances(make: Make) -> None:
+    function = make("def handler(event, context): return 1", max_concurrency=2)
+    assert function.function.is_managed
+    assert function.invoke().response == 1
+
+
 def test_a_missing_extra_is_said(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text("def test_one(lambda_harness): pass\n")
     (tmp_path / "conftest.py").write_text("import sys\nsys.modules['httptools'] = None\n")
