@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from typing import NoReturn
 
 from lambdatrace import __version__
 
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         from lambdatrace.cli.collector import run_collector
 
         return run_collector(argv[1:])
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lambdatrace",
         description="Tracing, metrics and cold-start timing for Python on AWS Lambda: a local "
         "Lambda, a collector, and what builds the layer.",
@@ -92,6 +93,14 @@ def main(argv: list[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except ImportError as error:
         return _missing(arguments.command, error)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with an argument in one line, and not all that there are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with argparse's exit status for it."""
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def examples(command: str) -> str:

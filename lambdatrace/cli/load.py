@@ -73,7 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the result on stdout, all else on stderr. 0, 1 for bad input, 130 for Ctrl-C."""
+    """Prints the result on stdout, all else on stderr.
+
+    0, 1 for bad input or when an invoke failed, was throttled or refused, 130 for Ctrl-C.
+    """
     from lambdatrace.harness import Harness, HarnessError
     from lambdatrace.harness.load import LoadRun
     from lambdatrace.harness.load_plan import LoadPlan
@@ -113,7 +116,12 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json
         else as_text(result, is_interrupted=load.is_stopped)
     )
-    return INTERRUPTED if load.is_stopped else 0
+    if load.is_stopped:
+        return INTERRUPTED
+    unserved = result.failed + result.throttles + sum(result.refused.values())
+    if unserved:
+        sys.stderr.write(f"lambdatrace load: {unserved} of {result.sent} invokes did not succeed\n")
+    return 1 if unserved else 0
 
 
 def _stop_on_signals(load: LoadRun) -> list[int]:

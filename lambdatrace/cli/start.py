@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import argparse
 
-    from lambdatrace.harness import Function, Harness, LogEvent
+    from lambdatrace.harness import Function, Harness, InvocationFacts, LogEvent
 
 WATCH_S = 0.5  # between two looks at the functions' files
 PORT = 3001  # as `sam local start-lambda`
@@ -243,6 +243,7 @@ def run(arguments: argparse.Namespace) -> int:
             region=arguments.region,
             cpu_limit=arguments.cpu_limit,
             on_log=print_log if arguments.logs else None,
+            on_executed=None if arguments.logs else print_failure,
             aws_endpoint_url=arguments.aws_endpoint_url,
             x_ray_daemon=arguments.x_ray_daemon,
             platform_log_style=arguments.platform_log_style,
@@ -252,6 +253,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"not enforced on this machine: {line}", file=sys.stderr)  # noqa: T201
             names = ", ".join(harness.names)
             print(f"Lambda API on {harness.endpoint_url}: {names}", flush=True)  # noqa: T201 - a program
+            print_usage(harness, arguments)
             while not stopped.wait(WATCH_S if watch else None):
                 if watch:
                     deploy_again(harness, watch.changed())
@@ -259,6 +261,25 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"lambdatrace start: {error}", file=sys.stderr)  # noqa: T201 - a program
         return 1
     return 0
+
+
+def print_usage(harness: Harness, arguments: argparse.Namespace) -> None:
+    """Writes to stderr how the functions are invoked and where their logs are."""
+    command = f"aws --endpoint-url {harness.endpoint_url} --region {arguments.region}"
+    name = harness.names[0]
+    lines = [f"invoke: {command} --no-sign-request lambda invoke --function-name {name} out.json"]
+    if arguments.collector:
+        lines.append(f"logs: /aws/lambda/{name} of the collector at {arguments.collector}")
+    elif not arguments.logs:
+        lines.append("logs: nowhere; --logs prints them here, --collector URL keeps them")
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.flush()
+
+
+def print_failure(facts: InvocationFacts) -> None:
+    """Writes to stderr that an invoke has failed, as its log is not shown."""
+    if facts.is_error:
+        sys.stderr.write(f"{facts.function_name}: invoke {facts.request_id} failed\n")
 
 
 def deploy_again(harness: Harness, names: list[str]) -> None:

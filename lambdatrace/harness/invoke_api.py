@@ -38,8 +38,8 @@ _ENDINGS = (
     *("/response-streaming-invocations", "/response-streaming-invocations/"),
 )
 _REFERENCE = re.compile(
-    r"(?:(?:arn:aws[a-zA-Z-]*:lambda:)?(?:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?(?:\d{12}:)?function:)?"
-    r"(?:(?<![\w-])\d{12}:)?"
+    r"(?:(?:arn:aws[a-zA-Z-]*:lambda:)?(?:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?(?:(?P<account>\d{12}):)?function:)?"
+    r"(?:(?<![\w-])(?P<owner>\d{12}):)?"
     r"(?P<name>[a-zA-Z0-9-_]+)(?::(?P<qualifier>\$LATEST|[a-zA-Z0-9-_]+))?"
 )
 _TENANT_ID = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
@@ -216,6 +216,10 @@ def reference(text: str, asked: str, region: str) -> tuple[str, str]:
             "ResourceNotFoundException",
             f"Functions from '{match['region']}' are not reachable in this region ('{region}')",
         )
+    account = match["account"] or match["owner"]
+    if account and account != ACCOUNT_ID:  # of another account is nothing here
+        arn = f"arn:aws:lambda:{region}:{account}:function:{match['name']}"
+        raise InvokeError(404, "ResourceNotFoundException", f"Function not found: {arn}")
     named = match["qualifier"] or ""
     if asked and named and asked != named:
         raise InvokeError(

@@ -40,6 +40,10 @@ class LoadPlan:
             raise HarnessSettingsError(f"ramp {self.ramp_s:g} s: expected 0 or more seconds")
         if self.duration_s is not None and not 0 < self.duration_s < math.inf:
             raise HarnessSettingsError(f"duration {self.duration_s:g} s: expected more than 0")
+        if self.duration_s is not None and self.ramp_s > self.duration_s:
+            raise HarnessSettingsError(
+                f"ramp {self.ramp_s:g} s: expected at most the duration, {self.duration_s:g} s"
+            )
         if self.count is None and self.duration_s is None:
             raise HarnessSettingsError("a load run needs a duration or a count")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from lambdatrace.harness.errors import HarnessSettingsError
 from lambdatrace.harness.platform_logs import STYLE_2025, STYLES
 
 PORT_MAX = 65535
+_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")  # as in the ARNs of functions
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class ServiceSettings:
             raise HarnessSettingsError(
                 f"AWS endpoint '{self.aws_endpoint_url}': expected a URL, as http://127.0.0.1:5000"
             )
+        if not _REGION.fullmatch(self.region):
+            raise HarnessSettingsError(f"region '{self.region}': expected one as us-east-1")
         if self.x_ray_daemon:
             x_ray.daemon_address(self.x_ray_daemon)
         if not 0 <= self.port <= PORT_MAX:

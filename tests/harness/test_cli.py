@@ -9,6 +9,8 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,7 @@ def test_a_function_that_fails_is_printed_and_told_by_the_exit_status(tmp_path: 
         (("invoke", "app.handler", "--timeout", "nan"), "timeout of app is nan s: expected up to"),
         (("invoke", "app.handler", "--layer", "x"), "layer {folder}/x of app does not exist"),
         (("invoke", "app.handler", "--code-dir", "x"), "code folder {folder}/x of app does not"),
+        (("invoke", "app.handler", "--region", "mars"), "region 'mars': expected one as us-east-1"),
         (("load", "app.nope"), "handler 'app.nope': {folder}/app.py has no function 'nope'"),
     ],
 )
@@ -144,6 +147,60 @@ def test_bad_input_is_one_clear_line_and_a_failed_exit(
     assert (status, out, len(log)) == (1, "", 1)
     prefix = f"lambdatrace {arguments[0]}: "
     assert log[0].startswith(prefix + message.format(folder=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("start", "app.handler", "--port", "80x"), "argument --port: invalid int value: '80x'"),
+        (
+            ("start", "app.handler", "--platform-log-style", "2024"),
+            "argument --platform-log-style: invalid choice: '2024' (choose from ",
+        ),
+        (("invoke",), "the following arguments are required: TARGET"),
+    ],
+)
+def test_a_bad_argument_is_one_clear_line_without_the_usage(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    status, out, log = lambdatrace(tmp_path, *arguments)
+    assert (status, out, len(log)) == (2, "", 1)
+    assert log[0].startswith(f"lambdatrace {arguments[0]}: {message}")
+
+
+def test_start_says_how_to_invoke_and_that_an_invoke_has_failed(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(SOURCE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lambdatrace.cli", "start", "app.handler", "--port", "0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    try:
+        assert process.stdout
+        assert process.stderr
+        url = process.stdout.readline().split()[3].rstrip(":")
+        path = "/2015-03-31/functions/app/invocations"
+        for event in (b"1", b'"fail"'):
+            with urllib.request.urlopen(f"{url}{path}", event, timeout=30) as answer:
+                request_id = answer.headers["x-amzn-RequestId"]
+        said: list[str] = []
+        while not said or not said[-1].startswith("app: "):
+            said += [process.stderr.readline()]
+        said = [line for line in said if not line.startswith("not enforced")]
+    finally:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+    command = f"aws --endpoint-url {url} --region us-east-1 --no-sign-request lambda invoke"
+    assert said == [
+        f"invoke: {command} --function-name app out.json\n",
+        "logs: nowhere; --logs prints them here, --collector URL keeps them\n",
+        f"app: invoke {request_id} failed\n",
+    ]
 
 
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:

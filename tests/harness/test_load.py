@@ -53,10 +53,13 @@ def load(folder: Path, *arguments: str) -> dict[str, Any]:
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
-    assert completed.stderr == ""  # no terminal, no bar
     document: dict[str, Any] = json.loads(completed.stdout)
+    unserved = document["failed"] + document["throttles"] + sum(document["refused"].values())
+    sent = document["sent"]
+    said = f"lambdatrace load: {unserved} of {sent} invokes did not succeed\n" if unserved else ""
+    assert (completed.returncode, completed.stderr) == (int(unserved > 0), said)  # and no bar
     return document
 
 
@@ -231,11 +234,23 @@ def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
     assert "invokes, " in shown.decode()
 
 
+def test_invokes_that_fail_are_said_and_told_by_the_exit_status(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text("def handler(event, context): raise ValueError('no')")
+    start = [sys.executable, "-m", "lambdatrace.cli", "load", "failing.handler", "--count", "3"]
+    completed = subprocess.run(
+        start, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert completed.returncode == 1
+    assert completed.stderr == "lambdatrace load: 3 of 3 invokes did not succeed\n"
+    assert "  failed       3 (ValueError 3)\n" in completed.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--rate", "0"), "rate 0: expected more than 0 and at most 10000 per second"),
         (("--count", "0"), "count 0: expected at least 1"),
+        (("--ramp", "3", "--duration", "2"), "ramp 3 s: expected at most the duration, 2 s"),
         (("--account-concurrency", "0"), "concurrency 0: expected at least 1"),
         (("-e", "{"), "event '{': no such file, and not JSON"),
         (("--memory-size", "1"), "memory size of app is 1 MB: expected 128 to 10240 MB"),

@@ -183,6 +183,14 @@ def describe(
     }
     if function.dead_letter_target_arn:
         document["DeadLetterConfig"] = {"TargetArn": function.dead_letter_target_arn}
+    if function.is_managed and "CapacityProviderConfig" not in document:
+        document["CapacityProviderConfig"] = {
+            "LambdaManagedInstancesCapacityProviderConfig": {
+                "CapacityProviderArn": f"arn:aws:lambda:{region}:{ACCOUNT_ID}:"
+                "capacity-provider:lambdatrace-local",
+                "PerExecutionEnvironmentMaxConcurrency": function.max_concurrency,
+            }
+        }
     if function.environment:
         document["Environment"] = {"Variables": dict(function.environment)}
     document |= _status("State", "StateReason", "StateReasonCode", version.state)

@@ -20,14 +20,16 @@ VALUE_SHOWN_MAX = 1024  # characters of a wrong value that are sent back
 
 
 class Fault:
-    """One broken constraint: where, by which value (as text), and what is asked of it."""
+    """One broken constraint: where, by which value (text; None: a secret), and what is asked."""
 
-    def __init__(self, path: str, value: str, must: str, subject: str = "Member") -> None:
+    def __init__(self, path: str, value: str | None, must: str, subject: str = "Member") -> None:
         self.path = path
         self.value = value
         self.constraint = f"{subject} must {must}"
 
     def __str__(self) -> str:
+        if self.value is None:
+            return f"Value at '{self.path}' failed to satisfy constraint: {self.constraint}"
         shown = self.value if self.value == "null" else f"'{self.value[:VALUE_SHOWN_MAX]}'"
         return f"Value {shown} at '{self.path}' failed to satisfy constraint: {self.constraint}"
 
@@ -61,10 +63,19 @@ def _faults(shape: Any, value: Any, path: str) -> Iterator[Fault]:
             yield from _faults(shape.member, item, f"{path}.{index}.member")
     elif shape.type_name == "map":
         for key, item in value.items():
-            yield from _faults(shape.key, key, f"{path}.key")
+            yield from _key_faults(shape, value, key, path)
             yield from _faults(shape.value, item, f"{path}.{key}.member")
     else:
         yield from _scalar_faults(shape, value, path)
+
+
+def _key_faults(shape: Any, value: dict[str, Any], key: str, path: str) -> Iterator[Fault]:
+    """What is wrong with a key is told of its map, which is not shown where it is a secret."""
+    wrong = [fault.constraint for fault in _faults(shape.key, key, path)]
+    if wrong:
+        entries = ", ".join(f"{name}={item}" for name, item in value.items())
+        shown = None if shape.metadata.get("sensitive") else f"{{{entries}}}"
+        yield Fault(path, shown, f"satisfy constraint: [{', '.join(wrong)}]", "Map keys")
 
 
 def _scalar_faults(shape: Any, value: Any, path: str) -> Iterator[Fault]:

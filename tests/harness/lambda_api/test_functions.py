@@ -292,3 +292,58 @@ def test_a_function_with_a_tenancy_config_is_invoked_for_tenants(api: Any) -> No
     assert invoke(api, TenantId="blue") == "blue"
     status, code, _ = refused(api.invoke, FunctionName="app")
     assert (status, code) == (400, "InvalidParameterValueException")
+
+
+def test_a_function_of_managed_instances_has_a_capacity_provider(tmp_path: Path) -> None:
+    given = Function(
+        "app",
+        "app.handler",
+        code_dir=tmp_path,
+        initialization_type="lambda-managed-instances",
+        max_concurrency=3,
+    )
+    (tmp_path / "app.py").write_text("def handler(event, context): return 1")
+    with Harness([given]) as harness:
+        found = lambda_client(harness.endpoint_url).get_function_configuration(FunctionName="app")
+    assert found["CapacityProviderConfig"] == {
+        "LambdaManagedInstancesCapacityProviderConfig": {
+            "CapacityProviderArn": (
+                "arn:aws:lambda:us-east-1:123456789012:capacity-provider:lambdatrace-local"
+            ),
+            "PerExecutionEnvironmentMaxConcurrency": 3,
+        }
+    }
+
+
+def test_a_function_of_another_account_is_not_found(
+    api: Any, create: Callable[..., dict[str, Any]]
+) -> None:
+    create("app", "def handler(event, context): return 1")
+    arn = "arn:aws:lambda:us-east-1:999999999999:function:app"
+    for name in (arn, "999999999999:function:app", "999999999999:app"):
+        for call in (api.invoke, api.get_function):
+            assert refused(call, FunctionName=name) == (
+                404,
+                "ResourceNotFoundException",
+                f"Function not found: {arn}",
+            )
+    own = "arn:aws:lambda:us-east-1:123456789012:function:app"
+    assert api.invoke(FunctionName=own)["Payload"].read() == b"1"
+
+
+def test_a_bad_name_of_a_variable_is_told_of_the_map_without_its_values(api: Any) -> None:
+    told = refused(
+        api.create_function,
+        FunctionName="app",
+        Runtime=RUNTIME,
+        Role=ROLE,
+        Handler="app.handler",
+        Code={"ZipFile": zip_of("")},
+        Environment={"Variables": {"1A": "secret"}},
+    )
+    said = (
+        "1 validation error detected: Value at 'environment.variables' failed to satisfy "
+        "constraint: Map keys must satisfy constraint: [Member must satisfy regular expression "
+        "pattern: [a-zA-Z]([a-zA-Z0-9_])+]"
+    )
+    assert told == (400, "ValidationException", said)
