@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lambdatrace.cli.start import add_function_arguments
 from lambdatrace.harness import Function, FunctionConfigurationError
 from lambdatrace.harness.function import RESERVED_VARIABLES, Interpreter
 from lambdatrace.harness.layers import external_extensions, merge_layers
@@ -173,3 +177,15 @@ def test_a_handler_is_looked_for_without_running_its_module(tmp_path: Path) -> N
 
 def test_the_default_interpreter_is_ours() -> None:
     assert function().python == sys.executable
+
+
+def test_every_option_of_a_function_is_in_the_readme_with_its_flag() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    table = readme.partition("### Functions' options")[2].partition("### ")[0]
+    options = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    fields = {field.name for field in dataclasses.fields(Function)} - {"name", "handler"}
+    assert sorted(options) == sorted(fields)
+    parser = argparse.ArgumentParser()
+    add_function_arguments(parser)
+    flags = set(re.findall(r"`(--[a-z-]+)", table))
+    assert flags - {"--logs"} <= set(re.findall(r"--[a-z-]+", parser.format_help()))
