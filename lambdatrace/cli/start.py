@@ -149,7 +149,8 @@ def add_function_arguments(parser: argparse.ArgumentParser) -> None:
         "--python",
         default="",
         metavar="PATH",
-        help="run the functions on this interpreter; it needs awslambdaric",
+        help="run the functions on this interpreter, which needs awslambdaric (default: that of "
+        "--runtime)",
     )
     parser.add_argument(
         "--layer",
