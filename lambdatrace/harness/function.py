@@ -266,9 +266,10 @@ class Function:
                     f"variable '{key}' of {self.name}: a name starts with a letter and has "
                     "letters, digits and '_'"
                 )
-            if "\0" in str(value) or type(value) is not str:
+            if type(value) is not str or not _is_text(value):
                 raise FunctionConfigurationError(
-                    f"variable {key} of {self.name}: expected text without NUL characters"
+                    f"variable {key} of {self.name}: expected text without NUL characters, "
+                    "and in UTF-8"
                 )
         size = len(json.dumps(dict(self.environment), ensure_ascii=False).encode())
         if size > ENVIRONMENT_BYTES_MAX:
@@ -276,6 +277,14 @@ class Function:
                 f"the variables of {self.name} take {size} bytes: "
                 f"Lambda allows {ENVIRONMENT_BYTES_MAX}"
             )
+
+
+def _is_text(value: str) -> bool:
+    """Whether a process can have it in its environment, and a request carry it."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:  # a lone surrogate: what a command line has of a byte like 0xFF
+        return False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 LOG_TAIL_BYTES = 4096  # of an invoke's log, for a caller that asks for it
 EVENT_BYTES_MAX = 256 * 1024  # CloudWatch Logs takes no longer event
 FRAME_BYTES_MAX = 32 * 1024 * 1024  # a longer length is taken for damage, not waited for
+TIME_MS_MAX = 253_402_300_799_999  # the year 9999's last: no later time can be written
 _FRAME_HEADER_BYTES = 16
 _FRAME_MAGIC = b"\xa5\x5a\x00"
 
@@ -75,7 +76,8 @@ class FrameReader:
     def feed(self, data: bytes, now_ms: int) -> list[tuple[int, bytes]]:
         """(milliseconds, message) of each frame completed by `data`.
 
-        Bytes that are no frame (something else wrote to the pipe) become one event at `now_ms`.
+        Bytes that are no frame (something else wrote to the pipe) become one event at `now_ms`,
+        which is the time too of a frame whose own is none that can be written.
         """
         self._buffer += data
         frames: list[tuple[int, bytes]] = []
@@ -89,6 +91,8 @@ class FrameReader:
             if len(self._buffer) < end:
                 break
             timestamp_ms = int.from_bytes(header[8:16], "big") // 1000
+            if timestamp_ms > TIME_MS_MAX:
+                timestamp_ms = now_ms
             message = bytes(self._buffer[_FRAME_HEADER_BYTES:end])
             frames += [(timestamp_ms, piece) for piece in _pieces(message)]
             del self._buffer[:end]

@@ -103,6 +103,7 @@ class LambdaService:
         )
         self._events = EventQueue(self._submit_event, self, self.clock, self._destinations)
         self._x_ray_daemon: x_ray.Daemon | None = None
+        self.when_retired: Callable[[], None] = _nothing  # called when a pool has become empty
         self._environments_made = 0
         self._failed_observers: set[str] = set()
         self._running_pools: set[Pool] = set()  # those replaced and not yet empty included
@@ -377,6 +378,12 @@ class LambdaService:
         self._running_pools.discard(pool)
         if layers := pool.deployment.layers_dir:
             self.remove_temp_dir(layers)
+        if not self._is_stopping:  # then all files go
+            self.when_retired()
+
+    def running_code(self) -> set[Path]:
+        """The folders of the code that environments run, be it of a version that was replaced."""
+        return {pool.function.code_dir for pool in self._running_pools}
 
     def throttled(self, invocation: Invocation, *, is_managed: bool = False) -> None:
         """Counts a refused invoke."""
@@ -443,3 +450,6 @@ def _check_snapshot(version: Version, pool: Pool) -> None:
     failure = pool.snapshot_failure
     if failure and version.name != LATEST:
         raise SnapshotError(f"The function could not be initialized: {failure}")
+
+
+def _nothing() -> None: ...

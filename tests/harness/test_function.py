@@ -46,6 +46,7 @@ def function(**options: Any) -> Function:
         ({"environment": {"1A": "x"}}, "variable '1A' of f: a name starts with a letter"),
         ({"environment": {"A": "x\0"}}, "variable A of f: expected text without NUL"),
         ({"environment": {"A": 1}}, "variable A of f: expected text without NUL"),
+        ({"environment": {"A": "x\udcff"}}, "variable A of f: expected text without NUL"),
         ({"environment": {"A": "x" * 4096}}, "the variables of f take 4105 bytes"),
         ({"environment": {"AWS_REGION": "x"}}, "f sets AWS_REGION: Lambda reserves"),
     ],

@@ -15,6 +15,7 @@ from lambdatrace.harness.log_stream import (
     LogTail,
     log_stream_name,
 )
+from lambdatrace.harness.telemetry_events import timestamp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,13 @@ def test_a_length_nobody_means_is_damage_and_not_waited_for() -> None:
     reader = FrameReader()
     damaged = b"\xa5\x5a\x00\x03" + b"\xff" * 12
     assert reader.feed(damaged + frame(b"after"), 7) == [(7, damaged), (5000, b"after")]
+
+
+def test_a_time_that_cannot_be_written_is_that_of_the_reading() -> None:
+    year_10000_us = 253_402_300_800 * 1_000_000
+    data = b"".join(frame(b"x", us) for us in (year_10000_us - 1, year_10000_us, 2**63))
+    assert FrameReader().feed(data, 7) == [(253_402_300_799_999, b"x"), (7, b"x"), (7, b"x")]
+    assert timestamp(253_402_300_799_999) == "9999-12-31T23:59:59.999Z"
 
 
 def test_a_record_longer_than_an_event_is_cut() -> None:

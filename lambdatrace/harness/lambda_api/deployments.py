@@ -50,6 +50,7 @@ class Deployments:
         self._seen: dict[Version, Files] = {}  # of hot code, as it was when it was deployed
         self._watch_task: asyncio.Task[None] | None = None
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        service.when_retired = self.remove_unused
 
     def new_code(self, name: str, zip_file: bytes, local: Path | None) -> Code:
         """Where code goes to that is to be deployed: a new folder, or the local one as it is."""
@@ -95,17 +96,18 @@ class Deployments:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def remove(self, target: DeployedFunction, version: Version) -> None:
-        """Ends a version, and removes its code if it was unpacked for it alone."""
+        """Ends a version; code unpacked for it alone goes with the last environment it is in."""
         self._service.remove(target, version)
         self.remove_unused()
 
     def remove_unused(self) -> None:
-        """Removes the folders that no version of any function has its code in."""
+        """Removes the folders that no version has its code in, and no environment runs."""
         used = {
             version.code.folder
             for target in self._service.functions.values()
             for version in target.versions.values()
         }
+        used |= self._service.running_code()
         for folder in self._folders - used:
             self._folders.discard(folder)
             asyncio.get_running_loop().run_in_executor(None, remove_folder, folder)

@@ -99,7 +99,21 @@ def _document(body: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise _wrong_type(document, "Object")
+    if b"\\ud" in body.lower():
+        _check_surrogates(document)
     return document
+
+
+def _check_surrogates(document: dict[str, Any]) -> None:
+    """Refuses half of a pair, which an escape can say and no UTF-8 text can have."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvokeError(
+            400,
+            "SerializationException",
+            f"Lone surrogate \\u{ord(error.object[error.start]):x} in a string",
+        ) from error
 
 
 def _from_text(shape: Any, text: str) -> Any:

@@ -7,6 +7,8 @@ import hashlib
 import json
 import re
 import socket
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.harness import Function, Harness
@@ -23,6 +25,8 @@ from tests.harness.lambda_api.conftest import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:app"
 SOURCE = """
@@ -138,6 +142,54 @@ def test_an_update_in_progress_lets_invokes_through_and_refuses_changes(
     assert invoke(api) == "new"
     harness.wait_frozen("app")
     assert len(harness.environments("app")) == 1
+
+
+def test_what_runs_when_a_function_is_updated_or_deleted_keeps_its_code_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+        import os, socket
+
+        def handler(event, context):
+            socket.create_connection(("127.0.0.1", event)).recv(1)
+            return os.path.exists(__file__)
+    """
+
+    def unpacked() -> list[Path]:
+        return list(tmp_path.glob("lambdatrace-harness-*/*/app-code-*"))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    package = zip_of(source)
+    with (
+        Harness() as harness,
+        ThreadPoolExecutor() as pool,
+        socket.create_server(("127.0.0.1", 0)) as held,
+    ):
+        held.settimeout(20)
+        port = held.getsockname()[1]
+        api = lambda_client(harness.endpoint_url)
+        api.create_function(
+            FunctionName="app",
+            Runtime=RUNTIME,
+            Role=ROLE,
+            Handler="app.handler",
+            Code={"ZipFile": package},
+            Timeout=60,
+        )
+        api.get_waiter("function_active_v2").wait(FunctionName="app")
+        first = pool.submit(harness.invoke, "app", port)
+        until_updated, _ = held.accept()
+        api.update_function_code(FunctionName="app", ZipFile=package)
+        api.get_waiter("function_updated_v2").wait(FunctionName="app")
+        second = pool.submit(harness.invoke, "app", port)
+        until_deleted, _ = held.accept()
+        api.delete_function(FunctionName="app")
+        running = len(unpacked())
+        until_updated.close()
+        until_deleted.close()
+        assert [each.result(20).json() for each in (first, second)] == [True, True]
+        until(lambda: unpacked() == [])
+    assert running == 2
 
 
 def test_a_pending_function_cannot_be_invoked(harness: Harness) -> None:

@@ -165,6 +165,12 @@ ONE = "1 validation error detected: "
             ),
         ),
         (
+            {"Environment": {"Variables": {"A": "x\ud800"}}},
+            400,
+            "SerializationException",
+            "Lone surrogate \\ud800 in a string",
+        ),
+        (
             {"FunctionName": "there"},
             409,
             "ResourceConflictException",
