@@ -96,7 +96,8 @@ class Deployment:
             version=self.version,
             log_socket=log_socket,
         )
-        socket_folder = str(Path(log_socket).parent) if log_socket else ""
+        is_below_tmp = log_socket.startswith("/tmp/")  # noqa: S108 - Lambda's own
+        socket_folder = str(Path(log_socket).parent) if is_below_tmp else ""
         found = external_extensions(self.layers_dir) if self.layers_dir else []
         own = extension_variables(variables)
         commands = {path.name: [f"{self.opt}/extensions/{path.name}"] for path in found}

@@ -55,11 +55,13 @@ class ManagedEnvironment(Environment):
     ) -> None:
         super().__init__(deployment, supervisor, keeper, temp_dir, MANAGED_INSTANCES)
         self._managed_keeper = keeper
-        self._worker_logs = WorkerLogs(log_folder, self.wrote)
+        is_apart = supervisor.private_tmp == "user"
+        self._worker_logs = WorkerLogs(log_folder, self.wrote, is_apart=is_apart)
         self._log_socket = self._worker_logs.path
         self._running: dict[str, tuple[Invocation, asyncio.TimerHandle]] = {}
         self._is_idle = False
-        self._waiting: list[Invocation] = []  # for the init that the first of them started
+        self._is_starting = False  # an init that an event started
+        self._waiting: dict[str, tuple[Invocation, asyncio.TimerHandle]] = {}  # for that init
 
     @property
     def room(self) -> int:
@@ -68,7 +70,7 @@ class ManagedEnvironment(Environment):
             return self.function.max_concurrency
         if self.phase is not Phase.INVOKE:
             return 0
-        if self._waiting:
+        if self._is_starting:
             return self.function.max_concurrency - len(self._waiting)
         return self._api.free_workers
 
@@ -113,24 +115,31 @@ class ManagedEnvironment(Environment):
         self.invocations += 1
         self._is_idle = False
         invocation.begin(self.function.timeout_s)
-        if self._waiting:
-            self._waiting.append(invocation)
-        elif self.phase is Phase.RESET:
-            self._waiting.append(invocation)
+        if not self._is_starting and self.phase is not Phase.RESET:
+            self._give(invocation)
+            return
+        timer = self._loop.call_later(
+            self.function.timeout_s, self._invocation_timed_out, invocation
+        )
+        self._waiting[invocation.request_id] = invocation, timer
+        if not self._is_starting:
+            self._is_starting = True
             self.phase = advance(self.phase, Turn.INVOKE)
             self._run(self._start_workers())
-        else:
-            self._give(invocation)
 
     async def _start_workers(self) -> None:
+        """An init takes its own time: events that wait for it may time out meanwhile."""
         failure = await self._init(self._init_limit_s, SUPPRESSED_INIT)
         if self._is_stopping():
             return
-        waiting, self._waiting = self._waiting, []
+        self._is_starting = False
+        waiting = self._take_waiting()
         if failure is None:
             self._begin_serving()
             for invocation in waiting:
                 self._give(invocation)
+            if not waiting:
+                self._become_idle()
             return
         self.phase = advance(self.phase, Turn.FAILED)
         for invocation in waiting:
@@ -140,6 +149,13 @@ class ManagedEnvironment(Environment):
             )
             self._settle(invocation, Outcome(payload, UNHANDLED), "error", failure.error_type)
         await self._reset("failure")
+
+    def _take_waiting(self) -> list[Invocation]:
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        for _, timer in waiting:
+            timer.cancel()
+        return [invocation for invocation, _ in waiting]
 
     def _give(self, invocation: Invocation) -> None:
         left_s = self.function.timeout_s - (time.perf_counter_ns() - invocation.started_ns) / 1e9
@@ -161,8 +177,11 @@ class ManagedEnvironment(Environment):
         )
 
     def _invocation_timed_out(self, invocation: Invocation) -> None:
-        del self._running[invocation.request_id]
-        self._api.time_out(invocation.request_id)
+        if self._waiting.pop(invocation.request_id, None):
+            self._events.start(invocation)
+        else:
+            del self._running[invocation.request_id]
+            self._api.time_out(invocation.request_id)
         reason = f"Task timed out after {self.function.timeout_s:.2f} seconds"
         payload = platform_error("Sandbox.Timedout", invocation.request_id, reason)
         self._settle(invocation, Outcome(payload, UNHANDLED), "timeout")
@@ -192,7 +211,7 @@ class ManagedEnvironment(Environment):
         ended = Ended(duration_ms, ended_ns, status, error_type)
         self._accounts.account(invocation, ended, self._machine.sandbox)
         invocation.close()
-        if not self._running and not self._waiting and self.phase is Phase.INVOKE:
+        if not self._running and not self._is_starting and self.phase is Phase.INVOKE:
             self._become_idle()
 
     # What the workers say (managed_api.ManagedListener)
@@ -228,23 +247,27 @@ class ManagedEnvironment(Environment):
             self._machine.watch.end()
             self._is_idle = False
             self._keeper.environment_busy(self)
-            for request_id in list(self._running):
-                if invocation := self._ended(request_id):
-                    payload = platform_error(error_type, request_id, reason)
-                    self._settle(invocation, Outcome(payload, UNHANDLED), "error", error_type)
+            self._fail_running(error_type, reason)
             self._run(self._reset("failure"))
+        elif self.phase is Phase.RESET:  # given to workers that the event before found ended
+            self._fail_running(error_type, reason)
+
+    def _fail_running(self, error_type: str, reason: str) -> None:
+        for request_id in list(self._running):
+            if invocation := self._ended(request_id):
+                payload = platform_error(error_type, request_id, reason)
+                self._settle(invocation, Outcome(payload, UNHANDLED), "error", error_type)
 
     async def close(self, reason: str = "spindown", why: str = "The harness was stopped") -> None:
         """Ends the environment, whatever it is doing. Callers that still wait are told `why`."""
         if self._is_stopping():
             return
         running = [self._ended(request_id) for request_id in list(self._running)]
-        for invocation in (*running, *self._waiting):
+        for invocation in (*running, *self._take_waiting()):
             if invocation is None:
                 continue
             payload = platform_error("Sandbox.Failure", invocation.request_id, why)
             invocation.settle(Outcome(payload, UNHANDLED, is_cut_short=True))
             invocation.close()
-        self._waiting.clear()
         await super().close(reason, why)
         self._worker_logs.close()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from typing import TYPE_CHECKING
 
+from lambdatrace.harness.errors import LaunchError
 from lambdatrace.harness.folder_removal import remove_folder
 from lambdatrace.harness.log_stream import LineReader
 
@@ -22,14 +24,31 @@ if TYPE_CHECKING:
 READ_BYTES = 65536
 DRAIN_READS_MAX = 64  # a worker that writes without end must not hold up the others
 CONNECTIONS_MAX = 4096  # a function can connect as well
+PATH_BYTES_MAX = 107  # of a socket's address, in Linux
 
 
 class WorkerLogs:
-    """Listens at `path` in a folder of its own. `wrote` gets time (Unix ms) and text of a line."""
+    """Listens at `path` in a folder of its own. `wrote` gets time (Unix ms) and text of a line.
 
-    def __init__(self, folder: Path, wrote: Callable[[int, bytes], None]) -> None:
+    A folder whose name is too long for a socket's address is known to the workers by our descriptor
+    of it, in /proc: not where they are in a user namespace of their own (`is_apart`), from which
+    the kernel shows them nobody's descriptors. Raises LaunchError there.
+    """
+
+    def __init__(
+        self, folder: Path, wrote: Callable[[int, bytes], None], *, is_apart: bool = False
+    ) -> None:
         self._folder = folder
         self.path = str(folder / "log")
+        self._folder_fd = -1
+        if len(os.fsencode(self.path)) > PATH_BYTES_MAX:
+            if is_apart:
+                raise LaunchError(
+                    f"{self.path} is too long for a socket's address: set TMPDIR to a folder with "
+                    "a shorter name"
+                )
+            self._folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+            self.path = f"/proc/{os.getpid()}/fd/{self._folder_fd}/log"
         self._wrote = wrote
         self._loop = asyncio.get_running_loop()
         self._lines: dict[socket.socket, LineReader] = {}
@@ -52,6 +71,8 @@ class WorkerLogs:
         self._server.close()
         for connection in list(self._lines):
             self._close(connection)
+        if self._folder_fd >= 0:
+            os.close(self._folder_fd)
         remove_folder(self._folder)
 
     def _accept(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import operator
 import os
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambdatrace.harness import Function, FunctionConfigurationError, InvokeError, LoggingConfig
+from lambdatrace.harness.errors import LaunchError
 from lambdatrace.harness.extensions_api import ExtensionMeaning, ExtensionsApi
+from lambdatrace.harness.worker_logs import WorkerLogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,6 +176,71 @@ def test_a_runtime_that_ends_fails_all_that_runs_and_the_next_event_starts_it_ag
         }
     assert isinstance(again.json(), int)
     assert before.log_stream == after.log_stream
+
+
+def test_events_that_wait_for_an_init_time_out_as_those_that_run(run: Run) -> None:
+    source = """
+        import os, signal, time
+
+        if os.path.exists("/tmp/slow"):
+            time.sleep(2.5)
+
+        def handler(event, context):
+            if event == "end":
+                open("/tmp/slow", "w").close()
+                os.killpg(os.getpgid(0), signal.SIGKILL)
+            return event
+    """
+    with run(source, **MANAGED, max_concurrency=2, timeout_s=1) as harness:
+        harness.invoke("app", "end")
+        harness.wait_frozen("app")
+        with ThreadPoolExecutor(2) as threads:
+            late = list(threads.map(lambda _: harness.invoke("app", "late"), range(2)))
+        third = harness.invoke("app", "late")
+        harness.wait_frozen("app")
+        assert harness.invoke("app", "in time").json() == "in time"
+        told = [lines(harness, each.request_id) for each in (*late, third)]
+        durations = [facts.duration_ms for facts in harness.executions("app")[1:4]]
+    for result, log in zip((*late, third), told, strict=True):
+        assert result.json() == {
+            "errorType": "Sandbox.Timedout",
+            "errorMessage": f"RequestId: {result.request_id} Error: Task timed out after 1.00 "
+            "seconds",
+        }
+        assert log == [
+            "START RequestId: ID\tVersion: $LATEST\n",
+            "END RequestId: ID\n",
+            "REPORT RequestId: ID\tDuration: N ms\n",
+        ]
+    assert durations == [1000.0, 1000.0, 1000.0]
+
+
+def test_a_temporary_folder_with_a_long_name_has_room_for_the_socket(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with run(SOURCE, **MANAGED, max_concurrency=1, timeout_s=20) as harness:
+        invoked = harness.invoke("app", {})
+        log = lines(harness, invoked.request_id)
+    assert log[1] == "working for ID\n"
+    [base] = folder.iterdir()
+    assert [each.name for each in base.iterdir()] == ["lock"]
+
+
+def test_a_socket_the_workers_could_not_reach_is_refused_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 25)
+    with pytest.raises(LaunchError) as caught:
+        asyncio.run(_listen(folder))
+    assert str(caught.value) == (
+        f"{folder}/log is too long for a socket's address: set TMPDIR to a folder with a shorter "
+        "name"
+    )
+
+
+async def _listen(folder: Path) -> None:
+    WorkerLogs(folder, lambda _, __: None, is_apart=True)
 
 
 def test_a_worker_that_is_killed_leaves_the_others(run: Run) -> None:
