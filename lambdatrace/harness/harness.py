@@ -14,7 +14,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lambdatrace.harness import invoke_api
+from lambdatrace.harness import descriptors, invoke_api
 from lambdatrace.harness.clock import SystemClock, VirtualClock
 from lambdatrace.harness.concurrency import CONCURRENCY_MAX
 from lambdatrace.harness.delivery import Delivery
@@ -180,7 +180,9 @@ class Harness:
         if self._settings.collector_url:
             self._delivery = Delivery(self._settings.collector_url, self._settings.region)
             self._delivery.start()
+        descriptors.raise_limit()
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(descriptors.AcceptFailures())
         self._thread = threading.Thread(
             target=self._run_loop, args=(self._loop,), name="lambdatrace-harness", daemon=True
         )

@@ -9,7 +9,10 @@ allocates 256 KiB for every read.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
+import socket
 from collections import deque
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -110,6 +113,7 @@ class Server:
         self.refuse = refuse
         self.body_bytes_max = body_bytes_max
         self.larger_body: Callable[[Request], int] | None = None
+        self.connections_max: int | None = None
         self.connections: set[Connection] = set()
         self.host = ""
         self.port = 0
@@ -126,7 +130,7 @@ class Server:
         refuse: Callable[[Exchange, int, str], None],
         body_bytes_max: int,
     ) -> Server:
-        """Listens on `host:port` (0: any free port). Raises OSError when the port is taken.
+        """Listens on `host:port` (0: any free port). Raises OSError when it cannot.
 
         `serve` gets every well-formed request; `refuse` is called with status and reason for the
         others, and answers in the shape of its API.
@@ -134,6 +138,9 @@ class Server:
         server = cls(serve, refuse, body_bytes_max)
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(lambda: Connection(server), host, port, backlog=1024)
+        if not listener.sockets:  # asyncio tells nobody why it was given none
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET):
+                raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
         server._listener = listener
         server.host, server.port = listener.sockets[0].getsockname()[:2]
         server._sweep = loop.call_later(_SWEEP_S, server._close_slow_readers)
@@ -192,7 +199,12 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)
-        self._server.connections.add(self)
+        server = self._server
+        if server.connections_max is not None and len(server.connections) >= server.connections_max:
+            self._is_broken = True
+            self.abort()
+        else:
+            server.connections.add(self)
 
     def connection_lost(
         self,

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from lambdatrace.harness.sandbox import Watcher
 
 
+# Of one environment, to its APIs: a runtime, extensions and a client or two of the function's own
+# need a dozen. What a function opens beyond is closed at once, for the descriptors are those of all
+# functions.
+CONNECTIONS_MAX = 128
+
+
 class MicroVm:
     """`sandbox` are its processes, None when none run; `watch` is for the time they run."""
 
@@ -64,6 +70,8 @@ class MicroVm:
             refuse=environment_api.refuse,
             body_bytes_max=environment_api.BODY_BYTES_MAX,
         )
+        of_workers = 2 * self._deployment.function.max_concurrency  # of each `next`, and answers
+        self._server.connections_max = CONNECTIONS_MAX + of_workers
         self._limits = EnvironmentLimits(
             self._supervisor.limits, self._temp_dir.name, self._deployment.function
         )

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lambdatrace.harness import descriptors
 from lambdatrace.harness.environment import Environment
 from lambdatrace.harness.errors import InvokeError
 from lambdatrace.harness.function import ON_DEMAND, PROVISIONED_CONCURRENCY, SNAP_START
@@ -295,7 +296,10 @@ class Pool:
 
     def environment_broken(self, environment: Environment, error: BaseException) -> None:
         """An environment cannot go on: its caller is told, and it is closed."""
-        _log.error("an environment of %s broke", self.function.name, exc_info=error)
+        if descriptors.is_none_left(error):
+            _log.error("an environment of %s broke: %s", self.function.name, error)
+        else:
+            _log.error("an environment of %s broke", self.function.name, exc_info=error)
         if environment.event is not None:
             is_provisioned = environment.event.is_provisioned
             self._executing -= 1

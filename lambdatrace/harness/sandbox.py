@@ -73,7 +73,11 @@ class Sandbox:
         self._is_closing = False
         self._output = _Output()
         self._extension_outputs: list[_Output] = []
-        self._frame_fd, self._frame_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._frame_fd, self._frame_end = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            self._output.close()
+            raise
         os.set_blocking(self._frame_fd, False)
         self._loop = asyncio.get_running_loop()
         for descriptor in (self._output.read_fd, self._frame_fd):
@@ -96,7 +100,11 @@ class Sandbox:
 
     async def _start(self, launch: Launch, ends: list[int]) -> Process:
         process = await self._supervisor.spawn(launch, ends, self._marker)
-        self.memory.watch(process.pid)
+        try:
+            self.memory.watch(process.pid)
+        except OSError:
+            process.release()
+            raise
         return process
 
     def _extension_exited(self, name: str, how: Exit) -> None:
