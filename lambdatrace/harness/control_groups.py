@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from lambdatrace.harness import group_processes
+
 PERIOD_US = 20_000  # short, so that a warm invoke of few milliseconds is slowed as evenly as on AWS
 QUOTA_US_MIN = 1000  # the kernel's least
 # What may be caught up on of periods in which other programs had the machine. Without it two
@@ -32,6 +34,14 @@ class ControlGroup:
     def __init__(self, folder_by_controller: dict[str, str]) -> None:
         self.folders = tuple(dict.fromkeys(folder_by_controller.values()))
         self._folder_by_controller = folder_by_controller
+
+    def processes(self) -> list[int]:
+        """The ids of all that are in it; none where there is no group."""
+        return group_processes.processes(self.folders[-1]) if self.folders else []
+
+    def kill(self) -> bool:
+        """SIGKILL for all that are in it; whether there was any."""
+        return group_processes.kill(self.folders[-1]) if self.folders else False
 
     @property
     def limits_cpu(self) -> bool:
@@ -149,6 +159,11 @@ class ControlGroups:
                 made[controller] = folder
         return ControlGroup(made)
 
+    def kill(self) -> None:
+        """Ends every process in them."""
+        for folder in self.folders:
+            group_processes.kill_below(folder)
+
     def close(self) -> None:
         """Removes every group."""
         for folder in self.folders:
@@ -192,12 +207,16 @@ def remove(folder: str) -> None:
 
 
 def remove_stale(base: str) -> None:
-    """Removes the groups of harnesses that are no more, which a power cut of theirs left."""
+    """Removes the groups of harnesses that are no more, and ends what runs in them.
+
+    Those that were killed together with their supervisor have left both.
+    """
     with contextlib.suppress(OSError):
         for name in os.listdir(base):
             if name.startswith(_PREFIX):
                 pid = name[len(_PREFIX) :].partition("-")[0]
                 if not os.path.exists(f"/proc/{pid}"):
+                    group_processes.kill_below(os.path.join(base, name))
                     remove(os.path.join(base, name))
 
 

@@ -76,9 +76,9 @@ class EnvironmentLimits:
         self._oom_kills = 0
 
     @property
-    def groups(self) -> tuple[str, ...]:
-        """The control groups that processes of the environment join."""
-        return self._group.folders
+    def group(self) -> ControlGroup:
+        """The control group that processes of the environment join."""
+        return self._group
 
     def lift_cpu_limit(self) -> None:
         """The processes of an init that follows others have what there is, as the first's had."""

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lambdatrace.harness import environment_api
+from lambdatrace.harness.control_groups import ControlGroup
 from lambdatrace.harness.http_server import Server
 from lambdatrace.harness.limits import EnvironmentLimits
 from lambdatrace.harness.phases import shutdown_plan
@@ -85,16 +86,17 @@ class MicroVm:
         """
         if self._limits:
             self._limits.lift_cpu_limit()
+        group = self._limits.group if self._limits else ControlGroup({})
         launch = self._deployment.environment_launch(
             api_port=self.port,
             log_stream=log_stream,
             temp_dir=self._temp_dir,
             initialization_type=initialization_type,
-            groups=self._limits.groups if self._limits else (),
+            groups=group.folders,
             log_socket=log_socket,
         )
         marker = f"AWS_LAMBDA_RUNTIME_API=127.0.0.1:{self.port}"
-        self.sandbox = Sandbox(self._supervisor, watcher, marker)
+        self.sandbox = Sandbox(self._supervisor, watcher, marker, group)
         return self.sandbox, launch
 
     def limit_cpu(self) -> None:

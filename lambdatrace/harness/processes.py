@@ -268,7 +268,10 @@ class Supervisor:
                 ended.exited.set_result(Exit(message["code"], message["signal"]))
 
     def _lost(self) -> None:
-        """The supervisor has gone, and the kernel killed its processes with it."""
+        """The supervisor has gone, and the kernel killed its processes with it.
+
+        Not those that they have started, which are found by their control groups.
+        """
         for _, future in self._spawned.values():
             if not future.done():
                 future.set_exception(LaunchError("the supervisor process has gone"))
@@ -277,6 +280,7 @@ class Supervisor:
             if not process.exited.done():
                 process.exited.set_result(Exit(0, signal.SIGKILL))
         self._processes.clear()
+        self.limits.groups.kill()
 
 
 def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from lambdatrace.harness.group_processes import LOOK_AGAIN_S
 from lambdatrace.harness.log_stream import FrameReader, LineReader
 from lambdatrace.harness.memory import PeakMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lambdatrace.harness.control_groups import ControlGroup
     from lambdatrace.harness.cpu_share import DutyCycle
     from lambdatrace.harness.processes import Exit, Launch, Process, Supervisor
 
 READ_BYTES = 65536  # a whole pipe
 DRAIN_READS_MAX = 64  # a process that writes without end must not hold up the others
+FORKS_MAX = 10  # of those that start others while they are stopped one by one
 KILL_WAIT_S = 2.0  # from SIGKILL to the end of a process, on a machine that is swapping
 
 
@@ -61,7 +65,9 @@ class Sandbox:
     The runtime's framed log records have a pipe of their own beside its output.
     """
 
-    def __init__(self, supervisor: Supervisor, watcher: Watcher, marker: str) -> None:
+    def __init__(
+        self, supervisor: Supervisor, watcher: Watcher, marker: str, group: ControlGroup
+    ) -> None:
         self.memory = PeakMemory()
         self.duty: DutyCycle | None = None  # stops the processes now and then while they are thawed
         self.runtime: Process | None = None
@@ -69,6 +75,8 @@ class Sandbox:
         self._supervisor = supervisor
         self._watcher = watcher
         self._marker = marker
+        self._group = group
+        self._apart: list[int] = []  # stopped, and not in the leaders' process groups
         self._frames = FrameReader()
         self._is_closing = False
         self._output = _Output()
@@ -132,14 +140,33 @@ class Sandbox:
             self.duty.begin()
 
     def stop_all(self) -> None:
-        """SIGSTOP for every process."""
+        """SIGSTOP for every process.
+
+        Not the freezer controller: in version 1 what is frozen cannot be killed, be it by the
+        kernel when supervisor and harness are gone, and thawing it takes one of them.
+        """
         for process in self._processes():
             process.signal_group(signal.SIGSTOP)
+        leaders = self.leaders()
+        for _ in range(FORKS_MAX):
+            others = [pid for pid in self._group.processes() if pid not in leaders]
+            apart = [pid for pid in others if _group_of(pid) not in leaders]
+            running = [pid for pid in apart if pid not in self._apart]
+            if not running:
+                break
+            self._apart += running
+            _signal(running, signal.SIGSTOP)
 
     def continue_all(self) -> None:
         """SIGCONT for every process."""
+        self._continue_those_apart()
         for process in self._processes():
             process.signal_group(signal.SIGCONT)
+
+    def _continue_those_apart(self) -> None:
+        if self._apart:
+            stopped, self._apart = set(self._apart), []
+            _signal(stopped.intersection(self._group.processes()), signal.SIGCONT)
 
     def kill_runtime(self) -> None:
         """Ends the runtime at once, without a word to it; the watcher is told of its exit."""
@@ -167,6 +194,7 @@ class Sandbox:
         if grace_s > 0:
             # Thaw first: a SIGTERM sent to stopped threads may later be taken by any of them, and
             # Python's handlers run in the main thread only, which then sleeps on.
+            self._continue_those_apart()
             runtime.signal_group(signal.SIGCONT)
             runtime.signal_group(signal.SIGTERM)
             await asyncio.wait([runtime.exited], timeout=grace_s)
@@ -183,6 +211,7 @@ class Sandbox:
             else:
                 process.signal_group(signal.SIGKILL)
         if waited:
+            self._continue_those_apart()
             left_s = max(0.0, until - asyncio.get_running_loop().time())
             await asyncio.wait(waited, timeout=left_s)
 
@@ -196,6 +225,10 @@ class Sandbox:
         exits = [process.exited for process in self._processes()]
         if exits:
             await asyncio.wait(exits, timeout=KILL_WAIT_S)
+        for _ in range(round(KILL_WAIT_S / LOOK_AGAIN_S)):
+            if not self._group.kill():
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
         self.drain()
         for output in (self._output, *self._extension_outputs):
             told = self._watcher.wrote if output is self._output else self._watcher.extension_wrote
@@ -242,6 +275,20 @@ class Sandbox:
             for line in output.lines.feed(data):
                 self._watcher.extension_wrote(now_ms, line)
         return len(data)
+
+
+def _group_of(pid: int) -> int:
+    """The process group of a process; 0 of one that has ended."""
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _read(descriptor: int) -> bytes:

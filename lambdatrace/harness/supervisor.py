@@ -34,7 +34,12 @@ import sys
 import time
 from typing import Any
 
-from lambdatrace.harness import control_groups, folder_removal, mounts
+from lambdatrace.harness import (
+    control_groups,
+    folder_removal,
+    group_processes,
+    mounts,
+)
 
 PACKET_BYTES_MAX = 200_000  # below the kernel's default socket buffer of 212,992 bytes
 LOG_FD = 3  # where a runtime finds its framed log pipe
@@ -275,6 +280,8 @@ def main() -> None:
         watch.run()
     finally:
         kill_all(set(watch.pid_by_fd.values()))
+        for group in watch.groups:
+            group_processes.kill_below(group)
         with contextlib.suppress(OSError):
             mounts.unmount_below(folder)
         folder_removal.remove_folder(folder)

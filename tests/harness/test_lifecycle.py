@@ -360,7 +360,7 @@ def test_an_environment_that_cannot_be_made_is_an_answer_and_not_a_hang(
         "errorType": "Sandbox.Failure",
         "errorMessage": f"RequestId: {failed.request_id} Error: [Errno 24] Too many open files",
     }
-    assert caplog.messages == ["an environment of app broke"]
+    assert caplog.messages == ["an environment of app broke: [Errno 24] Too many open files"]
 
 
 def test_the_merged_layers_of_what_was_deployed_again_are_removed(

@@ -493,7 +493,7 @@ def test_a_memory_group_has_room_for_the_memory_size_and_a_tmp_in_memory(tmp_pat
 
     on_disk, in_memory = bounded("1", PRIVATE_TMP), bounded("2", PRIVATE_TMP | SIZED_TMP)
     written = [
-        int(Path(environment.groups[0], "memory.limit_in_bytes").read_text()) // 2**20
+        int(Path(environment.group.folders[0], "memory.limit_in_bytes").read_text()) // 2**20
         for environment in (on_disk, in_memory)
     ]
     assert written == [256, 1280]
@@ -504,7 +504,7 @@ def test_a_kill_by_the_kernel_is_told_once(tmp_path: Path) -> None:
     limits.groups = ControlGroups("name", {"memory": str(tmp_path)})
     environment = EnvironmentLimits(limits, "1", Function("app", "app.handler"))
     assert not environment.take_out_of_memory()
-    Path(environment.groups[0], "memory.oom_control").write_text("under_oom 0\noom_kill 1\n")
+    Path(environment.group.folders[0], "memory.oom_control").write_text("under_oom 0\noom_kill 1\n")
     assert [environment.take_out_of_memory() for _ in range(2)] == [True, False]
 
 
