@@ -31,18 +31,27 @@ _TRIED = ".lambdatrace.tried"  # a file beside the journals, whose names begin o
 class Delivery:
     """What flushes, made at the first flush; `sink` stands for every sink, in tests."""
 
-    __slots__ = ("_has_looked_back", "_making", "_pipelines", "_sink", "_telemetry")
+    __slots__ = (
+        "_has_looked_back",
+        "_making",
+        "_pipelines",
+        "_sink",
+        "_telemetry",
+        "_told_dropped",
+    )
 
     def __init__(self, telemetry: Telemetry, sink: Sink | None = None) -> None:
         self._telemetry = telemetry
         self._sink = sink
         self._pipelines: Pipelines | None = None
         self._making = _thread.RLock()  # one of them; a signal handler may send meanwhile
+        self._told_dropped = 0  # entries that the journal had no room for
         self._has_looked_back = False  # for what processes before this one have left
 
     def forget_parent(self) -> None:
         """In a forked child: the connections are the parent's, and so is what others have left."""
         self._pipelines = None
+        self._told_dropped = 0
         self._has_looked_back = not self._telemetry.function.is_multi_concurrent
         self._making = _thread.RLock()
 
@@ -193,7 +202,8 @@ class Delivery:
         if journal is None:
             return
         journal.settle(self._is_all_settled, _compacted)
-        if journal.dropped:
+        if journal.dropped > self._told_dropped:
+            self._told_dropped = journal.dropped
             current.guard.report(
                 "the journal was full, or the function closed it",
                 f"{journal.dropped} entries not kept",
@@ -208,12 +218,13 @@ class Delivery:
             or spans.invocation is not None
             or spans.by_id
             or current.metering.is_waiting
-            or any(map(len, current.buffers.values()))
+            or self._is_waiting()
             or self.pipelines.is_sending()
-            or any(
-                map(len, current.buffers.values())
-            )  # what another thread could not send, and has put back meanwhile
+            or self._is_waiting()  # what another thread could not send, and has put back meanwhile
         )
+
+    def _is_waiting(self) -> bool:
+        return any(map(len, list(self._telemetry.buffers.values())))
 
     def _note_settled(self, signal: str, records: list[Any]) -> None:
         journal = self._telemetry.journal

@@ -236,9 +236,12 @@ class Connection:
     def close(self) -> None:
         """Close the socket, if there is one."""
         self._received = b""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        closing, self._socket = self._socket, None
+        if closing is not None:
+            try:
+                closing.close()
+            except OSError:
+                return  # the function has closed our descriptor
 
     def _is_silent(self) -> bool:
         """Whether the peer has sent nothing since its last answer, as it must to be asked again.
@@ -248,8 +251,8 @@ class Connection:
         """
         if self._socket is None:
             return True
-        self._socket.settimeout(0)
         try:
+            self._socket.settimeout(0)
             # TLS takes its own messages by this, such as the tickets that may come at any time.
             self._socket.recv(1)
         except BlockingIOError:

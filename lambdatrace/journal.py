@@ -69,10 +69,12 @@ FRAME_BYTES = 12
 END = bytes(4)  # a frame of no length
 SIZE_MAX = 1 << 20  # five thousand spans; the buffer's default is two
 _END_MAX = SIZE_MAX - len(END)
-# At its end, for what makes entries void or concludes them: else what was sent would be sent again.
-# An entry takes 95 bytes or more, and its id or time among those that were sent 21 at most.
-RESERVE = SIZE_MAX // 7
-_CONCLUDING = frozenset(("root", "timeout", "end", "settled", "written", "logged"))
+# At its end, for what makes entries void: else what was sent would be sent again. An entry takes 95
+# bytes or more, and its id or time among those that were sent 21 at most.
+_VOIDING = SIZE_MAX // 5
+RESERVE = _VOIDING + SIZE_MAX // 16  # and for what concludes invocations
+_RESERVES = dict.fromkeys(("root", "timeout", "end"), _VOIDING)
+_RESERVES.update(dict.fromkeys(("settled", "written", "logged"), 0))
 FULL_SHARE = 0.5  # from here on it is looked through for what has been sent
 FORMAT = 2  # of marshal: the last without back references, 20 % faster
 _ITEMS_MAX = 1_000  # of a list that is written as it is
@@ -191,7 +193,7 @@ class Journal:
                 let_through(error)
                 self.dropped += 1
                 return
-        self._append(body, 0 if entry[0] in _CONCLUDING else RESERVE)
+        self._append(body, _RESERVES.get(entry[0], RESERVE))
 
     def _append(self, body: bytes, reserve: int = RESERVE) -> int:
         """Where the frame is; 0 while the file is not mapped, and where it leaves no `reserve`."""
@@ -511,13 +513,13 @@ def _writable(attributes: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
     `marshal` follows a container as often as it comes upon it, a cycle without end.
     """
-    if SCALARS.issuperset(map(type, attributes.values())):
-        return attributes
-    from lambdatrace.journal_values import ENTRY_DEPTH, key_of, plain
+    for value in attributes.values():
+        if type(value) not in SCALARS and not (
+            type(value) is list
+            and len(value) <= _ITEMS_MAX
+            and SCALARS.issuperset(map(type, value))
+        ):
+            from lambdatrace.journal_values import writable
 
-    return {
-        key_of(key): value
-        if type(value) is list and len(value) <= _ITEMS_MAX and SCALARS.issuperset(map(type, value))
-        else plain(value, ENTRY_DEPTH)
-        for key, value in attributes.items()
-    }
+            return writable(attributes)
+    return attributes

@@ -74,7 +74,8 @@ def _new_mapping(path: str) -> Any:
 def framed(entries: Iterable[Entry], key: int) -> bytes:
     """`entries` as a journal with this key has them, one after the other.
 
-    They take no more room than they took before: what was a line of text is one again.
+    What was a line of text is one again, and takes no more room than before; a span that was told
+    of by two entries with attributes is one longer entry.
     """
     frames: list[bytes] = []
     for entry in entries:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lambdatrace.telemetry import Telemetry
 
 SHARE = 0.5  # of the journal that log records may fill: spans come first
+_full: set[str] = set()  # journals of which that was said
 _numbers = count(1)  # of this process; one step, whatever thread
 
 
@@ -24,8 +25,11 @@ def keep(current: Telemetry, record: LogRecord) -> None:
     if journal is not None:
         if journal.position < SHARE * SIZE_MAX:
             journal.write(numbered_entry(record))
-        else:
-            journal.dropped += 1
+        elif journal.name not in _full:
+            _full.add(journal.name)
+            current.guard.report(
+                "log records fill half of the journal", "a crash loses more of them"
+            )
     current.log_buffer.append(record)
 
 

@@ -7,6 +7,7 @@ from lambdatrace.plain import bounded, items_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 ENTRY_DEPTH = 4  # levels of an entry that are its own; what is deeper is bounded
@@ -27,6 +28,11 @@ def plain(value: Any, depth: int = 0) -> Any:
     if type(written) is str:
         return written
     return bounded(value)
+
+
+def writable(attributes: Mapping[Any, Any]) -> dict[Any, Any]:
+    """`attributes` with keys and values that can be written in bounded time."""
+    return {key_of(key): plain(value, ENTRY_DEPTH) for key, value in attributes.items()}
 
 
 def key_of(key: Any) -> Any:

@@ -9,8 +9,9 @@ import _thread
 from functools import partial
 from importlib import import_module
 
-# The rest of the public names: a function that uses one first when it has no file descriptor left
-# must not fail for it.
+# The rest of the public names, and what odd attributes need: a function that uses one first when it
+# has no file descriptor left must not fail for it.
+import lambdatrace.journal_values
 import lambdatrace.recording  # noqa: F401
 from lambdatrace.exporter_settings import (
     JSON,

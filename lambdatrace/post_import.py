@@ -65,6 +65,13 @@ def arm(doors: Mapping[str, str], guard: Guard) -> None:
         sys.meta_path.insert(0, PostImportFinder(waiting, guard))
 
 
+def forget_parent() -> None:
+    """In a forked child: the thread that was at a door is the parent's."""
+    global _loading  # noqa: PLW0603 - there is one for the process
+    _loading = allocate_lock()
+    _due.clear()
+
+
 def attach(door: str, module: ModuleType, guard: Guard) -> None:
     """Load `door` and attach it to `module`; the thread that is at another door does it, if one is.
 

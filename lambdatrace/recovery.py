@@ -204,11 +204,13 @@ class Recovery:
 
         Before that it is noted in our own, or right after it where that has no room before.
         """
-        spans = self.spans()
-        self.collect_metrics()
-        self._current.guard.run(self.count_invocations)
-        by_time = sorted(self._left.logs.values(), key=lambda entry: entry[3])
-        self.logs = [record_of(entry) for entry in by_time]
+        spans: list[Span] = []
+        if self._is_this_functions():
+            spans = self.spans()
+            self.collect_metrics()
+            self._current.guard.run(self.count_invocations)
+            by_time = sorted(self._left.logs.values(), key=lambda entry: entry[3])
+            self.logs = [record_of(entry) for entry in by_time]
         if self._current.journal is None:
             _delete(path)
             self._open_journal()
@@ -241,14 +243,18 @@ class Recovery:
             for entry in entries:
                 journal.write(entry)
 
+    def _is_this_functions(self) -> bool:
+        for kind in ("process", "child"):
+            fact = self._left.facts.get(kind)
+            if fact is not None and fact[1] != self._current.function.name:
+                self._current.guard.report("a journal of another function", fact[1])
+                return False
+        return True
+
     def spans(self) -> list[Span]:
         """All that was not sent: ended, open, and the invocations' own that were never opened."""
         left = self._left
         process = left.facts.get("process")
-        for fact in (process, left.facts.get("child")):
-            if fact is not None and fact[1] != self._current.function.name:
-                self._current.guard.report("a journal of another function", fact[1])
-                return []
         found = [
             span_of(entry)
             for span_id, entry in left.spans.items()

@@ -14,14 +14,13 @@ from itertools import count
 from sys import modules
 
 from lambdatrace import __path__ as lambdatrace_path
-from lambdatrace import __version__, _imported_ns
+from lambdatrace import __version__, _imported_ns, post_import
 from lambdatrace.buffer import Buffer
 from lambdatrace.clock import SPAN_IDS_STOCK, Clock, Ids
 from lambdatrace.errors import SettingError
 from lambdatrace.guard import Guard, write_warning
 from lambdatrace.initialization import Initialization
 from lambdatrace.invocation import SNAP_START, Function
-from lambdatrace.post_import import arm_doors
 from lambdatrace.settings import DEFAULT_SAMPLER, Settings
 from lambdatrace.tracing import Tracer, follow_parent
 
@@ -193,7 +192,7 @@ class Telemetry:
 
     def _watch_imports(self) -> None:
         settings, index_path = self.settings, f"{lambdatrace_path[0]}/instrumentations"
-        if not arm_doors(self.guard):
+        if not post_import.arm_doors(self.guard):
             return
         if settings.instrumentations or os.path.exists(index_path):  # noqa: PTH110 - not pathlib
             from lambdatrace.otel import instrumentors
@@ -274,7 +273,9 @@ class Telemetry:
             journal = Journal(self.folder)
         except OSError as error:
             self.guard.report("there is no journal: what a crash leaves is lost", error)
-            self.has_no_room = True
+            from errno import EDQUOT, ENOSPC
+
+            self.has_no_room = error.errno in (None, EDQUOT, ENOSPC)
             return
         initialization, function = self.initialization, self.function
         journal.write(
@@ -478,6 +479,7 @@ class Telemetry:
     def forget_parent(self) -> None:
         """In a forked child: what waits, the connection and the extension are the parent's."""
         self.ids.forget()
+        post_import.forget_parent()
         journal, self.journal = self.journal, None
         if journal is not None:
             self._is_journal_due = self.function.is_multi_concurrent  # it is a worker

@@ -51,6 +51,8 @@ class _Finder:
 
     def of_path(self, path: str) -> _Finder:
         """This finder, for the folders of our packages. Raises ImportError for others."""
+        if type(path) is not str:
+            raise ImportError  # of bytes, which the path may have
         if path != self._package and not path.startswith(f"{self._package}/"):
             raise ImportError
         return self

@@ -408,7 +408,7 @@ def test_a_warm_function_without_a_file_descriptor_left_may_use_any_name_for_the
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
         try:
-            with lambdatrace.span("work"):
+            with lambdatrace.span("work", attributes={"tables": ["a", "b"], "odd": [{}]}):
                 lambdatrace.metric("Worked", 1, unit="Count")
                 lambdatrace.current_span().set_attribute("a", 1)
             return [*lambdatrace.messages({})]

@@ -226,7 +226,12 @@ import importlib, runpy, sys
 found_by = [*sys.meta_path]
 import lambdatrace
 sys.meta_path[:] = found_by
+sys.path.append(b"/nowhere")
 sys.path_importer_cache.clear()
+try:
+    import not_there
+except ModuleNotFoundError:
+    pass
 importlib.invalidate_caches()
 lambdatrace.instrument(lambda event, context: None)
 assert lambdatrace.metric.__module__ == "lambdatrace.recording"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import threading
@@ -117,6 +118,14 @@ def test_a_connection_the_peer_dropped_meanwhile_is_opened_again() -> None:
         assert post(connection) == (200, b"ok")
         assert post(connection, b"again") == (200, b"ok")
     assert [request[-5:] for request in server.requests] == [b"\nbody", b"again"]
+
+
+def test_a_connection_whose_descriptor_the_function_closed_is_opened_again() -> None:
+    with serving([OK], [OK], [OK]) as (_, connection):
+        for _ in range(3):
+            assert post(connection) == (200, b"ok")
+            assert connection._socket is not None
+            os.close(connection._socket.fileno())
 
 
 def test_a_peer_that_asks_to_close_is_obeyed() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lambdatrace import post_import
 from lambdatrace.guard import Guard
 from lambdatrace.post_import import arm
 
@@ -117,3 +118,13 @@ def test_a_module_that_is_not_there_is_still_not_there() -> None:
     arm({"watched_but_missing": "the_door"}, Guard(is_strict=True))
     with pytest.raises(ModuleNotFoundError, match="watched_but_missing"):
         import_module("watched_but_missing")
+
+
+def test_a_child_forked_while_another_thread_is_at_a_door_attaches_its_own(folder: Path) -> None:
+    (folder / "watched.py").write_text("")
+    door = Door()
+    arm({"watched": "the_door"}, Guard(is_strict=True))
+    assert post_import._loading.acquire(blocking=False)  # by a thread that the child has not
+    post_import.forget_parent()
+    watched = import_module("watched")
+    assert door.attached == [watched]

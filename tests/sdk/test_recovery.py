@@ -725,7 +725,7 @@ def test_a_compacted_journal_comes_to_the_same(tmp_path: Path) -> None:
     assert len(kept) < len(entries)
 
 
-def test_a_compacted_journal_takes_no_more_room(tmp_path: Path) -> None:
+def test_a_compacted_journal_of_spans_without_attributes_takes_no_more_room(tmp_path: Path) -> None:
     with process(tmp_path) as recorded:
         start(recorded)
         lambdatrace.flush()
