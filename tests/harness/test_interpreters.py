@@ -56,7 +56,7 @@ def handler(event, context):
 def fake_python(folder: Path, version: tuple[int, int, int]) -> Path:
     """`python3.N` that says it is of `version`, and runs what it is given on this Python."""
     python = folder / f"python3.{version[1]}"
-    facts = json.dumps([version, [str(folder)], True])
+    facts = json.dumps([version, [str(folder), sys.prefix], True])  # folders that it needs
     python.write_text(
         f"#!/bin/sh\n[ \"$1\" = -c ] && echo '{facts}' && exit\n"
         f'FOUND=path exec {sys.executable} "$@"\n'
