@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,6 @@ from typing import Any
 from lambdatrace.harness.errors import LaunchError
 from lambdatrace.harness.limits import EPHEMERAL_STORAGE_MB_MIN, FILES_MAX, PROCESSES_MAX, Limits
 from lambdatrace.harness.supervisor import PACKET_BYTES_MAX
-
-_log = logging.getLogger("lambdatrace.harness")
 
 SUPERVISOR_START_S = 10.0  # interpreter start on a busy machine; 30 ms normally
 SPAWN_S = 10.0
@@ -124,9 +120,7 @@ class Supervisor:
         self._socket: socket.socket | None = None
         self._spawned: dict[int, tuple[str, asyncio.Future[Process]]] = {}
         self._processes: dict[int, Process] = {}
-        self._unsent: deque[bytes] = deque()
         self._ready: asyncio.Future[None] | None = None
-        self._restart: asyncio.Task[None] | None = None  # while it has died and another starts
         self._last_id = 0
 
     async def start(self) -> None:
@@ -160,9 +154,10 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Ends the supervisor, and with it every process that is left."""
-        if self._restart is not None and self._restart is not asyncio.current_task():
-            self._restart.cancel()
-        self._close_socket()
+        if self._socket:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
         process, self._process = self._process, None
         if process:
             await asyncio.to_thread(_wait_or_kill, process)
@@ -175,8 +170,6 @@ class Supervisor:
         The descriptors stay the caller's to close. `marker` is an assignment in the environment
         that only this execution environment has. Raises LaunchError.
         """
-        if self._restart is not None:
-            await asyncio.wait([self._restart])
         self._last_id += 1
         number = self._last_id
         message = {
@@ -215,29 +208,11 @@ class Supervisor:
         self._processes.pop(pid, None)
         if self._socket:
             message = json.dumps({"release": pid, "marker": marker}).encode()
-            self._unsent.append(message)
-            if len(self._unsent) == 1:
-                self._send_unsent()
-
-    def _send_unsent(self) -> None:
-        """Send what is to be released, as far as there is room, and the rest when there is some.
-
-        A lost packet would leak a process group. Waiting for room here could be for ever: the
-        supervisor may be waiting for us to read.
-        """
-        if self._socket is None:
-            return
-        loop = asyncio.get_running_loop()
-        while self._unsent:
-            try:
-                self._socket.send(self._unsent[0])
-            except BlockingIOError:
-                loop.add_writer(self._socket.fileno(), self._send_unsent)
-                return
-            except OSError:
-                break  # it has gone, which the next read tells
-            self._unsent.popleft()
-        loop.remove_writer(self._socket.fileno())
+            # A lost packet would leak a process group: wait for room, the supervisor is quick.
+            self._socket.setblocking(True)
+            with contextlib.suppress(OSError):
+                self._socket.send(message)
+            self._socket.setblocking(False)
 
     async def _send(self, packet: bytes, fds: list[int]) -> None:
         for _ in range(1000):
@@ -262,30 +237,12 @@ class Supervisor:
             except OSError:
                 packet = b""
             if not packet:
-                self._close_socket()
+                asyncio.get_running_loop().remove_reader(self._socket.fileno())
+                self._socket.close()
+                self._socket = None
                 self._lost()
                 return
             self._take(json.loads(packet))
-
-    def _close_socket(self) -> None:
-        self._unsent.clear()
-        if self._socket:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._socket.fileno())
-            loop.remove_writer(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
-
-    async def _start_again(self) -> None:
-        """Have another supervisor in place of the one that died; environments start anew in it."""
-        process, self._process = self._process, None
-        if process:
-            await asyncio.to_thread(_wait_or_kill, process)
-        self._temp_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            await self.start()
-        except (LaunchError, OSError) as error:
-            _log.error("no other supervisor process could be started: %s", error)
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message:
@@ -315,15 +272,9 @@ class Supervisor:
 
         Not those that they have started, which are found by their control groups.
         """
-        gone = LaunchError("the supervisor process has gone")
         for _, future in self._spawned.values():
             if not future.done():
-                future.set_exception(gone)
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(gone)
-        elif self._process is not None:  # it was not told to end
-            _log.error("the supervisor process has died, its environments with it: starting anew")
-            self._restart = asyncio.get_running_loop().create_task(self._start_again())
+                future.set_exception(LaunchError("the supervisor process has gone"))
         self._spawned.clear()
         for process in self._processes.values():
             if not process.exited.done():

@@ -174,6 +174,16 @@ def test_a_harness_killed_under_load_leaves_no_process_and_the_port_to_the_next(
     assert wait_gone(next_pids) == []
 
 
+def test_a_killed_supervisor_takes_the_runtimes_with_it_and_invokes_fail_clearly(run: Run) -> None:
+    with run("import os\ndef handler(event, context): return os.getpid()") as harness:
+        pid = harness.invoke("app").json()
+        supervisor = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(supervisor, signal.SIGKILL)
+        assert wait_gone([pid]) == []
+        failed = harness.invoke("app")
+    assert failed.json()["errorType"] == "Sandbox.Failure"
+
+
 def test_stopping_ends_children_and_what_left_the_group(run: Run) -> None:
     with run(FAMILY) as harness:
         pids = harness.invoke("app").json()
